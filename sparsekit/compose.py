@@ -1,0 +1,202 @@
+"""From what a user types to complete configurations: the only place that talks to Hydra's parser.
+
+Every combination of a sweep is composed and checked before anything runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit.config import ConfigError, Spine, check, suggest
+from sparsekit.execution.identity import canonical
+
+CONFIGS = next(
+    path for path in (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
+    if path.is_dir()
+)
+ADDED_GROUPS = ("experiment", "debug")
+NOT_IDENTITY = ("runtime", "executor", "logger", "sweep")
+HYDRA_KEYS = ("hydra", "hydra/launcher", "hydra/sweeper")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One complete, checked configuration and the choices that led to it.
+
+    Runs whose `variant` is equal differ in nothing but seed, sparsity and where they run.
+    """
+
+    config: Mapping[str, Any]
+    variant: str
+    choices: Mapping[str, str]
+    overrides: tuple[str, ...]
+
+    @property
+    def experiment(self) -> str:
+        return self.choices.get("experiment", "custom")
+
+
+def compose_runs(overrides: Sequence[str], folders: Sequence[Path] = ()) -> list[Run]:
+    """Every run that `overrides` ask for: products of `a,b` lists, then the experiment's sweep."""
+    groups = list_groups(folders)
+    runs: dict[str, Run] = {}
+    for typed in _products(overrides, groups):
+        base = compose_one(typed, folders)
+        for run in _swept(base, typed, folders):
+            runs.setdefault(repr((run.config, run.choices)), run)
+    return list(runs.values())
+
+
+def compose_one(overrides: Sequence[str], folders: Sequence[Path] = ()) -> Run:
+    """The one configuration of `overrides`, checked; ConfigError says what is wrong and where."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    groups = list_groups(folders)
+    typed = [_normalised(text, groups) for text in overrides]
+    paths = ",".join(f"file://{folder.resolve()}" for folder in folders)
+    ConfigStore.instance().store(name="spine", node=Spine)
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed = compose(
+                "config", [*typed, f"hydra.searchpath=[{paths}]"], return_hydra_config=True
+            )
+        choices = dict(composed.hydra.runtime.choices)
+        OmegaConf.set_struct(composed, False)
+        del composed["hydra"]
+        written = OmegaConf.to_container(composed, resolve=False)
+        plain = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(_first_lines(error)) from error
+    assert isinstance(plain, dict) and isinstance(written, dict)
+    config = {str(name): value for name, value in plain.items()}
+    check(config)
+    chosen = {name: choice for name, choice in choices.items() if not name.startswith("hydra")}
+    return Run(config, _digest(written), chosen, tuple(overrides))
+
+
+def identity_of(config: Mapping[Any, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides its results."""
+    return {str(k): v for k, v in config.items() if k not in NOT_IDENTITY}
+
+
+def _digest(written: Mapping[Any, Any]) -> str:
+    kept = {k: v for k, v in identity_of(written).items() if k not in ("seed", "sparsity")}
+    return hashlib.sha256(canonical(kept).encode()).hexdigest()[:8]
+
+
+def list_groups(folders: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
+    """Options of every group: group -> option -> file."""
+    groups: dict[str, dict[str, Path]] = {}
+    for folder in (CONFIGS, *folders):
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: no such folder")
+        for file in sorted(folder.glob("*/*.yaml")):
+            groups.setdefault(file.parent.name, {})[file.stem] = file
+    return groups
+
+
+def summary(file: Path) -> str:
+    """The one-line comment a configuration file begins with, wherever its directives stand."""
+    comments = (line[1:].strip() for line in file.read_text().splitlines() if line[:1] == "#")
+    return next((text for text in comments if text and not text.startswith("@package")), "")
+
+
+def _swept(base: Run, typed: Sequence[str], folders: Sequence[Path]) -> Iterator[Run]:
+    grids = base.config["sweep"]
+    if not grids:
+        yield base
+    fixed = {_key(text) for text in typed}
+    for grid in grids:
+        free = {key: values for key, values in grid.items() if key not in fixed}
+        lists = [v if isinstance(v, list) else [v] for v in free.values()]
+        for values in itertools.product(*lists):
+            chosen = [f"{key}={_spelled(v)}" for key, v in zip(free, values, strict=True)]
+            run = compose_one([*typed, *chosen, "sweep=[]"], folders)
+            yield dataclasses.replace(run, overrides=(*typed, *chosen))
+
+
+def _products(
+    overrides: Sequence[str], groups: Mapping[str, Mapping[str, Path]]
+) -> Iterator[list[str]]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    lists: list[list[str]] = []
+    for text in overrides:
+        _refuse_hydra(text)
+        try:
+            parsed = parser.parse_override(text)
+        except HydraException as error:
+            raise ConfigError(f"{text!r} is no override: {_first_lines(error)}") from error
+        values = [text]
+        if parsed.is_sweep_override():
+            prefix = text[: text.index("=") + 1]
+            values = [f"{prefix}{value}" for value in parsed.sweep_string_iterator()]
+        lists.append(values)
+        for value in values:
+            _check_option(value, groups)
+    yield from (list(product) for product in itertools.product(*lists))
+
+
+def _check_option(text: str, groups: Mapping[str, Mapping[str, Path]]) -> None:
+    key, _, value = text.partition("=")
+    name = key.lstrip("+~").partition("@")[0]
+    if name in groups and value not in groups[name] and value not in ("null", ""):
+        raise ConfigError(f"{name}={value}: no such option{suggest(value, groups[name])}")
+
+
+def _normalised(text: str, groups: Mapping[str, Mapping[str, Path]]) -> str:
+    # Whether a key stands in the defaults list, in a YAML file, or only in a signature is our
+    # business, not the user's: the prefix Hydra needs is derived, and `check` knows what is valid.
+    if text.startswith("~"):
+        return text
+    key, _, value = text.partition("=")
+    name = key.lstrip("+")
+    if name.partition("@")[0] in groups:
+        _check_option(text, groups)
+        return f"+{name}={value}" if name in ADDED_GROUPS else f"{name}={value}"
+    return f"++{name}={value}"
+
+
+def _refuse_hydra(text: str) -> None:
+    key = _key(text)
+    if key in HYDRA_KEYS or key.startswith(("hydra.", "hydra/")):
+        raise ConfigError(
+            f"{text}: this program does not use Hydra's launchers, sweepers and run folders; "
+            "use `executor=` for where fits run and `runtime.store=` for where results go"
+        )
+
+
+def _key(text: str) -> str:
+    return text.partition("=")[0].lstrip("+~")
+
+
+def _spelled(value: Any) -> str:
+    """A value of a sweep file in the grammar of overrides."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{_spelled(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_spelled, value)) + "]"
+    text = str(value)
+    return text if re.fullmatch(r"[\w.+\-/]*", text) else "'" + text.replace("'", "\\'") + "'"
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3])

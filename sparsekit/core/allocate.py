@@ -1,0 +1,215 @@
+"""How many weights each layer keeps: (scores, total) -> counts that sum to exactly `total`.
+
+Densities follow from the full shapes; but a layer never gets more than the number of its scores
+above -inf, so pruning in several turns revives nothing. What a layer cannot hold goes to the
+others in proportion. ValueError, naming the largest feasible number, if fewer are left.
+"""
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import partial
+
+from torch import Tensor
+
+from sparsekit.core import densities, selection
+from sparsekit.core.counts import apportion, decimal
+from sparsekit.core.densities import (
+    erdos_renyi_densities,
+    erk_densities,
+    erk_plus_densities,
+    uniform_plus_densities,
+)
+from sparsekit.core.types import Allocate, Counts, Scores
+
+__all__ = [
+    "erdos_renyi",
+    "erdos_renyi_densities",
+    "erk",
+    "erk_densities",
+    "erk_plus",
+    "erk_plus_densities",
+    "from_ratios",
+    "globally",
+    "in_whole_channels",
+    "in_whole_rows",
+    "uniform",
+    "uniform_plus",
+    "uniform_plus_densities",
+]
+
+
+def globally(scores: Scores, total: int) -> Counts:
+    """Give every layer what it has among the `total` highest scores of the whole network.
+
+    Ties go to the earlier layer, within it to the lower index (which `patterns.unstructured`
+    settles the same way, so the two together select one set).
+
+    >>> import torch
+    >>> globally({"a": torch.tensor([1.0, 4.0]), "b": torch.tensor([3.0, 1.0])}, 3)
+    {'a': 2, 'b': 1}
+    """
+    _capacity(scores, total)
+    if total == 0:
+        return dict.fromkeys(scores, 0)
+    pieces = _pieces(scores)
+    threshold = selection.kth_largest(list(pieces.values()), total)
+    counts = {name: selection.count(piece > threshold) for name, piece in pieces.items()}
+    missing = total - sum(counts.values())
+    for name, piece in pieces.items():
+        tied = min(missing, selection.count(piece == threshold))
+        counts[name] += tied
+        missing -= tied
+    return counts
+
+
+def _pieces(scores: Scores) -> dict[str, Tensor]:
+    """Return the scores as 1-D tensors of one dtype, so that they compare exactly."""
+    flat = {name: selection.comparable(score).flatten() for name, score in scores.items()}
+    same = len({piece.dtype for piece in flat.values()}) == 1
+    return flat if same else {name: piece.double() for name, piece in flat.items()}
+
+
+def uniform(scores: Scores, total: int) -> Counts:
+    """Give every layer the same density.
+
+    >>> import torch
+    >>> uniform({"a": torch.ones(2, 5), "b": torch.ones(4, 5)}, 6)
+    {'a': 2, 'b': 4}
+    """
+    sizes = {name: score.numel() for name, score in scores.items()}
+    return apportion(sizes, total, capacity=_capacity(scores, total))
+
+
+def uniform_plus(scores: Scores, total: int, *, last_density: float = 0.2) -> Counts:
+    """Give every layer the same density, but all to the first convolution and 0.2 to the last.
+
+    See `uniform_plus_densities`. ValueError naming the smallest feasible number of weights (the
+    largest sparsity) if the first and the last layer alone need more than `total`.
+
+    >>> import torch
+    >>> shapes = {"a": (2, 1, 2, 2), "b": (4, 8), "c": (2, 5)}
+    >>> uniform_plus({name: torch.ones(shape) for name, shape in shapes.items()}, 14)
+    {'a': 8, 'b': 4, 'c': 2}
+    """
+    rule = partial(densities.uniform_plus_quotas, last_density=last_density)
+    return _by_quotas(scores, total, rule)
+
+
+def erdos_renyi(scores: Scores, total: int) -> Counts:
+    """Give layers densities proportional to (in + out) / (in * out).
+
+    See `erdos_renyi_densities`.
+
+    >>> import torch
+    >>> erdos_renyi({"a": torch.ones(4, 4), "b": torch.ones(8, 8)}, 24)
+    {'a': 8, 'b': 16}
+    """
+    return _by_quotas(scores, total, densities.erdos_renyi_quotas)
+
+
+def erk(scores: Scores, total: int) -> Counts:
+    """Give layers densities proportional to sum(shape) / prod(shape). See `erk_densities`.
+
+    >>> import torch
+    >>> erk({"a": torch.ones(4, 2, 3, 3), "b": torch.ones(4, 12)}, 42)
+    {'a': 18, 'b': 24}
+    """
+    return _by_quotas(scores, total, densities.erk_quotas)
+
+
+def erk_plus(scores: Scores, total: int, *, last_density: float = 1.0) -> Counts:
+    """Give the last layer `last_density` and the others ERK of the rest. See `erk_plus_densities`.
+
+    >>> import torch
+    >>> erk_plus({"a": torch.ones(8, 8), "b": torch.ones(2, 8)}, 40)
+    {'a': 24, 'b': 16}
+    """
+    rule = partial(densities.erk_plus_quotas, last_density=last_density)
+    return _by_quotas(scores, total, rule)
+
+
+def from_ratios(scores: Scores, total: int, *, ratios: Mapping[str, float]) -> Counts:
+    """Give every layer a density proportional to its entry in `ratios`.
+
+    Only the proportions matter: the ratios are scaled until the counts sum to `total`. A layer with
+    ratio 0 is emptied. ValueError unless `ratios` names exactly the layers of `scores`.
+
+    >>> import torch
+    >>> from_ratios({"a": torch.ones(10), "b": torch.ones(10)}, 6, ratios={"a": 0.2, "b": 0.1})
+    {'a': 4, 'b': 2}
+    """
+    if set(ratios) != set(scores):
+        raise ValueError(f"ratios for {sorted(ratios)}, but the layers are {sorted(scores)}")
+    shares = {name: decimal(ratios[name]) * score.numel() for name, score in scores.items()}
+    return apportion(shares, total, capacity=_capacity(scores, total))
+
+
+def in_whole_rows(scores: Scores, total: int, *, allocate: Allocate) -> Counts:
+    """Round the counts of `allocate` to multiples of the active rows, for constant fan-in.
+
+    A row whose scores are all -inf is inactive; no row is given more than the least any active row
+    of its layer can hold. Each layer is rounded down, then what is left is handed out one weight
+    per row at a time to the layer furthest below its target, while a layer fits. The sum may
+    therefore be below `total`, by less than the number of rows of any layer not yet full.
+
+    >>> import torch
+    >>> in_whole_rows({"a": torch.ones(2, 4), "b": torch.ones(3, 4)}, 10, allocate=uniform)
+    {'a': 4, 'b': 6}
+    >>> in_whole_rows({"a": torch.ones(4, 3), "b": torch.ones(3, 4)}, 12, allocate=uniform)
+    {'a': 4, 'b': 6}
+    """
+    rows, fan_in = {}, {}
+    for name, score in scores.items():
+        alive = (score.flatten(1) > -math.inf).sum(dim=1)
+        active = alive[alive > 0]
+        rows[name] = active.numel()
+        fan_in[name] = int(active.min()) if rows[name] else 0
+    return _in_steps(allocate(scores, total), total, steps=rows, limits=fan_in)
+
+
+def in_whole_channels(scores: Scores, total: int, *, allocate: Allocate) -> Counts:
+    """Round the counts of `allocate` to whole output rows, for `patterns.channels`.
+
+    Only rows without a pruned entry can be kept. Rounded as in `in_whole_rows`, with the size of a
+    row as the step; the sum may be below `total`.
+
+    >>> import torch
+    >>> in_whole_channels({"a": torch.ones(4, 3), "b": torch.ones(5, 2)}, 11, allocate=uniform)
+    {'a': 6, 'b': 4}
+    """
+    sizes = {name: score[0].numel() for name, score in scores.items()}
+    whole = {
+        name: selection.count((score.flatten(1) > -math.inf).all(dim=1))
+        for name, score in scores.items()
+    }
+    return _in_steps(allocate(scores, total), total, steps=sizes, limits=whole)
+
+
+def _in_steps(targets: Counts, total: int, *, steps: Counts, limits: Counts) -> Counts:
+    """Return multiples of `steps`, at most `limits` of them, that sum to `total` or just below."""
+    num = {n: min(targets[n] // steps[n], limits[n]) if steps[n] else 0 for n in targets}
+    left = total - sum(num[name] * steps[name] for name in num)
+    while True:
+        fitting = [name for name in num if num[name] < limits[name] and steps[name] <= left]
+        if not fitting:
+            return {name: num[name] * steps[name] for name in num}
+        name = max(fitting, key=lambda name: Fraction(targets[name], steps[name]) - num[name])
+        num[name] += 1
+        left -= steps[name]
+
+
+def _capacity(scores: Scores, total: int) -> Counts:
+    """Return the number of weights left in each layer; raise if `total` exceeds their sum."""
+    capacity = {name: selection.alive(score) for name, score in scores.items()}
+    feasible = sum(capacity.values())
+    if not 0 <= total <= feasible:
+        raise ValueError(f"cannot keep {total} weights; the largest feasible number is {feasible}")
+    return capacity
+
+
+def _by_quotas(scores: Scores, total: int, rule: densities.QuotaRule) -> Counts:
+    """Apportion `total` by quotas that follow from the shapes."""
+    capacity = _capacity(scores, total)
+    shapes = {name: tuple(score.shape) for name, score in scores.items()}
+    return apportion(rule(shapes, Fraction(total)), total, capacity=capacity)

@@ -1,0 +1,154 @@
+"""From fractions to integers: the only rounding in the program.
+
+Every fraction is read as the decimal number a person wrote (0.9, not 0.90000000000000002) and
+computed with exactly, so that no weight is lost because 1 - 0.9 is a little less than 0.1.
+"""
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+
+from sparsekit.core.types import Counts
+
+
+def budget(total: int, sparsity: float) -> int:
+    """Return how many of `total` weights remain at `sparsity`.
+
+    (1 - sparsity) * total, rounded to the nearest integer; a tie keeps the extra weight.
+    ValueError unless 0 <= sparsity < 1.
+
+    >>> budget(1000, 0.9), budget(5, 0.5), budget(10, 0.0)
+    (100, 3, 10)
+    """
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity must lie in [0, 1), got {sparsity}")
+    if total < 0:
+        raise ValueError(f"the number of weights must not be negative, got {total}")
+    return math.floor((1 - decimal(sparsity)) * total + Fraction(1, 2))
+
+
+def decimal(value: float) -> Fraction:
+    """Return the exact value of the shortest decimal that denotes this float.
+
+    >>> decimal(0.1)
+    Fraction(1, 10)
+    """
+    return Fraction(str(float(value)))
+
+
+def num_steps(steps: int, fraction: float) -> int:
+    """Return the number of whole steps in `fraction` of `steps`, rounded down.
+
+    A float near a ratio of small integers counts as that ratio: a third of 90 steps is 30, although
+    the float 1/3 is less than a third. ValueError unless 0 <= fraction <= 1.
+
+    >>> num_steps(45, 0.1), num_steps(90, 1 / 3)
+    (4, 30)
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"a fraction of the steps must lie in [0, 1], got {fraction}")
+    return math.floor(decimal(fraction).limit_denominator(10**9) * steps)
+
+
+def cumulative_sparsity(remove: float, cycle: int) -> float:
+    """Return the sparsity after `cycle` cycles that each remove `remove` of the survivors.
+
+    1 - (1 - remove)^cycle. ValueError unless 0 <= remove < 1 and cycle >= 0.
+
+    >>> [cumulative_sparsity(0.2, cycle) for cycle in range(4)]
+    [0.0, 0.2, 0.36, 0.488]
+    """
+    if not 0 <= remove < 1:
+        raise ValueError(f"the fraction to remove must lie in [0, 1), got {remove}")
+    if cycle < 0:
+        raise ValueError(f"cycle must be 0 or more, got {cycle}")
+    return float(1 - (1 - decimal(remove)) ** cycle)
+
+
+def per_cycle_fraction(sparsity: float, cycles: int) -> float:
+    """Return the fraction of the survivors to remove in each of `cycles` to end at `sparsity`.
+
+    1 - (1 - sparsity)^(1 / cycles). ValueError unless 0 <= sparsity < 1 and cycles >= 1.
+
+    >>> round(per_cycle_fraction(0.9, 3), 6)
+    0.535841
+    """
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity must lie in [0, 1), got {sparsity}")
+    if cycles < 1:
+        raise ValueError(f"the number of cycles must be 1 or more, got {cycles}")
+    return float(1 - (1 - sparsity) ** (1 / cycles))
+
+
+def ladder(sparsity: float, cycles: int) -> tuple[float, ...]:
+    """Return the sparsity after each of `cycles` equal relative cuts; the last is `sparsity`.
+
+    s_k = 1 - (1 - sparsity)^(k / cycles).
+
+    >>> [round(level, 4) for level in ladder(0.98, 3)]
+    [0.7286, 0.9263, 0.98]
+    """
+    per_cycle_fraction(sparsity, cycles)  # the same arguments are valid
+    rungs = tuple(1 - (1 - sparsity) ** (cycle / cycles) for cycle in range(1, cycles))
+    return (*rungs, sparsity)
+
+
+def apportion(
+    shares: Mapping[str, float | Fraction], total: int, *, capacity: Mapping[str, int]
+) -> Counts:
+    """Split `total` in proportion to `shares`, in integers that sum to it and respect `capacity`.
+
+    What a full layer cannot take goes to the others in proportion; fractions are settled by the
+    largest remainder, ties in the order of `shares`. ValueError naming the largest feasible total
+    if the layers with a positive share cannot hold `total`.
+
+    >>> apportion({"a": 1.0, "b": 1.0, "c": 2.0}, 9, capacity={"a": 9, "b": 9, "c": 3})
+    {'a': 3, 'b': 3, 'c': 3}
+    """
+    exact = quotas(shares, Fraction(total), capacity=capacity)
+    counts = {name: math.floor(quota) for name, quota in exact.items()}
+    missing = total - sum(counts.values())
+    # sorted() is stable, so equal remainders keep the order of the layers
+    by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+    for name in by_remainder[:missing]:
+        counts[name] += 1
+    return counts
+
+
+def quotas(
+    shares: Mapping[str, float | Fraction], total: Fraction, *, capacity: Mapping[str, int]
+) -> dict[str, Fraction]:
+    """Split `total` in proportion to `shares` up to `capacity`, before any rounding.
+
+    Layers whose proportional part exceeds their capacity are filled and leave the split, until
+    none does: the fixed point that Erdos-Renyi allocations are defined by (Evci et al. 2020).
+
+    >>> quotas({"a": 1, "b": 3}, Fraction(6), capacity={"a": 9, "b": 4})
+    {'a': Fraction(2, 1), 'b': Fraction(4, 1)}
+    """
+    _check(shares, total, capacity)
+    free = {name: Fraction(share) for name, share in shares.items() if share > 0}
+    filled = {name: Fraction(0) for name in shares if name not in free}
+    while True:
+        weight, room = sum(free.values()), total - sum(filled.values())
+        full = [name for name in free if free[name] * room >= capacity[name] * weight]
+        if not full:
+            break
+        for name in full:
+            filled[name] = Fraction(capacity[name])
+            del free[name]
+    parts = {name: share * room / weight for name, share in free.items()} | filled
+    return {name: parts[name] for name in shares}
+
+
+def _check(
+    shares: Mapping[str, float | Fraction], total: Fraction, capacity: Mapping[str, int]
+) -> None:
+    if set(shares) != set(capacity):
+        raise ValueError(f"shares for {sorted(shares)} but capacities for {sorted(capacity)}")
+    for name, share in shares.items():
+        if not 0 <= share < math.inf:
+            raise ValueError(f"the share of {name!r} must be finite and not negative, got {share}")
+    feasible = sum(capacity[name] for name, share in shares.items() if share > 0)
+    if not 0 <= total <= feasible:
+        raise ValueError(f"cannot keep {total} weights; the largest feasible number is {feasible}")

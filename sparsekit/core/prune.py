@@ -1,0 +1,153 @@
+"""Score, allocate, select: from weights to masks, and what is done with masks."""
+
+import math
+from collections.abc import Sequence
+
+from sparsekit.core import selection
+from sparsekit.core.types import (
+    Allocate,
+    Counts,
+    Masks,
+    Pattern,
+    Probe,
+    Score,
+    Scores,
+    State,
+    Weights,
+)
+
+
+def prune(
+    weights: Weights,
+    masks: Masks,
+    probe: Probe | None,
+    num_kept: int,
+    *,
+    score: Score,
+    allocate: Allocate,
+    pattern: Pattern,
+) -> Masks:
+    """Return masks that keep `num_kept` of the weights that `masks` keeps.
+
+    Weights without a mask are not looked at, so a whole state dict may be passed. What is
+    pruned scores -inf, which neither allocation nor pattern may keep: the result is nested in
+    `masks`. It keeps fewer than `num_kept` only if `allocate` rounds down to fit a structure.
+    ValueError if fewer than `num_kept` weights are left, or if a score is not a number.
+
+    >>> import torch
+    >>> from sparsekit.core import allocate, patterns, scores
+    >>> weights = {"a": torch.tensor([[1.0, -4.0]]), "b": torch.tensor([[3.0, -2.0]])}
+    >>> masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    >>> kept = prune(weights, masks, None, num_kept=2, score=scores.magnitude,
+    ...              allocate=allocate.globally, pattern=patterns.unstructured)
+    >>> {name: mask.int().tolist() for name, mask in kept.items()}
+    {'a': [[0, 1]], 'b': [[1, 0]]}
+    """
+    _require_alive(masks, num_kept)
+    scores = _scores(weights, masks, probe, score)
+    counts = allocate(scores, num_kept)
+    kept = {name: pattern(scores[name], counts[name]) for name in masks}
+    _check_counts(kept, counts)
+    check_nested(masks, kept)
+    return kept
+
+
+def _require_alive(masks: Masks, wanted: int) -> None:
+    alive = sum(num_kept(masks).values())
+    if not 0 <= wanted <= alive:
+        raise ValueError(f"cannot keep {wanted} weights; the largest feasible number is {alive}")
+
+
+def _scores(weights: Weights, masks: Masks, probe: Probe | None, score: Score) -> Scores:
+    """Return the scores, -inf where a weight is pruned already."""
+    prunable = _select(weights, masks)
+    scores = score(prunable, masks, probe)
+    _require_same_layers(scores, masks)
+    for name, values in scores.items():
+        if values.isnan().any():
+            raise ValueError(f"the scores of {name!r} contain NaN")
+    return {name: scores[name].masked_fill(~mask, -math.inf) for name, mask in masks.items()}
+
+
+def _check_counts(masks: Masks, counts: Counts) -> None:
+    for name, num in num_kept(masks).items():
+        if num != counts[name]:
+            raise ValueError(f"the pattern kept {num} of {name!r} instead of {counts[name]}")
+
+
+def apply(weights: State, masks: Masks) -> State:
+    """Return the weights with every pruned entry set to exactly +0.0.
+
+    Tensors without a mask are passed on as they are. Nothing is changed in place.
+
+    >>> import torch
+    >>> apply({"a": torch.tensor([-1.0, 2.0])}, {"a": torch.tensor([False, True])})
+    {'a': tensor([0., 2.])}
+    """
+    masked = _select(weights, masks)
+    return weights | {name: masked[name].masked_fill(~mask, 0.0) for name, mask in masks.items()}
+
+
+def overlap(masks: Sequence[Masks]) -> Masks:
+    """Return the masks of what every one of `masks` keeps.
+
+    >>> import torch
+    >>> one, two = torch.tensor([True, True, False]), torch.tensor([True, False, True])
+    >>> overlap([{"a": one}, {"a": two}])
+    {'a': tensor([ True, False, False])}
+    """
+    if not masks:
+        raise ValueError("the overlap of no masks is not defined")
+    common = {name: mask.clone() for name, mask in masks[0].items()}
+    for other in masks[1:]:
+        _require_same_layers(other, common)
+        common = {name: mask & other[name] for name, mask in common.items()}
+    return common
+
+
+def num_kept(masks: Masks) -> Counts:
+    """Return the number of weights each layer keeps.
+
+    >>> import torch
+    >>> num_kept({"a": torch.tensor([True, False])})
+    {'a': 1}
+    """
+    return {name: selection.count(mask) for name, mask in masks.items()}
+
+
+def check_nested(before: Masks, after: Masks) -> None:
+    """Raise ValueError if `after` keeps a weight that `before` does not.
+
+    >>> import torch
+    >>> check_nested({"a": torch.tensor([False])}, {"a": torch.tensor([True])})
+    Traceback (most recent call last):
+    ValueError: 1 pruned weights of 'a' came back
+    """
+    _require_same_layers(after, before)
+    for name, mask in before.items():
+        revived = selection.count(after[name] & ~mask)
+        if revived:
+            raise ValueError(f"{revived} pruned weights of {name!r} came back")
+
+
+def _select(weights: Weights, masks: Masks) -> Weights:
+    missing = [name for name in masks if name not in weights]
+    if missing:
+        raise ValueError(f"masks for {missing}, but the weights are {sorted(weights)}")
+    for name, mask in masks.items():
+        if mask.shape != weights[name].shape:
+            raise ValueError(
+                f"the mask of {name!r} has shape {tuple(mask.shape)}, "
+                f"its weights {tuple(weights[name].shape)}"
+            )
+    return {name: weights[name] for name in masks}
+
+
+def _require_same_layers(given: Masks | Scores, expected: Masks) -> None:
+    if set(given) != set(expected):
+        raise ValueError(f"got the layers {sorted(given)}, expected {sorted(expected)}")
+    for name, tensor in expected.items():
+        if given[name].shape != tensor.shape:
+            raise ValueError(
+                f"{name!r} has shape {tuple(given[name].shape)}, expected {tuple(tensor.shape)}"
+            )

@@ -1,0 +1,49 @@
+"""The IDX format of MNIST: a magic number, the sizes, then the bytes; optionally gzipped."""
+
+import gzip
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_UNSIGNED_BYTE = 0x08
+
+
+def read_idx(path: Path) -> Tensor:
+    """The uint8 tensor in an IDX file; reads `path`, or `path` with ".gz" appended.
+
+    Raises FileNotFoundError when neither is there, ValueError for anything but a complete IDX
+    file of unsigned bytes.
+    """
+    zipped = path.with_name(path.name + ".gz")
+    if path.is_file():
+        content = path.read_bytes()
+    elif zipped.is_file():
+        content = _unzipped(zipped)
+    else:
+        raise FileNotFoundError(f"neither {path} nor {zipped} is there")
+    return _parse(content, path)
+
+
+def _unzipped(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} is not a complete gzip file: {error}") from error
+
+
+def _parse(content: bytes, path: Path) -> Tensor:
+    """Header: two zero bytes, the type, the number of dimensions, then each size in 4 bytes."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE:
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes: it begins {content[:4]!r}")
+    num_dimensions = content[3]
+    start = 4 + 4 * num_dimensions
+    shape = np.frombuffer(content[4:start], dtype=">u4").tolist()
+    if len(shape) != num_dimensions or len(content) - start != math.prod(shape):
+        raise ValueError(
+            f"{path} is incomplete: its header says {shape}, {max(0, len(content) - start)} "
+            "bytes follow"
+        )
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).view(shape)

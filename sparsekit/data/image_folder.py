@@ -1,0 +1,232 @@
+"""Image sets too large for memory, such as ImageNet: decoded by worker processes as they go."""
+
+import hashlib
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sparsekit.data.folders import Listing, list_splits
+from sparsekit.data.order import global_batches, hashed_seed, rank_slice
+from sparsekit.data.splits import split_indices
+from sparsekit.data.types import SplitName
+
+Transform = Callable[[Image.Image], Tensor]
+
+Sample = tuple[int, int | None]
+"""(position in the listing, seed of its augmentation or None)."""
+
+
+def image_folder(
+    root: Path,
+    *,
+    path: str,
+    image_size: int = 224,
+    train_folder: str = "train",
+    val_folder: str | None = None,
+    test_folder: str = "test",
+    num_val: int | None = None,
+    split_seed: int = 42,
+    mean: Sequence[float] = (0.485, 0.456, 0.406),
+    std: Sequence[float] = (0.229, 0.224, 0.225),
+    rand_augment: int | None = None,
+    num_workers: int = 4,
+) -> "ImageFolder":
+    """RGB images in root/path/<split>/<class>/<image>, read from disk for every batch.
+
+    Training images: a random resized crop of `image_size` pixels and a flip, then RandAugment of
+    magnitude `rand_augment` unless that is None. Evaluation: the shorter side to 8/7 of
+    `image_size` (256 for 224), then the central square. Mean and standard deviation default to
+    those of ImageNet. ImageNet's own "val" folder is what papers report, so it is the test split
+    here: test_folder="val", with `num_val` training images set aside for choices.
+
+    val_folder, num_val: where validation images come from, a folder of their own or a seeded,
+        class-stratified part of the training images; exactly one of the two.
+    num_workers: decoding processes; the batches do not depend on it.
+
+    Raises FileNotFoundError or ValueError, naming the place, when a folder is not as it should be.
+    """
+    splits = list_splits(
+        root / path,
+        train_folder=train_folder,
+        val_folder=val_folder,
+        test_folder=test_folder,
+        num_val=num_val,
+    )
+    train, val = splits.train, splits.val
+    if num_val is not None:
+        kept, taken = split_indices(train.labels, num_val=num_val, seed=split_seed)
+        train, val = train.take(kept), train.take(taken)
+    assert val is not None, "list_splits lets neither both nor none of the two through"
+    return ImageFolder(
+        name=Path(path).name,
+        train=train,
+        val=val,
+        test=splits.test,
+        image_size=image_size,
+        train_transform=_train_transform(image_size, mean, std, rand_augment),
+        eval_transform=_eval_transform(image_size, mean, std),
+        num_workers=num_workers,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFolder:
+    """A `Data` that decodes its images when they are needed; see `image_folder`."""
+
+    name: str
+    train: Listing
+    val: Listing
+    test: Listing
+    image_size: int
+    train_transform: Transform
+    eval_transform: Transform
+    num_workers: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return 3, self.image_size, self.image_size
+
+    @property
+    def num_classes(self) -> int:
+        """Class folders."""
+        return len(self.train.classes)
+
+    @property
+    def num_train(self) -> int:
+        """Images in the training split."""
+        return len(self.train)
+
+    def train_batches(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        first: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Data.train_batches`. Each process decodes its own slice only."""
+        mine = rank_slice(batch_size, rank=rank, world_size=world_size)
+        batches = global_batches(
+            self.num_train, batch_size=batch_size, seed=seed, epoch=epoch, first=first
+        )
+        samples: Iterator[list[Sample]] = (
+            [(index, hashed_seed("augment", seed, epoch, index)) for index in where[mine].tolist()]
+            for _, where in batches
+        )
+        return self._load(_Images(self.train, self.train_transform), samples, device)
+
+    def eval_batches(
+        self, split: SplitName, *, batch_size: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Data.eval_batches`. Raises ValueError for an unknown or an empty split."""
+        listings = {"train": self.train, "val": self.val, "test": self.test}
+        if split not in listings:
+            raise ValueError(f"split={split!r}: must be one of train, val, test")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: must be at least 1")
+        num_images = len(listings[split])
+        if not num_images:
+            raise ValueError(
+                f"split={split!r} of {self.name} is empty: set num_{split} of the data"
+            )
+        samples: Iterator[list[Sample]] = (
+            [(index, None) for index in range(start, min(start + batch_size, num_images))]
+            for start in range(0, num_images, batch_size)
+        )
+        return self._load(_Images(listings[split], self.eval_transform), samples, device)
+
+    def fingerprint(self) -> str:
+        """Digest of the relative paths and sizes of the files, split by split; no file is read."""
+        digests = " ".join(split.digest() for split in (self.train, self.val, self.test))
+        return hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
+
+    def _load(
+        self, images: "_Images", batches: Iterator[list[Sample]], device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Decode batches in worker processes and bring them to `device`."""
+        loader = DataLoader(
+            images,
+            batch_sampler=batches,
+            num_workers=self.num_workers,
+            worker_init_fn=_ignore_signals,
+            pin_memory=device.type == "cuda",
+            # A generator of its own, or the loader would draw from the global one at every start.
+            generator=torch.Generator(),
+        )
+        for pixels, labels in loader:
+            yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+class _Images(Dataset[tuple[Tensor, int]]):
+    """Decodes one image; what a worker process holds."""
+
+    def __init__(self, listing: Listing, transform: Transform) -> None:
+        self.listing = listing
+        self.transform = transform
+
+    def __getitem__(self, sample: Sample) -> tuple[Tensor, int]:
+        position, seed = sample
+        path = self.listing.folder / self.listing.paths[position]
+        try:
+            with Image.open(path) as file:
+                image = file.convert("RGB")
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"{path} is not a readable image: {error}") from error
+        return self._transformed(image, seed), int(self.listing.labels[position])
+
+    def _transformed(self, image: Image.Image, seed: int | None) -> Tensor:
+        """torchvision draws from the global generator, so it is seeded for one image and restored.
+
+        This makes the draws of an image independent of the worker that happens to decode it.
+        """
+        if seed is None:
+            return self.transform(image)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.transform(image)
+
+
+def _ignore_signals(worker: int) -> None:
+    """Leave the signals with which a cluster announces the end of a job to the main process.
+
+    It saves a checkpoint first; workers that die before that would end the epoch with an error.
+    """
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _train_transform(
+    image_size: int, mean: Sequence[float], std: Sequence[float], rand_augment: int | None
+) -> Transform:
+    from torchvision.transforms import v2
+
+    augment = [] if rand_augment is None else [v2.RandAugment(magnitude=rand_augment)]
+    return v2.Compose(
+        [v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip(), *augment]
+        + _to_normalised(mean, std)
+    )
+
+
+def _eval_transform(image_size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    from torchvision.transforms import v2
+
+    resize = v2.Resize(round(image_size * 8 / 7))
+    return v2.Compose([resize, v2.CenterCrop(image_size), *_to_normalised(mean, std)])
+
+
+def _to_normalised(mean: Sequence[float], std: Sequence[float]) -> list[torch.nn.Module]:
+    """Image -> float32 tensor with (pixel / 255 - mean) / std."""
+    from torchvision.transforms import v2
+
+    to_float = v2.ToDtype(torch.float32, scale=True)
+    return [v2.ToImage(), to_float, v2.Normalize(mean=list(mean), std=list(std))]

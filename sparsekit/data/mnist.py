@@ -1,0 +1,77 @@
+"""MNIST and Fashion-MNIST from their four IDX files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsekit.data.idx import read_idx
+from sparsekit.data.memory import InMemory, Split, held_out
+from sparsekit.data.types import Augment
+
+
+def mnist(
+    root: Path, *, num_val: int = 5000, split_seed: int = 42, augment: Sequence[Augment] = ()
+) -> InMemory:
+    """60,000 + 10,000 grey digits of 28x28 pixels; files in root/MNIST/raw, gzipped or not.
+
+    Mean 0.1307 and standard deviation 0.3081, those of the training pixels.
+    """
+    return _idx_images(
+        root / "MNIST" / "raw",
+        name="mnist",
+        num_val=num_val,
+        split_seed=split_seed,
+        mean=0.1307,
+        std=0.3081,
+        augment=augment,
+    )
+
+
+def fashion_mnist(
+    root: Path, *, num_val: int = 5000, split_seed: int = 42, augment: Sequence[Augment] = ()
+) -> InMemory:
+    """60,000 + 10,000 grey pictures of clothes, 28x28 (Xiao et al. 2017, arXiv 1708.07747).
+
+    Files in root/FashionMNIST/raw, gzipped or not. Mean 0.2860 and standard deviation 0.3530,
+    those of the training pixels.
+    """
+    return _idx_images(
+        root / "FashionMNIST" / "raw",
+        name="fashion_mnist",
+        num_val=num_val,
+        split_seed=split_seed,
+        mean=0.2860,
+        std=0.3530,
+        augment=augment,
+    )
+
+
+def _idx_images(
+    folder: Path,
+    *,
+    name: str,
+    num_val: int,
+    split_seed: int,
+    mean: float,
+    std: float,
+    augment: Sequence[Augment],
+) -> InMemory:
+    """Both splits of an MNIST-like set, with a validation split taken out of the first."""
+    train, val = held_out(_read_split(folder, "train", name=name), num_val=num_val, seed=split_seed)
+    test = _read_split(folder, "t10k", name=name)
+    return InMemory(name, 10, train, val, test, mean=(mean,), std=(std,), augment=tuple(augment))
+
+
+def _read_split(folder: Path, prefix: str, *, name: str) -> Split:
+    """One pair of image and label files, "train" or "t10k"."""
+    try:
+        images = read_idx(folder / f"{prefix}-images-idx3-ubyte")
+        labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{name} is not complete: {error}. Put the four IDX files (train and t10k, images and "
+            f"labels, gzipped or not) into {folder}, or point the data root to the directory that "
+            f"holds {folder.parent.name}; nothing is downloaded."
+        ) from error
+    if images.ndim != 3:
+        raise ValueError(f"{folder}: {prefix} images have shape {list(images.shape)}, not [N,H,W]")
+    return Split(images.unsqueeze(1), labels.long())

@@ -1,0 +1,113 @@
+"""What a result is: a stage, described by plain data, addressed by its hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Identity of a result: two equal stages are the same result, wherever it is computed.
+
+    `config` is plain data, or bound functions and dataclasses that `describe` turns into it;
+    `inputs` are the keys of the stages it reads; `version` is raised by the commit that changes
+    the numbers this kind of stage produces.
+    """
+
+    kind: str
+    config: Mapping[str, Any]
+    inputs: tuple[str, ...] = ()
+    version: int = 1
+
+    def description(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "config": describe(self.config),
+            "inputs": list(self.inputs),
+            "version": self.version,
+        }
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Address of the result, e.g. `fit-3f0c...`: kind and 80 bits of its hash."""
+        return key_of(self.description())
+
+
+def key_of(description: Mapping[str, Any]) -> str:
+    """The key that belongs to a stage's description.
+
+    >>> key_of({"kind": "fit", "config": {"epochs": 1}, "inputs": [], "version": 1})
+    'fit-61be9fd30d4c6e64e8ea'
+    """
+    digest = hashlib.sha256(canonical(description).encode()).hexdigest()
+    return f"{description['kind']}-{digest[:20]}"
+
+
+def canonical(value: object) -> str:
+    """One spelling per value: sorted names, no spaces, and 1 written the same as 1.0.
+
+    >>> canonical({"b": 1.0, "a": [True, None, 0.5]})
+    '{"a":[true,null,0.5],"b":1}'
+    """
+    return json.dumps(_plain_numbers(value), sort_keys=True, separators=(",", ":"))
+
+
+def _plain_numbers(value: Any) -> Any:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} cannot be part of a result's identity; use a finite number")
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        return {str(name): _plain_numbers(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_numbers(entry) for entry in value]
+    return value
+
+
+def describe(value: Any) -> Any:
+    """Plain data that says all of `value`: numbers, containers, bound functions, dataclasses.
+
+    A bound function is `{"_target_": its import path, every argument, defaults included}`. A
+    default is part of the identity, so changing one can never return a result of the old one.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): describe(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(entry) for entry in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"_target_": import_path(type(value)), **fields}
+    if isinstance(value, functools.partial):
+        return {"_target_": import_path(value.func), **_arguments(value)}
+    if callable(value):
+        return {"_target_": import_path(value), **_arguments(functools.partial(value))}
+    raise TypeError(f"{value!r} cannot be described; use numbers, text, lists, dicts or functions")
+
+
+def import_path(target: Callable[..., Any]) -> str:
+    """`package.module.name` of a function or class that can be imported again."""
+    name = getattr(target, "__qualname__", "")
+    if not name or "<" in name:
+        raise TypeError(f"{target!r} has no import path; define it at the top of a module")
+    return f"{target.__module__}.{name}"
+
+
+def _arguments(bound: functools.partial[Any]) -> dict[str, Any]:
+    if bound.args:
+        raise TypeError(f"{bound!r} binds positional arguments; bind them by name")
+    parameters = inspect.signature(bound.func).parameters.values()
+    defaults = {
+        p.name: p.default
+        for p in parameters
+        if p.default is not p.empty and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    }
+    return {name: describe(entry) for name, entry in {**defaults, **bound.keywords}.items()}

@@ -1,0 +1,141 @@
+"""A method is a plan of cycles; a cycle is one turn of the loop: prune, rewind, train, merge."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from sparsekit.core.averaging import single
+from sparsekit.core.counts import cumulative_sparsity, per_cycle_fraction
+from sparsekit.core.types import Merge, Mover
+
+Prune = Callable[..., Any]
+Variation = Mapping[str, Any]
+Retrain = Callable[..., float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cycle:
+    """One turn of the loop.
+
+    `index` feeds the randomness of its fits. `sparsity` is reached by the time they start, over
+    all prunable weights. Its fits run steps `first_step` to `last_step` (None: the end) of the
+    training schedule, or of `retrain` over `epochs`. `rewinds`: they start from the weights of the
+    anchor, else from those of the sources. `is_anchor`: later cycles rewind to its ticket.
+    """
+
+    index: int
+    sparsity: float = 0.0
+    prune: Prune | None = None
+    rewinds: bool = False
+    is_anchor: bool = False
+    first_step: int = 0
+    last_step: int | None = None
+    epochs: float | None = None
+    retrain: Retrain | None = None
+    mover: Mover | None = None
+    variations: tuple[Variation, ...] = ({},)
+    merge: Merge = single
+
+    def settings(self, variation: Variation) -> dict[str, Any]:
+        """What this cycle asks of one fit, on top of the task and the training settings."""
+        names = ("first_step", "last_step", "epochs", "retrain", "mover")
+        asked = {"cycle": self.index, "particle": 0, **{n: getattr(self, n) for n in names}}
+        return {**asked, **variation}
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """The settings in which methods differ; everything else is the one loop.
+
+    `prune`           score -> allocate -> pattern; None: nothing is pruned
+    `sparsity`        reached after the last cycle, in equal fractions of the survivors; or
+    `remove`          fraction of the surviving weights removed per cycle
+    `cycles`          how many times
+    `dense_first`     train dense before the first cycle; False: prune the initial weights
+    `rewind_step`     the weights go back to where they were after that many training steps;
+                      None: they are kept
+    `retrain`         learning-rate schedule of the cycles; None: the training schedule itself,
+                      from `rewind_step` on
+    `retrain_epochs`  length of the cycles, where it differs from the training's
+    `mover`           moves the masks during a fit; None: they stay
+    `variations`      how the fits of one cycle differ: one mapping of settings per fit
+    `merge`           makes one ticket of them
+    `sources`         what the next cycle prunes: the "ticket", or each of the "particles"
+    """
+
+    prune: Prune | None = None
+    sparsity: float | None = None
+    remove: float | None = None
+    cycles: int = 0
+    dense_first: bool = True
+    rewind_step: int | None = None
+    retrain: Retrain | None = None
+    retrain_epochs: float | None = None
+    mover: Mover | None = None
+    variations: tuple[Variation, ...] = ({},)
+    merge: Merge = single
+    sources: Literal["ticket", "particles"] = "ticket"
+
+    def __post_init__(self) -> None:
+        for problem in _problems(self):
+            raise ValueError(f"method: {problem}")
+
+    def plan(self) -> Iterator[Cycle]:
+        """The cycles in order."""
+        if self.dense_first:
+            yield from self._dense()
+        for index in range(1, self.cycles + 1):
+            yield Cycle(
+                index=index,
+                sparsity=self.sparsity_after(index),
+                prune=self.prune,
+                rewinds=self.rewind_step is not None,
+                first_step=self.rewind_step or 0,
+                epochs=self.retrain_epochs,
+                retrain=self.retrain,
+                mover=self.mover,
+                variations=tuple(self.variations),
+                merge=self.merge,
+            )
+
+    def sparsity_after(self, cycle: int) -> float:
+        """Sparsity over the prunable weights after a number of cycles; exact after the last."""
+        if self.sparsity is None:
+            return cumulative_sparsity(self.remove or 0.0, cycle)
+        if cycle == self.cycles:
+            return self.sparsity
+        return cumulative_sparsity(per_cycle_fraction(self.sparsity, self.cycles), cycle)
+
+    def _dense(self) -> Iterator[Cycle]:
+        # Rewinding to step k needs the weights at step k: a fit of its own, which all methods
+        # that rewind there share. Without it cycle 0 is the same fit for every method.
+        if self.rewind_step:
+            yield Cycle(index=0, last_step=self.rewind_step, is_anchor=True)
+        yield Cycle(index=0, first_step=self.rewind_step or 0, rewinds=bool(self.rewind_step))
+
+
+def _problems(method: Method) -> Iterator[str]:
+    if method.cycles < 0:
+        yield f"cycles={method.cycles} is negative"
+    if method.cycles and method.prune is None and method.mover is None:
+        yield f"cycles={method.cycles} but nothing is pruned; give `prune` or cycles=0"
+    if method.cycles and (method.sparsity is None) == (method.remove is None):
+        yield "give either `sparsity` (after the last cycle) or `remove` (per cycle)"
+    for name in ("sparsity", "remove"):
+        value = getattr(method, name)
+        if value is not None and not 0 <= value < 1:
+            yield f"{name}={value} is outside 0 <= {name} < 1"
+    if method.rewind_step is not None and method.rewind_step < 0:
+        yield f"rewind_step={method.rewind_step} is negative"
+    if not method.dense_first and method.rewind_step:
+        yield f"rewind_step={method.rewind_step} needs dense_first=true"
+    if method.retrain is not None and method.rewind_step is not None:
+        yield "`retrain` has its own learning rates; with `rewind_step` the schedule goes on"
+    if not method.cycles and not method.dense_first:
+        yield "neither cycles nor dense_first: nothing would be trained"
+    if not method.variations:
+        yield "variations is empty: no fit would run; [{}] is one plain fit"
+    if method.sources not in ("ticket", "particles"):
+        yield f"sources={method.sources!r} is none of 'ticket', 'particles'"

@@ -1,0 +1,110 @@
+"""`python -m sparsekit.run`: compose -> check -> rehearse -> run -> print the table.
+
+Only the standard library is imported before it is known that something will run: help, listings
+and misspelt names are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsekit.config import ConfigError
+
+PROGRAM = "python -m sparsekit.run"
+LISTED = ("experiment", "method", "prune", "model", "data", "train")
+INTRODUCTION = f"""\
+sparsekit: exact, resumable, shared experiments with sparse neural networks
+
+  {PROGRAM} +experiment=quickstart             a minute on a laptop: table and picture
+  {PROGRAM} +experiment=imp_cifar10 seed=1     anything is overridable: key=value
+  {PROGRAM} method=imp data=mnist              any method, model, data set and training
+  {PROGRAM} -m method=imp,random seed=0,1,2    every combination
+  {PROGRAM} +experiment=quickstart --dry-run   what would run
+  {PROGRAM} method=imp --cfg job               the whole configuration
+  python -m sparsekit.report PATHS...          tables and plots of finished results
+
+Running the same command again computes only what is missing, also after a crash.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 all runs finished, 1 some failed, 2 a mistake in the command."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given == ["--help"] or given == ["-h"]:
+        print(listing())
+        return 0
+    options = _parser().parse_intermixed_args(given)
+    try:
+        return _main(options)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def listing() -> str:
+    """Introduction, and the options of each group with one line each."""
+    from sparsekit.compose import list_groups, summary
+
+    groups = list_groups()
+    lines = [INTRODUCTION]
+    for group in LISTED:
+        lines.append(f"{'+' if group == 'experiment' else ''}{group}=")
+        lines += [f"  {name:<24} {summary(file)}" for name, file in groups[group].items()]
+    others = sorted(set(groups) - set(LISTED))
+    lines += [f"{group}=  {', '.join(groups[group])}" for group in others]
+    return "\n".join(lines)
+
+
+def _main(options: argparse.Namespace) -> int:
+    from sparsekit.compose import compose_one, compose_runs
+
+    sweeps = [text for text in options.overrides if _sweeps(text)]
+    if sweeps and not options.multirun:
+        raise ConfigError(f"{sweeps[0]!r} asks for several runs; add -m")
+    if options.cfg:
+        _print_config(compose_one(options.overrides, options.config_dir).config)
+        return 0
+    runs = compose_runs(options.overrides, options.config_dir)
+    if options.dry_run:
+        for run in runs:
+            print(" ".join(run.overrides))
+        print(f"{len(runs)} runs")
+        return 0
+    print(f"{len(runs)} run{'s' * (len(runs) != 1)}; importing PyTorch", file=sys.stderr)
+    from sparsekit.runner import run_all
+
+    return run_all(runs)
+
+
+def _sweeps(text: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(text).is_sweep_override()
+    except HydraException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{text!r} is neither an option nor key=value: {reason}") from error
+
+
+def _print_config(config: object) -> None:
+    from omegaconf import OmegaConf
+
+    print(OmegaConf.to_yaml(OmegaConf.create(config)), end="")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--cfg", choices=["job"])
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

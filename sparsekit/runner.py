@@ -1,0 +1,203 @@
+"""Runs checked configurations: builds the objects, drives the loop, keeps the named records."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit import config
+from sparsekit.compose import Run, identity_of
+from sparsekit.config import ConfigError
+from sparsekit.execution.executors import Executor, Failures
+from sparsekit.execution.identity import canonical, describe
+from sparsekit.execution.store import SESSION, Store
+from sparsekit.method import loop
+from sparsekit.method.cycle import Cycle, Method
+from sparsekit.report.collect import collect
+from sparsekit.report.tables import terminal
+from sparsekit.training.fit import Observer, fit
+from sparsekit.training.judge import TaskJudge
+from sparsekit.training.rehearsal import rehearse
+from sparsekit.training.settings import Runtime
+from sparsekit.training.task import PARTS, ensure_init
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run with its objects built."""
+
+    run: Run
+    method: Method
+    settings: Mapping[str, Any]
+    runtime: Runtime
+    executor: Executor
+    observers: tuple[Observer, ...]
+
+    @property
+    def seed(self) -> int:
+        return int(self.run.config["seed"])
+
+    @property
+    def name(self) -> str:
+        """Stable name of the run: method, seed and a digest of what makes its results."""
+        identity = canonical(identity_of(self.run.config))
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        return f"{self.run.choices['method']}-seed{self.seed}-{digest}"
+
+    @property
+    def store(self) -> Store:
+        return Store(Path(self.runtime.store).expanduser(), self.runtime.stale_seconds)
+
+    @property
+    def judge(self) -> TaskJudge:
+        return TaskJudge(self.settings["task"], self.runtime)
+
+
+def run_all(runs: Sequence[Run]) -> int:
+    """Rehearse every run, run them in order, print the table. 0, or 1 if any run failed."""
+    jobs = [_build(run) for run in runs]
+    _rehearse_all(jobs)
+    records, failed = [], 0
+    for number, job in enumerate(jobs, 1):
+        title = f"[{number}/{len(jobs)}] {job.name}"
+        try:
+            records.append(_run(job, title))
+        except Exception as error:
+            failed += 1
+            _say(f"{title} failed: {_reason(error)}")
+            _record(job, [], status="failed", error=traceback.format_exc())
+    if records:
+        _conclude(jobs[0], records)
+    if failed:
+        _say(f"{failed} of {len(jobs)} runs failed; the same command goes on from there")
+    return int(failed > 0)
+
+
+def _build(run: Run) -> Job:
+    given = run.config
+    try:
+        built = {name: config.build(given[name]) for name in ("method", "runtime", "executor")}
+        described = {name: describe(config.build(given[name])) for name in (*PARTS, "train")}
+        observers = _observers(run)
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise ConfigError(f"{_shown(run)}: {cause}") from error
+    task = {name: described[name] for name in PARTS}
+    settings = {"task": task, "train": described["train"], "seed": int(given["seed"])}
+    return Job(run, settings=settings, observers=observers, **built)
+
+
+def _observers(run: Run) -> tuple[Observer, ...]:
+    if run.config["logger"] is None:
+        return ()
+    logger = config.build(run.config["logger"])
+    about = {"experiment": run.experiment, "method": run.choices["method"]}
+    folder = str(Path(run.config["runtime"]["store"]).expanduser())
+    return (functools.partial(logger, about=about, config=dict(run.config), folder=folder),)
+
+
+def _rehearse_all(jobs: Sequence[Job]) -> None:
+    seen: set[str] = set()
+    for job in jobs:
+        identity = canonical([job.settings["task"], job.settings["train"], describe(job.method)])
+        if identity in seen:
+            continue
+        task = canonical(job.settings["task"])
+        try:
+            layers = rehearse(job.method, job.settings, job.judge)
+        except (ValueError, TypeError, OSError) as error:
+            raise ConfigError(f"{_shown(job.run)}: {error}") from error
+        if task not in seen:
+            _say(layers)
+        seen |= {identity, task}
+
+
+def _run(job: Job, title: str) -> dict[str, Any]:
+    store, rows = job.store, []
+    _record(job, rows, status="running")
+    init = ensure_init(
+        job.settings["task"], job.seed, store=store, root=job.runtime.data_root
+    )
+    train = functools.partial(
+        fit, store=store, runtime=job.runtime, observers=job.observers
+    )
+    cycles = loop.run(
+        job.method, init, fit=train, settings=job.settings, judge=job.judge, store=store,
+        executor=job.executor,
+    )
+    for cycle, ticket in cycles:
+        rows.append(_row(cycle, ticket))
+        _record(job, rows, status="running")
+        _say(_progress(title, cycle, ticket, store))
+    return _record(job, rows, status="done")
+
+
+def _row(cycle: Cycle, ticket: str) -> dict[str, Any]:
+    return {
+        "cycle": cycle.index,
+        "sparsity": cycle.sparsity,
+        "ticket": ticket,
+        "is_result": not cycle.is_anchor,
+    }
+
+
+def _record(
+    job: Job, rows: Sequence[Mapping[str, Any]], *, status: str, error: str | None = None
+) -> dict[str, Any]:
+    record = {
+        "experiment": job.run.experiment,
+        "choices": dict(job.run.choices),
+        "overrides": list(job.run.overrides),
+        "seed": job.seed,
+        "variant": job.run.variant,
+        "config": identity_of(job.run.config),
+        "status": status,
+        "rows": list(rows),
+        "error": error,
+    }
+    path = job.store.name(job.run.experiment, job.name, record)
+    return {**record, "path": str(path)}
+
+
+def _progress(title: str, cycle: Cycle, ticket: str, store: Store) -> str:
+    metrics = store.read(ticket, "metrics.json")
+    mine = store.description(ticket)["provenance"]["session"] == SESSION
+    return (
+        f"{title} cycle {cycle.index}: sparsity {metrics['sparsity_prunable']:.2%}, "
+        f"validation {metrics['val_accuracy']:.2%}{'' if mine else ' (already computed)'}"
+    )
+
+
+def _conclude(job: Job, records: Sequence[Mapping[str, Any]]) -> None:
+    from sparsekit.report.plots import accuracy_plot
+
+    store = job.store
+    results = collect([Path(record["path"]) for record in records])
+    print(terminal(results))
+    picture = store.root / "named" / job.run.experiment / "accuracy.png"
+    accuracy_plot(results, picture)
+    tickets = [row["ticket"] for record in records for row in record["rows"]]
+    stages = store.ancestors(*tickets)
+    computed = sum(s["provenance"]["session"] == SESSION for s in stages.values())
+    print(f"picture: {picture}")
+    print(f"{computed} stages were computed, {len(stages) - computed} were there already")
+
+
+def _shown(run: Run) -> str:
+    return " ".join(run.overrides) or "the defaults"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Failures):
+        return str(error)
+    return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,82 @@
+"""Saving a fit on its way, and going on from there as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from sparsekit.training.history import History
+from sparsekit.training.masking import Masking
+from sparsekit.training.module import Classifier
+
+LAST = "last.ckpt"
+
+
+class Checkpoints(Callback):
+    """Saves to `folder/last.ckpt` every `every_seconds`, by rename, and restores at the start.
+
+    Batches, augmentation, dropout and learning rate are functions of the step, so that the step,
+    the weights, the optimizer, the masks and the history are all there is to save.
+    """
+
+    def __init__(
+        self, folder: Path, saved: Mapping[str, Any] | None, *, masking: Masking,
+        history: History, every_seconds: float,
+    ) -> None:
+        self.path = folder / LAST
+        self.saved = saved
+        self.masking = masking
+        self.history = history
+        self.every_seconds = every_seconds
+        self.due = time.monotonic() + every_seconds
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        if self.saved is not None:
+            trainer.optimizers[0].load_state_dict(self.saved["optimizer"])
+            trainer.precision_plugin.load_state_dict(self.saved["precision"])
+            pl_module.loss_sum.fill_(self.saved["loss_sum"])
+            pl_module.steps_in_sum = self.saved["steps_in_sum"]
+            self.saved = None
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, Classifier)
+        due = pl_module.between_steps and time.monotonic() >= self.due
+        if due and trainer.is_global_zero:
+            self.history.check(pl_module)
+            self.save(trainer, pl_module)
+            self.due = time.monotonic() + self.every_seconds
+
+    def save(self, trainer: Trainer, module: Classifier) -> None:
+        """Write the state of the fit; a reader sees the previous file or this one, whole."""
+        content = {
+            "step": module.step,
+            "model": module.model.state_dict(),
+            "optimizer": trainer.optimizers[0].state_dict(),
+            "precision": trainer.precision_plugin.state_dict(),
+            "loss_sum": float(module.loss_sum),
+            "steps_in_sum": module.steps_in_sum,
+            "masking": self.masking.state_dict(),
+            "history": self.history.state_dict(),
+        }
+        temporary = self.path.with_suffix(".partial")
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """What `folder/last.ckpt` holds, None if nothing was saved; no code in it is run."""
+    path = folder / LAST
+    if not path.exists():
+        return None
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content

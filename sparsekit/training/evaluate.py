@@ -1,0 +1,60 @@
+"""Loss, accuracy and re-estimated normalisation statistics of one model on batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: Batches) -> dict[str, float]:
+    """Mean cross-entropy and accuracy (0 to 1) over every image, in evaluation mode.
+
+    Sums are exact over images, so the size of the batches does not matter to the accuracy.
+    """
+    loss, correct, count = 0.0, 0, 0
+    with _mode(model, training=False):
+        for images, labels in batches:
+            logits = model(images).float()
+            loss += float(cross_entropy(logits, labels, reduction="sum"))
+            correct += int((logits.argmax(1) == labels).sum())
+            count += len(labels)
+    return {"loss": loss / count, "accuracy": correct / count}
+
+
+@torch.no_grad()
+def recalibrate_(model: nn.Module, batches: Batches) -> None:
+    """Estimate the BatchNorm statistics of `model` anew, as plain averages over `batches`.
+
+    Weights that no optimizer produced (averaged, interpolated, pruned) do not fit the statistics
+    of those they were made from. Everything but BatchNorm stays in evaluation mode: dropout off.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    with _mode(model, training=False):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
+        for images, _ in batches if norms else ():
+            model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+@contextmanager
+def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    before = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was_training in before.items():
+            module.training = was_training

@@ -1,0 +1,171 @@
+"""One fit: from a start to trained weights, once, exactly, resumable at any step."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from sparsekit import config
+from sparsekit.core.prune import apply
+from sparsekit.data.types import Data
+from sparsekit.execution.identity import Stage
+from sparsekit.execution.store import SCRATCH, Store, write_json
+from sparsekit.execution.tensors import load_ticket, save_ticket
+from sparsekit.training.checkpoints import Checkpoints, read_checkpoint
+from sparsekit.training.course import Course, plan_course
+from sparsekit.training.history import History
+from sparsekit.training.masking import Masking
+from sparsekit.training.module import Classifier
+from sparsekit.training.progress import Progress
+from sparsekit.training.settings import Runtime, Train
+from sparsekit.training.task import load_data, loaded_model
+
+FIT_VERSION = 1
+Settings = Mapping[str, Any]
+Observer = Callable[[str, Settings, Path], Callback]
+
+
+def fit(
+    settings: Settings, *, store: Store, runtime: Runtime, observers: Sequence[Observer] = ()
+) -> str:
+    """Key of the fit that `settings` describe; trains it unless somebody has.
+
+    `settings` is plain data: task, train, seed, what the cycle asks, and `start`, the key of the
+    weights and masks to start from. `observers` make callbacks that watch, given key, settings
+    and scratch folder; they cannot be part of the result.
+    """
+    asked = {name: value for name, value in settings.items() if name != "start"}
+    stage = Stage("fit", asked, inputs=(settings["start"],), version=FIT_VERSION)
+
+    def compute(folder: Path) -> None:
+        watching = [watch(stage.key, settings, folder / SCRATCH) for watch in observers]
+        _train(settings, folder, store=store, runtime=runtime, watching=watching)
+
+    return store.ensure(stage, compute)
+
+
+def _train(
+    settings: Settings, folder: Path, *, store: Store, runtime: Runtime,
+    watching: Sequence[Callback],
+) -> None:
+    train: Train = config.build(settings["train"])
+    data = load_data(settings["task"], runtime.data_root)
+    cut = store.read(settings["start"], "metrics.json")["cuts"][0]
+    course = plan_course(settings, data, cut)
+    saved = read_checkpoint(folder / SCRATCH)
+    module = _module(settings, data, course, saved, store=store, runtime=runtime)
+    _, masks = load_ticket(store, settings["start"])
+    masking = Masking(
+        masks,
+        mover=config.build(settings["mover"]),
+        mask_gradients=train.clip_norm is not None,
+        prefix="model.",
+        first_step=module.step,
+    )
+    history = History(masking)
+    checkpoints = Checkpoints(
+        folder / SCRATCH, saved, masking=masking, history=history,
+        every_seconds=runtime.checkpoint_seconds,
+    )
+    if saved is not None:
+        masking.load_state_dict(saved["masking"])
+        history.load_state_dict(saved["history"])
+    results = Results(folder, masking, history)
+    callbacks = [masking, history, checkpoints, Progress(history, runtime), *watching, results]
+    trainer = _trainer(runtime, train, callbacks, num_epochs=course.num_epochs)
+    _continue_at_(trainer, course.epoch(module.step))
+    trainer.fit(module)
+
+
+class Results(Callback):
+    """Writes what a finished fit leaves behind, on rank 0."""
+
+    def __init__(self, folder: Path, masking: Masking, history: History) -> None:
+        self.folder = folder
+        self.masking = masking
+        self.history = history
+        self.started = time.time()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        if not trainer.is_global_zero:
+            return
+        masks = {name: mask.cpu() for name, mask in self.masking.masks.items()}
+        state = {name: t.detach().cpu() for name, t in pl_module.model.state_dict().items()}
+        check_pruned(state, masks)
+        save_ticket(self.folder, state=apply(state, masks), masks=masks)
+        write_json(self.folder / "history.json", self.history.rows)
+        cost = {"seconds": time.time() - self.started, "devices": trainer.world_size}
+        write_json(self.folder / "cost.json", cost)
+
+
+def check_pruned(state: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor]) -> None:
+    """Raise RuntimeError unless every pruned weight is exactly zero."""
+    for name, mask in masks.items():
+        revived = int((state[name][~mask] != 0).sum())
+        if revived:
+            raise RuntimeError(f"{revived} pruned weights of {name} are not zero after training")
+
+
+def _module(
+    settings: Settings, data: Data, course: Course, saved: Mapping[str, Any] | None, *,
+    store: Store, runtime: Runtime,
+) -> Classifier:
+    if saved is None:
+        state, _ = load_ticket(store, settings["start"])
+        step = course.first
+    else:
+        state, step = saved["model"], saved["step"]
+    model = loaded_model(settings["task"], data, state)
+    train: Train = config.build(settings["train"])
+    if train.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Classifier(model, data, course, train, step=step, compiled=runtime.compile)
+
+
+def _trainer(
+    runtime: Runtime, train: Train, callbacks: list[Callback], *, num_epochs: int
+) -> Trainer:
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    _quiet()
+    return Trainer(
+        accelerator=runtime.accelerator,
+        devices=runtime.devices,
+        strategy="ddp_spawn" if runtime.devices > 1 else "auto",
+        plugins=[LightningEnvironment()],
+        precision=train.precision,  # type: ignore[arg-type]
+        max_epochs=num_epochs,
+        reload_dataloaders_every_n_epochs=1,
+        accumulate_grad_batches=train.accumulate,
+        gradient_clip_val=train.clip_norm,
+        deterministic="warn" if runtime.deterministic else False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=callbacks,
+    )
+
+
+def _continue_at_(trainer: Trainer, epoch: int) -> None:
+    # Lightning counts epochs from zero in every Trainer; ours count from the start of training.
+    progress = trainer.fit_loop.epoch_progress.current
+    progress.ready = progress.started = progress.processed = progress.completed = epoch
+
+
+def _quiet() -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for noise in (".*does not have many workers.*", ".*`isinstance.treespec, LeafSpec.` is.*"):
+        warnings.filterwarnings("ignore", noise)

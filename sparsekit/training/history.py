@@ -1,0 +1,77 @@
+"""What a fit tells: one row per validated epoch, the same whether or not it was interrupted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from sparsekit.training.evaluate import evaluate
+from sparsekit.training.masking import Masking
+from sparsekit.training.module import Classifier
+
+EVALUATION_BATCH = 1000
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class History(Callback):
+    """Collects `rows`: step, epoch, learning rate, mean training loss, validation, kept weights.
+
+    Raises Diverged as soon as it looks at a loss that is not finite: at the end of every epoch,
+    before every checkpoint, and every `check_every` steps.
+    """
+
+    def __init__(self, masking: Masking, *, check_every: int = 50) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.masking = masking
+        self.check_every = check_every
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, Classifier)
+        if pl_module.between_steps and pl_module.step % self.check_every == 0:
+            self.check(pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        self.check(pl_module)
+        course, every = pl_module.course, pl_module.train_settings.evaluate_every
+        num_epochs = math.ceil(pl_module.step / course.steps_per_epoch)
+        if num_epochs % every and pl_module.step != course.last:
+            return
+        loss = pl_module.take_mean_loss()
+        if trainer.is_global_zero:
+            self.rows.append(self._row(pl_module, loss))
+
+    def check(self, module: Classifier) -> None:
+        """Raise Diverged unless the loss is finite so far."""
+        if not math.isfinite(float(module.loss_sum)):
+            raise Diverged(
+                f"the training loss is no longer finite by step {module.step} (learning rate "
+                f"{module.course.learning_rate(module.step - 1):g}); lower train.schedule.peak, "
+                "warm up longer, or set train.clip_norm"
+            )
+
+    def _row(self, module: Classifier, loss: float) -> dict[str, float]:
+        batches = module.data.eval_batches(
+            "val", batch_size=EVALUATION_BATCH, device=module.device
+        )
+        measured = evaluate(module.model, batches)
+        return {
+            "step": module.step,
+            "epoch": module.step / module.course.steps_per_epoch,
+            "learning_rate": module.course.learning_rate(module.step - 1),
+            "train_loss": loss,
+            "val_loss": measured["loss"],
+            "val_accuracy": measured["accuracy"],
+            "num_kept": sum(int(mask.sum()) for mask in self.masking.masks.values()),
+        }

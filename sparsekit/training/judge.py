@@ -1,0 +1,115 @@
+"""Judging a state: validation for choices, the test split for reports."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sparsekit.core.prune import apply
+from sparsekit.core.types import Masks, State, Weights
+from sparsekit.data.types import Data
+from sparsekit.models.flops import flops
+from sparsekit.training.evaluate import evaluate, recalibrate_
+from sparsekit.training.history import EVALUATION_BATCH
+from sparsekit.training.settings import Runtime
+from sparsekit.training.task import Task, load_data, loaded_model
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskJudge:
+    """Judges states of one task; `identity` is the task itself."""
+
+    identity: Task
+    runtime: Runtime
+
+    def recalibrate(self, state: State) -> State:
+        """BatchNorm statistics estimated on the whole training split, without augmentation."""
+        model = self._model(state)
+        recalibrate_(model, self._batches("train"))
+        return {name: value.detach().cpu() for name, value in model.state_dict().items()}
+
+    def score(self, state: State) -> float:
+        """Validation accuracy, 0 to 1."""
+        return evaluate(self._model(state), self._batches("val"))["accuracy"]
+
+    def probe(self, state: State) -> GradientProbe:
+        """Gradients of the training loss at `state`."""
+        return GradientProbe(self, state)
+
+    def report(self, state: State, masks: Masks) -> dict[str, Any]:
+        """Accuracy and loss on validation and test; sizes; FLOPs of one image; kept per layer."""
+        model = self._model(apply(state, masks))
+        splits: tuple[Literal["val", "test"], ...] = ("val", "test")
+        measured = {
+            f"{split}_{name}": value
+            for split in splits
+            for name, value in evaluate(model, self._batches(split)).items()
+        }
+        return {**measured, **sizes(model, masks, self._data)}
+
+    @property
+    def _data(self) -> Data:
+        return load_data(self.identity, self.runtime.data_root)
+
+    def _model(self, state: State) -> nn.Module:
+        return loaded_model(self.identity, self._data, state).to(device_of(self.runtime))
+
+    def _batches(self, split: Literal["train", "val", "test"]) -> Any:
+        return self._data.eval_batches(
+            split, batch_size=EVALUATION_BATCH, device=device_of(self.runtime)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientProbe:
+    """What a data-driven score may ask about a state: mean gradients on the first batch."""
+
+    judge: TaskJudge
+    state: State
+
+    def gradients(self, weights: Weights) -> Weights:
+        """d(mean cross-entropy)/d(weights) in evaluation mode, at `state` with `weights` in it."""
+        model = self.judge._model({**self.state, **weights}).eval()
+        images, labels = next(iter(self.judge._batches("train")))
+        parameters = dict(model.named_parameters())
+        loss = cross_entropy(model(images), labels)
+        gradients = torch.autograd.grad(loss, [parameters[name] for name in weights])
+        return {name: g.cpu() for name, g in zip(weights, gradients, strict=True)}
+
+
+def sizes(model: nn.Module, masks: Masks, data: Data) -> dict[str, Any]:
+    """Weights kept, over the prunable ones and over all parameters, and FLOPs of one image.
+
+    `sparsity_prunable` is what users ask for; `sparsity_all` counts every parameter, so that
+    repositories which prune different sets can be compared.
+    """
+    kept = {name: int(mask.sum()) for name, mask in masks.items()}
+    size = {name: mask.numel() for name, mask in masks.items()}
+    num_parameters = sum(p.numel() for p in model.parameters())
+    num_pruned = sum(size.values()) - sum(kept.values())
+    work = flops(model, data.image_shape)
+    return {
+        "num_prunable": sum(size.values()),
+        "num_kept": sum(kept.values()),
+        "num_parameters": num_parameters,
+        "num_parameters_kept": num_parameters - num_pruned,
+        "sparsity_prunable": num_pruned / sum(size.values()),
+        "sparsity_all": num_pruned / num_parameters,
+        "flops": work.total({name: kept[name] / size[name] for name in size}),
+        "flops_dense": work.total({}),
+        "layers": {n: {"size": size[n], "kept": kept[n]} for n in size},
+    }
+
+
+def device_of(runtime: Runtime) -> torch.device:
+    """The device on which states are judged."""
+    if runtime.accelerator == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    use_mps = runtime.accelerator == "mps" and torch.backends.mps.is_available()
+    return torch.device("mps" if use_mps else "cpu")

@@ -1,0 +1,98 @@
+"""The Lightning module: a classifier whose every step is a function of its number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from sparsekit.data.types import Data
+from sparsekit.training.course import Batches, Course
+from sparsekit.training.settings import Train
+
+
+class Classifier(LightningModule):
+    """Trains `model` along `course`, from `step`, which counts finished optimizer steps.
+
+    `loss_sum` adds up the losses of `steps_in_sum` steps, until `take_mean_loss` starts afresh.
+    `between_steps` is False while the pieces of one batch are being accumulated.
+    """
+
+    def __init__(
+        self, model: nn.Module, data: Data, course: Course, train: Train, *, step: int,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.data = data
+        self.course = course
+        self.train_settings = train
+        self.step = step
+        self.steps_in_sum = 0
+        self.between_steps = True
+        self.loss_sum: Tensor
+        self.register_buffer("loss_sum", torch.zeros(()), persistent=False)
+        # In a list, so that the compiled copy is no submodule and state-dict keys stay as they are.
+        self._forward = [torch.compile(model) if compiled else model]
+
+    def train_dataloader(self) -> Batches:
+        return Batches(
+            self.data,
+            self.course,
+            self.train_settings,
+            step=self.step,
+            rank=self.global_rank,
+            world_size=self.trainer.world_size,
+            device=self.device,
+        )
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if not self.between_steps:
+            return
+        self.between_steps = False
+        torch.manual_seed(self.course.step_seed(self.step))
+        rate = self.course.learning_rate(self.step)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        if self.train_settings.channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        logits = self._forward[0](images)
+        loss = cross_entropy(logits, labels, label_smoothing=self.train_settings.label_smoothing)
+        self.loss_sum += loss.detach() / self.train_settings.accumulate
+        return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.step += 1
+        self.steps_in_sum += 1
+        self.between_steps = True
+
+    def take_mean_loss(self) -> float:
+        """Mean loss per step since the last call, over all ranks."""
+        loss: Tensor = self.trainer.strategy.reduce(self.loss_sum.clone(), reduce_op="mean")
+        mean = float(loss) / max(1, self.steps_in_sum)
+        self.loss_sum.zero_()
+        self.steps_in_sum = 0
+        return mean
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = self.train_settings.optimizer(
+            list(self.model.named_parameters())
+        )
+        clips = self.train_settings.clip_norm is not None
+        if clips and self.train_settings.precision == "16-mixed" and _is_fused(optimizer):
+            raise ValueError(
+                "train.precision=16-mixed with train.clip_norm needs train.optimizer.fused=false: "
+                "fused optimizers unscale gradients too late for clipping"
+            )
+        return optimizer
+
+
+def _is_fused(optimizer: torch.optim.Optimizer) -> bool:
+    return any(group.get("fused") for group in optimizer.param_groups)

@@ -1,0 +1,57 @@
+"""Everything that can fail for a wrong value, tried before the first training step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparsekit import config
+from sparsekit.core.counts import budget
+from sparsekit.core.types import Masks
+from sparsekit.method.cycle import Method
+from sparsekit.training.course import plan_course
+from sparsekit.training.judge import TaskJudge
+from sparsekit.training.settings import Train
+from sparsekit.training.task import build_model, dense_masks, load_data
+
+
+def rehearse(method: Method, settings: Mapping[str, Any], judge: TaskJudge) -> str:
+    """Load the data, build model and optimizer, plan every cycle, prune once to the last budget.
+
+    Returns the table of layers. Raises ValueError, TypeError or OSError for what would fail later.
+    """
+    data = load_data(settings["task"], judge.runtime.data_root)
+    with torch.random.fork_rng():
+        model = build_model(settings["task"], data)
+    masks = dense_masks(settings["task"], model)
+    train: Train = config.build(settings["train"])
+    train.optimizer(list(model.named_parameters()))
+    cycles = list(method.plan())
+    for cycle in cycles:
+        described = {**settings, **cycle.settings({}), "retrain": None, "mover": None}
+        course = plan_course(described, data, {"norm_drop": 0.0, "fraction": 0.0})
+        course.learning_rate(course.first)
+    with torch.no_grad():
+        model.eval()(next(data.eval_batches("val", batch_size=2, device=torch.device("cpu")))[0])
+    last = cycles[-1]
+    if last.prune is not None:
+        state = model.state_dict()
+        weights = {name: state[name] for name in masks}
+        num_kept = budget(sum(mask.numel() for mask in masks.values()), last.sparsity)
+        last.prune(weights, masks, judge.probe(state), num_kept=num_kept)
+    return layer_table(model, masks)
+
+
+def layer_table(model: nn.Module, masks: Masks) -> str:
+    """One line per prunable weight, and what is left alone."""
+    total = sum(p.numel() for p in model.parameters())
+    prunable = sum(mask.numel() for mask in masks.values())
+    width = max(len(name) for name in masks)
+    lines = [f"prunable: {prunable:,} of {total:,} parameters"]
+    for name, mask in masks.items():
+        shape = "x".join(str(size) for size in mask.shape)
+        lines.append(f"  {name:<{width}}  {shape:>16}  {mask.numel():>11,}")
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""How a model is trained (part of every result's identity), and where (never part of it)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+PROGRESS = ("auto", "bar", "lines", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Training of one model for `epochs` passes over the training split.
+
+    `optimizer` is called with named parameters, `schedule` with (step, number of steps) and gives
+    the absolute learning rate. `batch_size` is what one optimizer step sees, whatever the number
+    of devices; it is processed in `accumulate` pieces. `clip_norm` bounds the norm of the masked
+    gradients. Validation happens every `evaluate_every` epochs and at the end.
+    """
+
+    epochs: float
+    batch_size: int
+    optimizer: Callable[..., Any]
+    schedule: Callable[[int, int], float]
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
+    precision: str = "32-true"
+    accumulate: int = 1
+    channels_last: bool = False
+    evaluate_every: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least(0, epochs=self.epochs, label_smoothing=self.label_smoothing)
+        _at_least(1, batch_size=self.batch_size, accumulate=self.accumulate)
+        _at_least(1, evaluate_every=self.evaluate_every)
+        _one_of("train.precision", self.precision, PRECISIONS)
+        if self.epochs == 0:
+            raise ValueError("train.epochs=0 trains nothing; give at least a part of an epoch")
+        if not self.label_smoothing < 1:
+            raise ValueError(f"train.label_smoothing={self.label_smoothing} is not below 1")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"train.clip_norm={self.clip_norm} is not positive; null turns it off")
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"train.batch_size={self.batch_size} is not a multiple of "
+                f"train.accumulate={self.accumulate}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """Where and how things run; changing any of it gives the same results under the same keys.
+
+    `store` holds results, `data` the data sets. `devices` > 1 trains each fit on several devices
+    (DDP). `threads` bounds the CPU threads of a fit; 0 leaves PyTorch's default.
+    A fit saves its state every `checkpoint_seconds`; a claim without heartbeat for
+    `stale_seconds` is taken over.
+    """
+
+    store: str = "runs"
+    data: str = "data"
+    accelerator: str = "auto"
+    devices: int = 1
+    threads: int = 0
+    compile: bool = False
+    deterministic: bool = True
+    checkpoint_seconds: float = 60.0
+    stale_seconds: float = 60.0
+    progress: str = "auto"
+    progress_seconds: float = 15.0
+
+    def __post_init__(self) -> None:
+        _one_of("runtime.progress", self.progress, PROGRESS)
+        _one_of("runtime.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
+        if self.devices < 1 or self.threads < 0:
+            raise ValueError(f"runtime: devices={self.devices}, threads={self.threads} is too few")
+
+    @property
+    def data_root(self) -> Path:
+        return Path(self.data).expanduser()
+
+
+def num_steps(epochs: float, steps_per_epoch: int) -> int:
+    """Optimizer steps in a possibly fractional number of epochs; at least one.
+
+    >>> num_steps(1.5, 390), num_steps(0.001, 390)
+    (585, 1)
+    """
+    return max(1, math.floor(epochs * steps_per_epoch + 0.5))
+
+
+def _at_least(low: int, **values: float) -> None:
+    for name, value in values.items():
+        if value < low:
+            raise ValueError(f"train.{name}={value} is below {low}")
+
+
+def _one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise ValueError(f"{name}={value!r} is none of {', '.join(valid)}")
