@@ -17,7 +17,8 @@ from sparsekit.config import ConfigError, Spine, check, suggest
 from sparsekit.execution.identity import canonical
 
 CONFIGS = next(
-    path for path in (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
+    path
+    for path in (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
     if path.is_dir()
 )
 ADDED_GROUPS = ("experiment", "debug")
@@ -78,7 +79,8 @@ def compose_one(overrides: Sequence[str], folders: Sequence[Path] = ()) -> Run:
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(_first_lines(error)) from error
-    assert isinstance(plain, dict) and isinstance(written, dict)
+    assert isinstance(plain, dict)
+    assert isinstance(written, dict)
     config = {str(name): value for name, value in plain.items()}
     check(config)
     chosen = {name: choice for name, choice in choices.items() if not name.startswith("hydra")}

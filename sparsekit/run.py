@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sparsekit.config import ConfigError
 
@@ -90,10 +91,10 @@ def _sweeps(text: str) -> bool:
         raise ConfigError(f"{text!r} is neither an option nor key=value: {reason}") from error
 
 
-def _print_config(config: object) -> None:
+def _print_config(config: Mapping[str, Any]) -> None:
     from omegaconf import OmegaConf
 
-    print(OmegaConf.to_yaml(OmegaConf.create(config)), end="")
+    print(OmegaConf.to_yaml(OmegaConf.create(dict(config))), end="")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -61,13 +61,13 @@ class Job:
 
 def run_all(runs: Sequence[Run]) -> int:
     """Rehearse every run, run them in order, print the table. 0, or 1 if any run failed."""
-    jobs = [_build(run) for run in runs]
-    _rehearse_all(jobs)
+    jobs = [build_job(run) for run in runs]
+    rehearse_all(jobs)
     records, failed = [], 0
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {job.name}"
         try:
-            records.append(_run(job, title))
+            records.append(run_job(job, title))
         except Exception as error:
             failed += 1
             _say(f"{title} failed: {_reason(error)}")
@@ -79,7 +79,8 @@ def run_all(runs: Sequence[Run]) -> int:
     return int(failed > 0)
 
 
-def _build(run: Run) -> Job:
+def build_job(run: Run) -> Job:
+    """Objects for a checked configuration; ConfigError for a value they refuse."""
     given = run.config
     try:
         built = {name: config.build(given[name]) for name in ("method", "runtime", "executor")}
@@ -102,7 +103,8 @@ def _observers(run: Run) -> tuple[Observer, ...]:
     return (functools.partial(logger, about=about, config=dict(run.config), folder=folder),)
 
 
-def _rehearse_all(jobs: Sequence[Job]) -> None:
+def rehearse_all(jobs: Sequence[Job]) -> None:
+    """Try whatever may fail for a wrong value, once per kind of run, before anything is trained."""
     seen: set[str] = set()
     for job in jobs:
         identity = canonical([job.settings["task"], job.settings["train"], describe(job.method)])
@@ -118,17 +120,20 @@ def _rehearse_all(jobs: Sequence[Job]) -> None:
         seen |= {identity, task}
 
 
-def _run(job: Job, title: str) -> dict[str, Any]:
-    store, rows = job.store, []
+def run_job(job: Job, title: str) -> dict[str, Any]:
+    """Run one job to its end, or go on where it was stopped; returns its record."""
+    store = job.store
+    rows: list[dict[str, Any]] = []
     _record(job, rows, status="running")
-    init = ensure_init(
-        job.settings["task"], job.seed, store=store, root=job.runtime.data_root
-    )
-    train = functools.partial(
-        fit, store=store, runtime=job.runtime, observers=job.observers
-    )
+    init = ensure_init(job.settings["task"], job.seed, store=store, root=job.runtime.data_root)
+    train = functools.partial(fit, store=store, runtime=job.runtime, observers=job.observers)
     cycles = loop.run(
-        job.method, init, fit=train, settings=job.settings, judge=job.judge, store=store,
+        job.method,
+        init,
+        fit=train,
+        settings=job.settings,
+        judge=job.judge,
+        store=store,
         executor=job.executor,
     )
     for cycle, ticket in cycles:

@@ -60,7 +60,8 @@ def _from_object(found: Callable[..., Any]) -> Signature:
     return Signature(
         arguments={p.name: None for p in named},
         required=tuple(
-            p.name for p in named
+            p.name
+            for p in named
             if p.default is p.empty and (is_dataclass or p.kind is p.KEYWORD_ONLY)
         ),
         is_open=inspect.Parameter.VAR_KEYWORD in kinds,
@@ -114,7 +115,8 @@ def _of_function(node: ast.FunctionDef) -> Signature:
 
 def _of_dataclass(node: ast.ClassDef) -> Signature:
     fields = [
-        item for item in node.body
+        item
+        for item in node.body
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
     ]
     named = {item.target.id: item for item in fields if isinstance(item.target, ast.Name)}

@@ -54,8 +54,9 @@ def greedy_soup(states: Sequence[State], score: Callable[[State], float]) -> Sta
     """Return the mean of the states that do not lower the validation score.
 
     Wortsman et al. 2022, recipe 1; sparse: Zimmer et al. 2024. The candidates are ranked once by
-    `score` (higher = better, ties in their order). The best one starts the soup; each next one stays if the mean with it scores at least the best so far. Every
-    soup is the equally weighted mean of the raw candidates in it. ValueError for a score of NaN.
+    `score` (higher = better, ties in their order). The best one starts the soup; each next one
+    stays if the mean with it scores at least the best so far. Every soup is the equally weighted
+    mean of the raw candidates in it. ValueError for a score of NaN.
 
     >>> states = [{"a": torch.tensor([value])} for value in (0.0, 1.0, 3.0)]
     >>> greedy_soup(states, lambda state: -abs(float(state["a"]) - 0.6))

@@ -96,17 +96,13 @@ def erk_plus_quotas(shapes: Shapes, total: Fraction, last_density: float) -> Quo
 
 def uniform_plus_quotas(shapes: Shapes, total: Fraction, last_density: float) -> Quotas:
     """Return the exact, unrounded number of weights uniform+ gives each layer."""
-    sizes, names = num_weights(shapes), list(shapes)
-    first = next((name for name in names if len(shapes[name]) > 2), None)
-    held = {} if first is None else {first: Fraction(sizes[first])}
-    _require(total, sum(held.values()), sum(sizes.values()), sizes)
-    spread = _spread(sizes, total, held)
-    least = _portion(last_density) * sizes[names[-1]]
-    if spread[names[-1]] >= least:
-        return spread
-    held[names[-1]] = least
-    _require(total, sum(held.values()), sum(sizes.values()), sizes)
-    return _spread(sizes, total, held)
+    sizes, last = num_weights(shapes), list(shapes)[-1]
+    convolutions = [name for name in shapes if len(shapes[name]) > 2]
+    dense = {name: Fraction(sizes[name]) for name in convolutions[:1]}
+    least = {last: _portion(last_density) * sizes[last]} | dense
+    _require(total, sum(least.values()), sum(sizes.values()), sizes)
+    spread = _spread(sizes, total, dense)
+    return spread if spread[last] >= least[last] else _spread(sizes, total, least)
 
 
 def num_weights(shapes: Shapes) -> dict[str, int]:

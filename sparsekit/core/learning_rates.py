@@ -52,9 +52,7 @@ def multistep(
     return peak * float(gamma**num_passed) * _ramp(step, steps, warmup)
 
 
-def cosine(
-    step: int, steps: int, *, peak: float, floor: float = 0.0, warmup: float = 0.0
-) -> float:
+def cosine(step: int, steps: int, *, peak: float, floor: float = 0.0, warmup: float = 0.0) -> float:
     """Fall along half a cosine from `peak` towards `floor` (Loshchilov & Hutter 2017).
 
     >>> [round(cosine(step, 4, peak=1.0), 3) for step in range(4)]

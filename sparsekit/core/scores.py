@@ -56,12 +56,12 @@ def lamp(weights: Weights, masks: Masks, probe: Probe | None) -> Scores:
 
 def _lamp(weight: Tensor, mask: Tensor) -> Tensor:
     # -1 ranks the pruned below every survivor, zeros included
-    sizes = weight.double().abs().masked_fill(~mask, -1.0).flatten()
+    sizes = weight.abs().masked_fill(~mask, -1.0).flatten()
     if sizes.numel() == 0:
-        return sizes.view(weight.shape)
+        return weight.double()
     descending = sizes.sort(descending=True, stable=True)
-    squares = descending.values.clamp(min=0.0).square()
+    squares = descending.values.double().clamp(min=0.0).square()
     energy = squares.cumsum(dim=0)
     ranked = torch.where(energy > 0, squares / energy, 0.0)
     ranked[0] = 1.0  # also where every weight is zero
-    return torch.empty_like(sizes).scatter_(0, descending.indices, ranked).view(weight.shape)
+    return torch.empty_like(ranked).scatter_(0, descending.indices, ranked).view(weight.shape)

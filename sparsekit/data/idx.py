@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_UNSIGNED_BYTE = 0x08
+_UNSIGNED_BYTE = b"\x08"
 
 
 def read_idx(path: Path) -> Tensor:
@@ -36,14 +36,14 @@ def _unzipped(path: Path) -> bytes:
 
 def _parse(content: bytes, path: Path) -> Tensor:
     """Header: two zero bytes, the type, the number of dimensions, then each size in 4 bytes."""
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE:
+    if content[:2] != b"\0\0" or content[2:3] != _UNSIGNED_BYTE:
         raise ValueError(f"{path} is not an IDX file of unsigned bytes: it begins {content[:4]!r}")
-    num_dimensions = content[3]
-    start = 4 + 4 * num_dimensions
+    start = 4 + 4 * int.from_bytes(content[3:4])
+    if len(content) < max(start, 8):
+        raise ValueError(f"{path} is incomplete: it ends within its header")
     shape = np.frombuffer(content[4:start], dtype=">u4").tolist()
-    if len(shape) != num_dimensions or len(content) - start != math.prod(shape):
+    if len(content) - start != math.prod(shape):
         raise ValueError(
-            f"{path} is incomplete: its header says {shape}, {max(0, len(content) - start)} "
-            "bytes follow"
+            f"{path} is incomplete: its header says {shape}, {len(content) - start} bytes follow"
         )
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).view(shape)

@@ -211,17 +211,15 @@ def _train_transform(
     from torchvision.transforms import v2
 
     augment = [] if rand_augment is None else [v2.RandAugment(magnitude=rand_augment)]
-    return v2.Compose(
-        [v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip(), *augment]
-        + _to_normalised(mean, std)
-    )
+    crop, flip = v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip()
+    return v2.Compose([crop, flip, *augment, *_to_normalised(mean, std)])
 
 
 def _eval_transform(image_size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
     from torchvision.transforms import v2
 
-    resize = v2.Resize(round(image_size * 8 / 7))
-    return v2.Compose([resize, v2.CenterCrop(image_size), *_to_normalised(mean, std)])
+    resize, crop = v2.Resize(round(image_size * 8 / 7)), v2.CenterCrop(image_size)
+    return v2.Compose([resize, crop, *_to_normalised(mean, std)])
 
 
 def _to_normalised(mean: Sequence[float], std: Sequence[float]) -> list[torch.nn.Module]:

@@ -139,10 +139,11 @@ class InMemory:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: must be at least 1")
         return (
-            (self._normalised(images), labels)
-            for images, labels in zip(
-                chosen.images.split(batch_size), chosen.labels.split(batch_size), strict=True
+            (
+                self._normalised(chosen.images[start : start + batch_size]),
+                chosen.labels[start : start + batch_size],
             )
+            for start in range(0, len(chosen.labels), batch_size)
         )
 
     def fingerprint(self) -> str:

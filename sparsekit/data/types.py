@@ -61,7 +61,7 @@ class Data(Protocol):
     def eval_batches(
         self, split: SplitName, *, batch_size: int, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images of a split in fixed order without augmentation; the last batch may be short."""
+        """All images of a split, in fixed order, not augmented; the last batch may be short."""
         ...
 
     def fingerprint(self) -> str:

@@ -88,7 +88,7 @@ def _adopt(place: Path, mine: str, *, stale_after: float) -> Path | None:
             return None
         # Touched before it is renamed: nobody may see our name on a heartbeat that looks stale.
         try:
-            os.utime(folder / HEARTBEAT)
+            (folder / HEARTBEAT).touch()
             os.rename(folder, place / mine)
         except OSError:
             return None
@@ -110,9 +110,17 @@ def _abandoned(folder: Path, *, stale_after: float) -> bool:
     if machine == _machine():
         return _start_time(int(pid)) != started
     try:
-        return _now(folder.parent.parent) - (folder / HEARTBEAT).stat().st_mtime > stale_after
+        return _now(folder.parent.parent) - _last_sign(folder) > stale_after
     except OSError:
         return False
+
+
+def _last_sign(folder: Path) -> float:
+    # The heartbeat is taken out of a folder just before it is published.
+    try:
+        return (folder / HEARTBEAT).stat().st_mtime
+    except FileNotFoundError:
+        return folder.stat().st_mtime
 
 
 def _now(folder: Path) -> float:

@@ -28,9 +28,7 @@ def inline(function: Callable[[Any], str], items: Sequence[Any]) -> list[str]:
     return _gather(_attempt(function, item) for item in items)
 
 
-def workers(
-    function: Callable[[Any], str], items: Sequence[Any], *, num_workers: int
-) -> list[str]:
+def workers(function: Callable[[Any], str], items: Sequence[Any], *, num_workers: int) -> list[str]:
     """Results of `function` over `items`, `num_workers` processes at a time, in item order."""
     if num_workers < 1:
         raise ValueError(f"num_workers={num_workers} is not positive")

@@ -1,9 +1,9 @@
 """Content-addressed results: computed once, published whole, verified when used.
 
-    ROOT/stages/KIND/KEY/   a finished stage: its files and description.json, written last
-    ROOT/work/KEY/OWNER/    a stage being computed (see claims.py)
-    ROOT/corrupt/           what failed its checksums, kept for inspection, never used
-    ROOT/named/             human names that point at keys
+ROOT/stages/KIND/KEY/   a finished stage: its files and description.json, written last
+ROOT/work/KEY/OWNER/    a stage being computed (see claims.py)
+ROOT/corrupt/           what failed its checksums, kept for inspection, never used
+ROOT/named/             human names that point at keys
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Store:
 
     def _compute(self, stage: Stage, compute: Callable[[Path], None], folder: Path) -> None:
         started = time.time()
-        (folder / SCRATCH).mkdir(exist_ok=True)
+        _clear(folder)
         with heartbeat(folder):
             try:
                 compute(folder)
@@ -196,6 +196,14 @@ def write_json(path: Path, value: object) -> None:
     temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
     _sync(temporary)
     os.replace(temporary, path)
+
+
+def _clear(folder: Path) -> None:
+    # What an earlier owner left half done must not be listed as part of our result.
+    for path in folder.iterdir():
+        if path.name not in (SCRATCH, HEARTBEAT):
+            path.unlink()
+    (folder / SCRATCH).mkdir(exist_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -117,25 +117,34 @@ class Method:
 
 
 def _problems(method: Method) -> Iterator[str]:
-    if method.cycles < 0:
-        yield f"cycles={method.cycles} is negative"
-    if method.cycles and method.prune is None and method.mover is None:
-        yield f"cycles={method.cycles} but nothing is pruned; give `prune` or cycles=0"
-    if method.cycles and (method.sparsity is None) == (method.remove is None):
-        yield "give either `sparsity` (after the last cycle) or `remove` (per cycle)"
     for name in ("sparsity", "remove"):
         value = getattr(method, name)
         if value is not None and not 0 <= value < 1:
             yield f"{name}={value} is outside 0 <= {name} < 1"
-    if method.rewind_step is not None and method.rewind_step < 0:
-        yield f"rewind_step={method.rewind_step} is negative"
-    if not method.dense_first and method.rewind_step:
-        yield f"rewind_step={method.rewind_step} needs dense_first=true"
-    if method.retrain is not None and method.rewind_step is not None:
-        yield "`retrain` has its own learning rates; with `rewind_step` the schedule goes on"
-    if not method.cycles and not method.dense_first:
-        yield "neither cycles nor dense_first: nothing would be trained"
-    if not method.variations:
-        yield "variations is empty: no fit would run; [{}] is one plain fit"
     if method.sources not in ("ticket", "particles"):
         yield f"sources={method.sources!r} is none of 'ticket', 'particles'"
+    if not method.variations:
+        yield "variations is empty: no fit would run; [{}] is one plain fit"
+    if method.cycles < 0 or not (method.cycles or method.dense_first):
+        yield f"cycles={method.cycles} with dense_first={method.dense_first} trains nothing"
+    if method.cycles:
+        yield from _pruning_problems(method)
+    yield from _rewinding_problems(method)
+
+
+def _pruning_problems(method: Method) -> Iterator[str]:
+    if method.prune is None and method.mover is None:
+        yield f"cycles={method.cycles} but nothing is pruned; give `prune` or cycles=0"
+    if (method.sparsity is None) == (method.remove is None):
+        yield "give either `sparsity` (after the last cycle) or `remove` (per cycle)"
+
+
+def _rewinding_problems(method: Method) -> Iterator[str]:
+    if method.rewind_step is None:
+        return
+    if method.rewind_step < 0:
+        yield f"rewind_step={method.rewind_step} is negative"
+    if method.rewind_step and not method.dense_first:
+        yield f"rewind_step={method.rewind_step} needs dense_first=true"
+    if method.retrain is not None:
+        yield "`retrain` has its own learning rates; with `rewind_step` the schedule goes on"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sparsekit.execution.store import Store
 from sparsekit.execution.executors import Executor
+from sparsekit.execution.store import Store
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.stages import Judge, merge_tickets, start_fits
 
@@ -29,7 +29,8 @@ def run(
     `fit` trains one particle and returns its key. Every line says "ensure that this exists", so a
     run that was killed, or shares stages with another, computes only what is missing.
     """
-    anchor, sources = init, (init,)
+    anchor = init
+    sources: tuple[str, ...] = (init,)
     for cycle in method.plan():
         start = start_fits(cycle, sources, anchor, judge=judge, store=store)
         asked = [{**settings, **cycle.settings(v), "start": start} for v in cycle.variations]

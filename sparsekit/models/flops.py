@@ -1,7 +1,7 @@
-"""Floating-point operations of one image's forward pass, attributed to the prunable weights."""
+"""Floating-point operations of one image's forward pass, attributed to the weights behind them."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +12,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparsekit.models.prunable import prunable
-
 
 @dataclass(frozen=True)
 class Flops:
     """Operations of the forward pass of one image; a multiplication and an addition count as two.
 
-    per_weight: prunable weight name -> operations spent in that weight when it is dense.
-    other: operations that no prunable weight causes, such as the products inside attention.
+    per_weight: parameter name -> operations spent in that weight when it is dense. Weights of
+        convolution, linear and attention layers; 0 for biases, norms and embeddings, so that the
+        names of any mask can be looked up.
+    other: operations that no weight causes, such as the products inside attention.
     """
 
     per_weight: dict[str, int]
@@ -34,35 +34,31 @@ class Flops:
         """
         if unknown := sorted(densities.keys() - self.per_weight.keys()):
             known = ", ".join(self.per_weight)
-            raise ValueError(f"no such prunable weight: {', '.join(unknown)}; there are: {known}")
+            raise ValueError(f"no such parameter: {', '.join(unknown)}; there are: {known}")
         shares = (densities.get(name, 1.0) * count for name, count in self.per_weight.items())
         return sum(shares) + self.other
 
 
-def flops(
-    model: nn.Module, image_shape: tuple[int, int, int], *, include: Sequence[str] = ()
-) -> Flops:
+def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> Flops:
     """Count the operations of one image of shape [C, H, W] through `model`.
 
-    A prunable weight costs 2 * numel * number of output positions: pixels of a convolution's
-    output, tokens of a linear layer. The model is copied to the CPU, so its mode, its buffers and
-    its device stay as they are. `include` holds the patterns given to `prunable`; weights added
-    by it multiply nothing that is counted and get 0.
+    A weight costs 2 * numel * number of output positions: pixels of a convolution's output,
+    tokens of a linear layer. The model is copied to the CPU, so its mode, its buffers and its
+    device stay as they are.
     """
     twin = copy.deepcopy(model).cpu().float().eval()
     names = {id(parameter): name for name, parameter in twin.named_parameters()}
-    counted = dict.fromkeys(names.values(), 0)
+    per_weight = dict.fromkeys(names.values(), 0)
 
     def count(layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
         for weight, num_operations in _layer_flops(layer, inputs, named, out):
-            counted[names[id(weight)]] += num_operations
+            per_weight[names[id(weight)]] += num_operations
 
     for layer in twin.modules():
         layer.register_forward_hook(count, with_kwargs=True)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), _plain_attention(), counter:
         twin(torch.zeros(1, *image_shape))
-    per_weight = {name: counted[name] for name in prunable(twin, include=include)}
     other = counter.get_total_flops() - sum(per_weight.values())
     assert other >= 0, f"weights account for {-other} operations more than torch counted"
     return Flops(per_weight=per_weight, other=other)

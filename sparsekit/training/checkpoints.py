@@ -26,8 +26,13 @@ class Checkpoints(Callback):
     """
 
     def __init__(
-        self, folder: Path, saved: Mapping[str, Any] | None, *, masking: Masking,
-        history: History, every_seconds: float,
+        self,
+        folder: Path,
+        saved: Mapping[str, Any] | None,
+        *,
+        masking: Masking,
+        history: History,
+        every_seconds: float,
     ) -> None:
         self.path = folder / LAST
         self.saved = saved

@@ -75,7 +75,7 @@ def _learning_rate(
     retrain = config.build(settings["retrain"])
     rates = tuple(train.schedule(step, total) for step in range(total))
     warmup = num_warmup(total, settings["train"]["schedule"].get("warmup", 0.0))
-    trunk = Trunk(tuple(train.schedule(step, total) for step in range(total)), warmup)
+    trunk = Trunk(rates, warmup)
     removed = Cut(norm_drop=cut["norm_drop"], fraction=cut["fraction"])
     return lambda step: retrain(step, length, trunk, removed)
 
@@ -84,7 +84,14 @@ class Batches:
     """The training batches from a step to the end of its epoch, in `accumulate` pieces each."""
 
     def __init__(
-        self, data: Data, course: Course, train: Train, *, step: int, rank: int, world_size: int,
+        self,
+        data: Data,
+        course: Course,
+        train: Train,
+        *,
+        step: int,
+        rank: int,
+        world_size: int,
         device: torch.device,
     ) -> None:
         self.num_steps = course.epoch_end(step) - step

@@ -18,11 +18,12 @@ def evaluate(model: nn.Module, batches: Batches) -> dict[str, float]:
     """Mean cross-entropy and accuracy (0 to 1) over every image, in evaluation mode.
 
     Sums are exact over images, so the size of the batches does not matter to the accuracy.
+    Images go in channels last, which is several times as fast for convolutions on a CPU.
     """
     loss, correct, count = 0.0, 0, 0
     with _mode(model, training=False):
         for images, labels in batches:
-            logits = model(images).float()
+            logits = model(images.to(memory_format=torch.channels_last)).float()
             loss += float(cross_entropy(logits, labels, reduction="sum"))
             correct += int((logits.argmax(1) == labels).sum())
             count += len(labels)
@@ -44,7 +45,7 @@ def recalibrate_(model: nn.Module, batches: Batches) -> None:
             norm.momentum = None
             norm.train()
         for images, _ in batches if norms else ():
-            model(images)
+            model(images.to(memory_format=torch.channels_last))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import warnings
@@ -54,7 +53,11 @@ def fit(
 
 
 def _train(
-    settings: Settings, folder: Path, *, store: Store, runtime: Runtime,
+    settings: Settings,
+    folder: Path,
+    *,
+    store: Store,
+    runtime: Runtime,
     watching: Sequence[Callback],
 ) -> None:
     train: Train = config.build(settings["train"])
@@ -73,7 +76,10 @@ def _train(
     )
     history = History(masking)
     checkpoints = Checkpoints(
-        folder / SCRATCH, saved, masking=masking, history=history,
+        folder / SCRATCH,
+        saved,
+        masking=masking,
+        history=history,
         every_seconds=runtime.checkpoint_seconds,
     )
     if saved is not None:
@@ -117,8 +123,13 @@ def check_pruned(state: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Te
 
 
 def _module(
-    settings: Settings, data: Data, course: Course, saved: Mapping[str, Any] | None, *,
-    store: Store, runtime: Runtime,
+    settings: Settings,
+    data: Data,
+    course: Course,
+    saved: Mapping[str, Any] | None,
+    *,
+    store: Store,
+    runtime: Runtime,
 ) -> Classifier:
     if saved is None:
         state, _ = load_ticket(store, settings["start"])
@@ -128,7 +139,7 @@ def _module(
     model = loaded_model(settings["task"], data, state)
     train: Train = config.build(settings["train"])
     if train.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     return Classifier(model, data, course, train, step=step, compiled=runtime.compile)
 
 
@@ -162,7 +173,7 @@ def _trainer(
 def _continue_at_(trainer: Trainer, epoch: int) -> None:
     # Lightning counts epochs from zero in every Trainer; ours count from the start of training.
     progress = trainer.fit_loop.epoch_progress.current
-    progress.ready = progress.started = progress.processed = progress.completed = epoch
+    progress.load_state_dict(dict.fromkeys(progress.state_dict(), epoch))
 
 
 def _quiet() -> None:

@@ -62,9 +62,7 @@ class History(Callback):
             )
 
     def _row(self, module: Classifier, loss: float) -> dict[str, float]:
-        batches = module.data.eval_batches(
-            "val", batch_size=EVALUATION_BATCH, device=module.device
-        )
+        batches = module.data.eval_batches("val", batch_size=EVALUATION_BATCH, device=module.device)
         measured = evaluate(module.model, batches)
         return {
             "step": module.step,

@@ -56,7 +56,8 @@ class TaskJudge:
         return load_data(self.identity, self.runtime.data_root)
 
     def _model(self, state: State) -> nn.Module:
-        return loaded_model(self.identity, self._data, state).to(device_of(self.runtime))
+        model = loaded_model(self.identity, self._data, state)
+        return model.to(device_of(self.runtime)).to(memory_format=torch.channels_last)
 
     def _batches(self, split: Literal["train", "val", "test"]) -> Any:
         return self._data.eval_batches(

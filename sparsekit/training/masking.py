@@ -132,7 +132,9 @@ def check_equal_on_ranks(trainer: Trainer, masks: Masks) -> None:
     mine = torch.frombuffer(bytearray(digest(masks)), dtype=torch.uint8).clone()
     mine = mine.to(trainer.strategy.root_device)
     gathered = trainer.strategy.all_gather(mine).view(trainer.world_size, -1).cpu()
-    differing = [rank for rank in range(trainer.world_size) if not gathered[rank].equal(gathered[0])]
+    differing = [
+        rank for rank in range(trainer.world_size) if not gathered[rank].equal(gathered[0])
+    ]
     if differing:
         raise RuntimeError(f"masks on ranks {differing} differ from those on rank 0")
 
@@ -144,4 +146,3 @@ def digest(masks: Masks) -> bytes:
         total.update(name.encode())
         total.update(masks[name].cpu().numpy().tobytes())
     return total.digest()
-

@@ -22,7 +22,13 @@ class Classifier(LightningModule):
     """
 
     def __init__(
-        self, model: nn.Module, data: Data, course: Course, train: Train, *, step: int,
+        self,
+        model: nn.Module,
+        data: Data,
+        course: Course,
+        train: Train,
+        *,
+        step: int,
         compiled: bool = False,
     ) -> None:
         super().__init__()

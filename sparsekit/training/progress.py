@@ -28,7 +28,10 @@ class Progress(Callback):
         assert isinstance(pl_module, Classifier)
         if self.style == "bar" and trainer.is_global_zero:
             self.bar = tqdm(
-                total=pl_module.course.last, initial=pl_module.step, unit="step", leave=False,
+                total=pl_module.course.last,
+                initial=pl_module.step,
+                unit="step",
+                leave=False,
                 mininterval=0.2,
             )
 

@@ -57,7 +57,7 @@ def ensure_init(task: Task, seed: int, *, store: Store, root: Path) -> str:
 
     def compute(folder: Path) -> None:
         with torch.random.fork_rng():
-            torch.random.default_generator.manual_seed(seed)
+            torch.manual_seed(seed)
             model = build_model(task, load_data(task, root))
         save_ticket(folder, state=model.state_dict(), masks=dense_masks(task, model))
 

@@ -127,9 +127,7 @@ def test_apportion_refuses(shares, total, message) -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.floats(1e-6, 1e6), st.integers(0, 1000)), min_size=1, max_size=12
-    ),
+    st.lists(st.tuples(st.floats(1e-6, 1e6), st.integers(0, 1000)), min_size=1, max_size=12),
     st.floats(0, 1),
 )
 def test_apportion_is_exact_capped_and_fair(layers, portion) -> None:
@@ -139,8 +137,8 @@ def test_apportion_is_exact_capped_and_fair(layers, portion) -> None:
     result = counts.apportion(shares, total, capacity=capacity)
     assert sum(result.values()) == total
     assert all(0 <= result[name] <= capacity[name] for name in shares)
-    for one in shares:
-        for other in shares:  # nobody who has room is more than one weight behind anybody
-            if result[one] < capacity[one]:
-                behind = (result[one] + 1) / Fraction(shares[one])
-                assert (result[other] - 1) / Fraction(shares[other]) <= behind
+    exact = {name: Fraction(share) for name, share in shares.items()}
+    roomy = [name for name in shares if result[name] < capacity[name]]
+    # nobody who has room is more than one weight behind anybody
+    ceiling = min(((result[name] + 1) / exact[name] for name in roomy), default=Fraction(10**12))
+    assert all((result[name] - 1) / exact[name] <= ceiling for name in shares)

@@ -25,6 +25,7 @@ INF = math.inf
         (patterns.constant_fan_in, [[-INF, -INF], [-INF, -INF]], 0, [[0, 0], [0, 0]]),
         (patterns.channels, [[1.0, 1.0], [0.0, 3.0], [2.0, 0.0]], 4, [[1, 1], [1, 1], [0, 0]]),
         (patterns.channels, [[9.0, -INF], [0.0, 1.0]], 2, [[0, 0], [1, 1]]),
+        (patterns.channels, [[INF, -INF], [0.0, 1.0]], 2, [[0, 0], [1, 1]]),
         (patterns.channels, [[-3.0, 1.0], [0.0, 1.0]], 2, [[0, 0], [1, 1]]),  # signed scores
     ],
 )
@@ -91,7 +92,8 @@ def test_every_pattern_is_exact_and_keeps_the_best(seed: int, data) -> None:
             assert row[kept].min() >= row[~kept].max()
     num = data.draw(st.integers(0, 8 * active))
     mask = patterns.unstructured(scores, num)
-    assert mask.sum() == num and not (mask & (scores == -INF)).any()
+    assert mask.sum() == num
+    assert not (mask & (scores == -INF)).any()
     num = data.draw(st.integers(0, active))
     mask = patterns.channels(scores, 8 * num)
     assert sorted(mask.flatten(1).sum(dim=1).tolist()) == [0] * (3 - num) + [8] * num

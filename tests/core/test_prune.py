@@ -48,7 +48,8 @@ def test_what_is_pruned_stays_pruned_however_large() -> None:
 def test_weights_without_a_mask_are_left_out() -> None:
     state = {"bias": torch.tensor([9.0, 9.0]), "a": torch.tensor([1.0, 2.0])}
     kept = prune(state, {"a": torch.ones(2).bool()}, None, num_kept=1, **GLOBAL_MAGNITUDE)
-    assert list(kept) == ["a"] and kept["a"].tolist() == [False, True]
+    assert list(kept) == ["a"]
+    assert kept["a"].tolist() == [False, True]
 
 
 @pytest.mark.parametrize(("kind", "score"), [("glob", scores.magnitude), ("lamp", scores.lamp)])
@@ -58,16 +59,12 @@ def test_rounds_of_forty_percent_equal_the_reference(vectors, kind, score) -> No
     masks = dense(weights)
     for record in data["rounds"][kind]:
         goal = budget(sum(num_kept(masks).values()), 0.4)
-        masks = prune(
-            weights, masks, None, num_kept=goal, **{**GLOBAL_MAGNITUDE, "score": score}
-        )
-        if sum(record["kept"]) != goal:  # the reference rounds per layer and loses count
-            break
+        masks = prune(weights, masks, None, num_kept=goal, **{**GLOBAL_MAGNITUDE, "score": score})
         assert list(num_kept(masks).values()) == record["kept"]
         if record["masks"]:
             found = [mask.flatten().int().tolist() for mask in masks.values()]
             assert found == record["masks"]
-    assert goal < 60
+    assert sum(num_kept(masks).values()) == 16
 
 
 def test_levels_of_open_lth_when_asked_for_its_counts(vectors) -> None:
@@ -94,7 +91,7 @@ def test_swamp_prunes_the_average(vectors) -> None:
 
 def test_more_than_is_left_is_refused() -> None:
     masks = {"a": torch.tensor([True, False])}
-    with pytest.raises(ValueError, match="cannot keep 2 .* largest feasible number is 1"):
+    with pytest.raises(ValueError, match=r"cannot keep 2 .* largest feasible number is 1"):
         prune({"a": torch.ones(2)}, masks, None, num_kept=2, **GLOBAL_MAGNITUDE)
 
 
@@ -167,7 +164,8 @@ def test_apply_writes_positive_zeros_and_passes_the_rest_on() -> None:
     result = apply(state, {"a": torch.tensor([False, False, True])})
     assert result["a"].tolist() == [0.0, 0.0, 2.0]
     assert not result["a"].signbit().any()
-    assert result["bias"] is state["bias"] and list(result) == ["a", "bias"]
+    assert result["bias"] is state["bias"]
+    assert list(result) == ["a", "bias"]
     assert state["a"].tolist() == [-1.0, math.inf, 2.0]
 
 
@@ -181,7 +179,7 @@ def test_overlap_keeps_what_all_keep() -> None:
 def test_overlap_refuses_what_does_not_match() -> None:
     one = {"a": torch.ones(2).bool()}
     for others in ([], [one, {}], [one, {"a": torch.ones(3).bool()}]):
-        with pytest.raises(ValueError, match="not defined|expected"):
+        with pytest.raises(ValueError, match=r"not defined|expected"):
             overlap(others)
 
 

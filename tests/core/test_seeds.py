@@ -21,7 +21,8 @@ def test_type_order_and_borders_of_the_parts_matter() -> None:
 def test_seeds_fit_63_bits() -> None:
     seeds = [derive(index) for index in range(2000)]
     assert len(set(seeds)) == 2000
-    assert 0 <= min(seeds) and 2**62 < max(seeds) < 2**63
+    assert min(seeds) >= 0
+    assert 2**62 < max(seeds) < 2**63
 
 
 @pytest.mark.parametrize("part", [1.0, True, None])

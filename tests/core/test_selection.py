@@ -24,7 +24,8 @@ def test_top_settles_ties_like_a_stable_sort(values: list[int], data) -> None:
 
 @given(st.integers(1, 6), st.integers(1, 9), st.randoms(use_true_random=False), st.data())
 def test_top_per_row_is_top_of_each_row(height: int, width: int, random, data) -> None:
-    rows = torch.tensor([[float(random.randint(0, 3)) for _ in range(width)] for _ in range(height)])
+    values = [float(random.randint(0, 3)) for _ in range(height * width)]
+    rows = torch.tensor(values).view(height, width)
     k = data.draw(st.integers(0, width))
     mask = selection.top_per_row(rows, k)
     assert torch.equal(mask, torch.stack([by_sorting(row, k) for row in rows]))

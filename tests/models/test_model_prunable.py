@@ -50,7 +50,7 @@ def test_pattern_without_effect_is_an_error_that_lists_the_names(option):
 
 
 def test_excluding_what_is_not_prunable_is_an_error():
-    with pytest.raises(ValueError, match="norm.weight"):
+    with pytest.raises(ValueError, match=r"norm\.weight"):
         prunable(Everything(), exclude=("norm.weight",))
 
 

@@ -1,0 +1,154 @@
+"""Weights & Biases as a mirror: it is told what happened and can change nothing.
+
+A child process talks to wandb; a thread feeds it. However slow, broken or absent wandb is, a fit
+only ever puts a small record into a queue.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from sparsekit.training.history import History
+
+MODES = ("auto", "online", "offline")
+
+
+def wandb_runs(
+    key: str,
+    settings: Mapping[str, Any],
+    scratch: Path,
+    about: Mapping[str, str],
+    config: Mapping[str, Any],
+    folder: str,
+    *,
+    project: str = "sparsekit",
+    entity: str | None = None,
+    mode: str = "auto",
+    patience: float = 20.0,
+) -> Callback:
+    """A callback that mirrors one fit into the wandb run whose id is the fit's key.
+
+    Runs are grouped by experiment, method and seed; the run's config is `config`, with what this
+    fit was asked below `fit`. `mode` auto: online where a key is configured, else offline below
+    `folder`/wandb. At the end of the program wandb has `patience` seconds to finish.
+    """
+    if mode not in MODES:
+        raise ValueError(f"logger.mode={mode!r} is none of {', '.join(MODES)}; logger=none is off")
+    asked = {name: settings[name] for name in ("cycle", "particle", "seed", "first_step")}
+    group = f"{about['experiment']}/{about['method']}/seed{settings['seed']}"
+    opening = {
+        "id": key,
+        "project": project,
+        "entity": entity,
+        "mode": mode,
+        "dir": folder,
+        "group": group,
+        "job_type": about["method"],
+        "name": f"{about['method']} seed {settings['seed']} cycle {settings['cycle']}",
+        "tags": [about["experiment"]],
+        "config": {**config, "fit": asked},
+    }
+    return Mirror(opening, patience)
+
+
+class Mirror(Callback):
+    """Tells the child process of the rows that History adds, on rank 0."""
+
+    def __init__(self, opening: Mapping[str, Any], patience: float) -> None:
+        self.opening = opening
+        self.patience = patience
+        self.num_told = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.num_told = len(_history_of(trainer).rows)
+            _child(self.patience).tell("open", self.opening)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            rows = _history_of(trainer).rows
+            for row in rows[self.num_told :]:
+                _child(self.patience).tell("log", row)
+            self.num_told = len(rows)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            _child(self.patience).tell("close", {"exit_code": 0})
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if trainer.is_global_zero:
+            _child(self.patience).tell("close", {"exit_code": 1, "error": repr(exception)})
+
+
+class Child:
+    """The process that talks to wandb, and the thread that feeds it lines."""
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        command = [sys.executable, "-m", "sparsekit.training.wandb_child"]
+        # Its own session: an interrupt or a signal meant for the training is not meant for it.
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "WANDB_SILENT": "true"},
+            start_new_session=True,
+            text=True,
+        )
+        self.thread = threading.Thread(target=self._feed, daemon=True, name="sparsekit-wandb")
+        self.thread.start()
+        atexit.register(self.finish)
+
+    def tell(self, what: str, content: Mapping[str, Any]) -> None:
+        """Queue a record; returns at once."""
+        self.lines.put(json.dumps([what, content]))
+
+    def finish(self) -> None:
+        """Let the child finish, for at most `patience` seconds."""
+        self.lines.put(None)
+        deadline = time.monotonic() + self.patience
+        self.thread.join(self.patience)
+        try:
+            self.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            _warn(f"wandb did not finish within {self.patience:g} s; results are in the store")
+
+    def _feed(self) -> None:
+        assert self.process.stdin is not None
+        try:
+            while (line := self.lines.get()) is not None:
+                self.process.stdin.write(line + "\n")
+                self.process.stdin.flush()
+            self.process.stdin.close()
+        except OSError:
+            _warn("the wandb process ended early; results are in the store")
+
+
+@functools.cache
+def _child(patience: float) -> Child:
+    return Child(patience)
+
+
+def _history_of(trainer: Trainer) -> History:
+    return next(callback for callback in trainer.callbacks if isinstance(callback, History))
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)

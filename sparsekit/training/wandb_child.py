@@ -1,0 +1,46 @@
+"""The process that talks to wandb: one JSON line in, one call out.
+
+    ["open", {...}]  ["log", {...}]  ["close", {...}]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def main(lines: Iterable[str]) -> int:
+    """Mirror the fits told on `lines`; 1 where wandb is missing."""
+    try:
+        import wandb
+    except ImportError:
+        print("warning: wandb is not installed; nothing is mirrored", file=sys.stderr)
+        return 1
+    run = None
+    for line in lines:
+        what, content = json.loads(line)
+        if what == "open":
+            run = _open(wandb, content)
+        elif run is not None and what == "log":
+            run.log(content, step=content["step"])
+        elif run is not None and what == "close":
+            run.summary.update({k: v for k, v in content.items() if k == "error"})
+            run.finish(exit_code=content["exit_code"])
+            run = None
+    return 0
+
+
+def _open(wandb: Any, content: dict[str, Any]) -> Any:
+    mode = content.pop("mode")
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+    Path(content["dir"]).mkdir(parents=True, exist_ok=True)
+    return wandb.init(mode=mode, resume="allow", **content)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.stdin))

@@ -1,0 +1,87 @@
+"""Runs that are killed with SIGKILL at every place where it could matter, and go on from there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sparsekit.execution import store as store_module
+from sparsekit.training.checkpoints import Checkpoints
+from sparsekit.training.module import Classifier
+
+
+def run_through_deaths(function: Callable[[], Any], diary: Path) -> list[str]:
+    """Call `function` in one process after another, each killed at the next place, until one ends.
+
+    Places: after a claim, in the middle of a fit (after a step, after a checkpoint), and before
+    and after a stage is published. Every place kills once. Returns the places in order.
+    """
+    diary.touch()
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            _live_and_die(function, diary)
+        _, status = os.waitpid(pid, 0)
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0, "the run failed instead of being killed"
+            return diary.read_text().splitlines()
+        assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def _live_and_die(function: Callable[[], Any], diary: Path) -> None:
+    try:
+        _set_traps(diary)
+        function()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _set_traps(diary: Path) -> None:
+    def die(place: str) -> None:
+        if place not in diary.read_text().splitlines():
+            with diary.open("a") as file:
+                file.write(place + "\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    claim, seal, rename = store_module.claim, store_module.seal, os.rename
+
+    def trapped_claim(work: Path, key: str, *, stale_after: float) -> Path | None:
+        folder = claim(work, key, stale_after=stale_after)
+        die(f"claimed {key}")
+        return folder
+
+    def trapped_seal(stage: Any, folder: Path, started: float) -> None:
+        die(f"computed {stage.key}")
+        seal(stage, folder, started)
+        die(f"sealed {stage.key}")
+
+    def trapped_rename(source: Any, target: Any) -> None:
+        rename(source, target)
+        if "stages" in str(target):
+            die(f"published {Path(target).name}")
+
+    store_module.claim, store_module.seal = trapped_claim, trapped_seal
+    os.rename = trapped_rename
+    _trap_training(die)
+
+
+def _trap_training(die: Callable[[str], None]) -> None:
+    step, save = Classifier.optimizer_step, Checkpoints.save
+
+    def trapped_step(self: Classifier, *args: Any, **kwargs: Any) -> None:
+        step(self, *args, **kwargs)
+        if self.step % 3 == 2:
+            die(f"step {self.step} of cycle seed {self.course.seed}")
+
+    def trapped_save(self: Checkpoints, trainer: Any, module: Classifier) -> None:
+        save(self, trainer, module)
+        if self.path.exists() and module.step % 4 == 1:
+            die(f"saved {module.step} of cycle seed {module.course.seed}")
+
+    Classifier.optimizer_step, Checkpoints.save = trapped_step, trapped_save

@@ -1,0 +1,69 @@
+"""Every file in configs/method keeps the promises every method makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sparsekit.compose import CONFIGS
+from sparsekit.core.counts import budget
+from sparsekit.execution.store import SESSION, Store
+from sparsekit.execution.tensors import load_ticket
+from sparsekit.report.compare import differences
+from sparsekit.runner import Job, run_job
+from tests.conformance.deaths import run_through_deaths
+from tests.conftest import short
+
+METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
+CASES = [pytest.param(short(file), id=file.stem) for file in METHODS]
+CASES += [
+    pytest.param(["method=imp", "method.cycles=2", "method.rewind_step=3"], id="imp, rewind 3"),
+    pytest.param(["method=one_shot", "model=resnet20", "train.clip_norm=1"], id="BatchNorm"),
+    pytest.param(["method=one_shot", "train.optimizer=${adamw}"], id="AdamW"),
+]
+ADAMW = "train.optimizer={_target_:sparsekit.training.optimizers.adamw}"
+CASES[-1] = pytest.param(["method=one_shot", "~train.optimizer", ADAMW], id="AdamW")
+Run = Callable[..., tuple[Store, list[str]]]
+
+
+@pytest.mark.parametrize("overrides", CASES)
+def test_budget_zeros_and_no_second_computation(
+    overrides: list[str], run_tiny: Run, tiny: Callable[..., Job]
+) -> None:
+    store, tickets = run_tiny(*overrides)
+    job = tiny(*overrides)
+    for cycle, key in zip(job.method.plan(), tickets, strict=True):
+        state, masks = load_ticket(store, key)
+        total = sum(mask.numel() for mask in masks.values())
+        assert sum(int(mask.sum()) for mask in masks.values()) == budget(total, cycle.sparsity)
+        assert all(bool((state[name][~mask] == 0).all()) for name, mask in masks.items())
+        assert all(bool((state[name][mask] != 0).any()) for name, mask in masks.items())
+    before = store.ancestors(*tickets)
+    _, again = run_tiny(*overrides)
+    assert again == tickets
+    assert store.ancestors(*again) == before
+    assert all(stage["provenance"]["session"] == SESSION for stage in before.values())
+
+
+@pytest.mark.parametrize("overrides", CASES)
+def test_killed_everywhere_same_bits(
+    overrides: list[str], run_tiny: Run, tiny: Callable[..., Job], tmp_path: Path
+) -> None:
+    undisturbed, tickets = run_tiny(*overrides, store="undisturbed")
+    job = tiny(*overrides, "runtime.checkpoint_seconds=0", store="killed")
+    places = run_through_deaths(lambda: run_job(job, "test"), tmp_path / "diary")
+    assert {place.split()[0] for place in places} == {
+        "claimed", "computed", "sealed", "published", "step", "saved",
+    }  # fmt: skip
+    assert differences(undisturbed, job.store) == []
+    assert not list((job.store.root / "work").glob("*-*/*")), "work was left behind"
+
+
+def test_a_different_seed_gives_different_bits(run_tiny: Run) -> None:
+    store, first = run_tiny("method=imp", "method.cycles=1", "seed=0")
+    _, second = run_tiny("method=imp", "method.cycles=1", "seed=1")
+    for one, other in zip(first, second, strict=True):
+        states = [load_ticket(store, key)[0] for key in (one, other)]
+        assert any(bool((states[0][name] != states[1][name]).any()) for name in states[0])

@@ -1,0 +1,62 @@
+"""Shared by all tests: one CPU thread, so that a forked process may go on computing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from sparsekit.compose import compose_runs
+from sparsekit.execution.store import Store
+from sparsekit.runner import Job, build_job, run_job
+
+torch.set_num_threads(1)
+
+TINY = (
+    "model=mlp",
+    "data=digits",
+    "logger=none",
+    "sparsity=0.8",
+    "train.epochs=0.5",
+    "train.evaluate_every=1",
+    "runtime.accelerator=cpu",
+    "runtime.progress=none",
+)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Callable[..., Job]:
+    """Builds the one job of tiny real training: `tiny("method=imp", store="a")`."""
+
+    def build(*overrides: str, store: str = "runs") -> Job:
+        return build_job(compose_runs([*TINY, f"runtime.store={tmp_path / store}", *overrides])[0])
+
+    return build
+
+
+@pytest.fixture
+def run_tiny(tiny: Callable[..., Job]) -> Callable[..., tuple[Store, list[str]]]:
+    """Runs such a job; gives the store and the keys of the cycles' tickets."""
+
+    def run(*overrides: str, store: str = "runs") -> tuple[Store, list[str]]:
+        job = tiny(*overrides, store=store)
+        record = run_job(job, "test")
+        return job.store, [row["ticket"] for row in record["rows"]]
+
+    return run
+
+
+def short(method_file: Path) -> Sequence[str]:
+    """Overrides that make any method of `configs/method` run in a second."""
+    text = method_file.read_text()
+    overrides = [f"method={method_file.stem}"]
+    if "cycles:" in text and "cycles: 1\n" not in text:
+        overrides.append("method.cycles=2")
+    if "retrain_epochs:" in text:
+        overrides.append("method.retrain_epochs=0.4")
+    return overrides
