@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from sparsekit.core.counts import budget
 from sparsekit.core.learning_rates import norm_drop
 from sparsekit.core.prune import apply, overlap
-from sparsekit.core.types import Masks, Probe, State
+from sparsekit.core.types import Masks, Probe, State, Weights
 from sparsekit.execution.identity import Stage
 from sparsekit.execution.store import Store, write_json
 from sparsekit.execution.tensors import load_ticket, save_ticket
@@ -25,6 +25,10 @@ class Judge(Protocol):
     @property
     def identity(self) -> Mapping[str, Any]:
         """Plain data that says which task is judged."""
+        ...
+
+    def parameters(self, state: State) -> Weights:
+        """The trained part of `state`: without running statistics and other buffers."""
         ...
 
     def probe(self, state: State) -> Probe:
@@ -98,7 +102,8 @@ def _prune_source(
     after = cycle.prune(weights, masks, judge.probe(state), num_kept=num_kept)
     alive = sum(int(mask.sum()) for mask in masks.values())
     kept = sum(int(mask.sum()) for mask in after.values())
-    return after, {"norm_drop": norm_drop(state, after), "fraction": 1 - kept / alive}
+    drop = norm_drop(judge.parameters(apply(state, masks)), after)
+    return after, {"norm_drop": drop, "fraction": 1 - kept / alive}
 
 
 def _common_masks(particles: Sequence[str], masks: Sequence[Masks]) -> Masks:

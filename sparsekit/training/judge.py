@@ -36,6 +36,11 @@ class TaskJudge:
         """Validation accuracy, 0 to 1."""
         return evaluate(self._model(state), self._batches("val"))["accuracy"]
 
+    def parameters(self, state: State) -> Weights:
+        """The trained part of a state, without buffers."""
+        names = dict(loaded_model(self.identity, self._data, state).named_parameters())
+        return {name: state[name] for name in names}
+
     def probe(self, state: State) -> GradientProbe:
         """Gradients of the training loss at `state`."""
         return GradientProbe(self, state)
