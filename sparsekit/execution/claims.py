@@ -5,6 +5,9 @@ take it. OWNER says which process of which machine it is, and its owner touches 
 when the heartbeat is stale, or the owner is a dead process of this machine, another process adopts
 the folder, with the checkpoints in it, by renaming OWNER to its own name. The old owner, should it
 wake, finds its paths gone and publishes nothing.
+
+On NFS a rename whose answer is lost is repeated and then fails although it has happened. So after
+a rename that failed we look whether it did.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import platform
+import re
 import shutil
 import threading
 import time
@@ -22,13 +27,18 @@ from pathlib import Path
 HEARTBEAT = "heartbeat"
 BEAT_SECONDS = 5.0
 NOBODY = "nobody"
+OWNER = re.compile(r"\w+\.\d+\.\w+\.\w+")
+DEAD, UNKNOWN = "dead", "unknown"
 
 
 def claim(work: Path, key: str, *, stale_after: float) -> Path | None:
     """The caller's own work folder for `key`, or None while somebody else is at work on it."""
     place = work / key
     mine = f"{_machine()}.{os.getpid()}.{_start_time(os.getpid())}.{uuid.uuid4().hex[:8]}"
-    return _take(work, place, mine) or _adopt(place, mine, stale_after=stale_after)
+    owners = _owners(place)
+    if not owners:
+        return _take(work, place, mine)
+    return _adopt(owners[0], mine, stale_after=stale_after)
 
 
 def resign(folder: Path) -> None:
@@ -74,33 +84,31 @@ def _take(work: Path, place: Path, mine: str) -> Path | None:
     prepared = work / f".{mine}"
     (prepared / mine).mkdir(parents=True)
     (prepared / mine / HEARTBEAT).touch()
-    try:
+    with contextlib.suppress(OSError):
         os.rename(prepared, place)
-    except OSError:
-        shutil.rmtree(prepared, ignore_errors=True)
-        return None
-    return place / mine
-
-
-def _adopt(place: Path, mine: str, *, stale_after: float) -> Path | None:
-    for folder in _owners(place):
-        if not _abandoned(folder, stale_after=stale_after):
-            return None
-        # Touched before it is renamed: nobody may see our name on a heartbeat that looks stale.
-        try:
-            (folder / HEARTBEAT).touch()
-            os.rename(folder, place / mine)
-        except OSError:
-            return None
+    if (place / mine).is_dir():
         return place / mine
+    shutil.rmtree(prepared, ignore_errors=True)
     return None
+
+
+def _adopt(folder: Path, mine: str, *, stale_after: float) -> Path | None:
+    if not _abandoned(folder, stale_after=stale_after):
+        return None
+    adopted = folder.with_name(mine)
+    # Touched before it is renamed: nobody may see our name on a heartbeat that looks stale.
+    with contextlib.suppress(OSError):
+        (folder / HEARTBEAT).touch()
+        os.rename(folder, adopted)
+    return adopted if adopted.is_dir() else None
 
 
 def _owners(place: Path) -> list[Path]:
     try:
-        return sorted(place.iterdir())
+        names = os.listdir(place)
     except OSError:
         return []
+    return [place / name for name in sorted(names) if OWNER.fullmatch(name)]
 
 
 def _abandoned(folder: Path, *, stale_after: float) -> bool:
@@ -108,31 +116,43 @@ def _abandoned(folder: Path, *, stale_after: float) -> bool:
     if machine == NOBODY:
         return True
     if machine == _machine():
-        return _start_time(int(pid)) != started
+        now = _start_time(int(pid))
+        if now != UNKNOWN:
+            return now != started
+    return _silence(folder) > stale_after
+
+
+def _silence(folder: Path) -> float:
+    """Seconds since the owner's last heartbeat, by the clock of the file server."""
+    # Heartbeats of other machines are stamped by the server, and our clock may be another one.
+    # Opening a file makes NFS ask the server for its time stamp; `stat` may show an old one.
     try:
-        return _now(folder.parent.parent) - _last_sign(folder) > stale_after
+        last = _server_time(folder / HEARTBEAT, create=False)
     except OSError:
-        return False
-
-
-def _last_sign(folder: Path) -> float:
-    # The heartbeat is taken out of a folder just before it is published.
-    try:
-        return (folder / HEARTBEAT).stat().st_mtime
-    except FileNotFoundError:
-        return folder.stat().st_mtime
+        # Its owner removes the heartbeat just before publishing, and may have died right there.
+        try:
+            last = folder.stat().st_mtime
+        except OSError:
+            return 0.0
+    return _now(folder.parent.parent) - last
 
 
 def _now(folder: Path) -> float:
-    # The file server's clock, not ours: heartbeats of other machines are stamped by it.
     probe = folder / f".clock.{uuid.uuid4().hex[:8]}"
     try:
-        probe.touch()
-        return probe.stat().st_mtime
+        return _server_time(probe, create=True)
     except OSError:
         return time.time()
     finally:
         probe.unlink(missing_ok=True)
+
+
+def _server_time(path: Path, *, create: bool) -> float:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT if create else os.O_RDONLY, 0o644)
+    try:
+        return os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
 
 
 def _machine() -> str:
@@ -141,17 +161,31 @@ def _machine() -> str:
         boot = _read("/proc/sys/kernel/random/boot_id")
         names = f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        names = f"{uuid.getnode()}"
+        names = f"{platform.node()} {uuid.getnode()}"
     return hashlib.sha256(names.encode()).hexdigest()[:12]
 
 
 def _start_time(pid: int) -> str:
-    """Clock tick at which a living process started, "dead" for one that is gone or a zombie."""
+    """Clock tick at which a living process started, DEAD for one that is gone or a zombie.
+
+    UNKNOWN for one that is there but tells nothing: another user's where /proc hides those, or
+    any where there is no /proc. Then only heartbeats count.
+    """
     try:
         fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except OSError:
-        return "dead"
-    return "dead" if fields[0] in ("Z", "X") else fields[19]
+        return UNKNOWN if _exists(pid) else DEAD
+    return DEAD if fields[0] in ("Z", "X") else fields[19]
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _read(path: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import os
+import queue
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -29,19 +32,34 @@ def inline(function: Callable[[Any], str], items: Sequence[Any]) -> list[str]:
 
 
 def workers(function: Callable[[Any], str], items: Sequence[Any], *, num_workers: int) -> list[str]:
-    """Results of `function` over `items`, `num_workers` processes at a time, in item order."""
+    """Results of `function` over `items`, `num_workers` processes at a time, in item order.
+
+    A worker that dies fails only the item it was at; the others go on. Workers end with the
+    process that started them, however that ends.
+    """
     if num_workers < 1:
         raise ValueError(f"num_workers={num_workers} is not positive")
-    if len(items) == 1:
+    if len(items) <= 1:
         return inline(function, items)
-    context = multiprocessing.get_context("spawn")
     size = min(num_workers, len(items))
-    with concurrent.futures.ProcessPoolExecutor(size, mp_context=context) as pool:
-        futures = [pool.submit(_attempt, function, item) for item in items]
-        return _gather(_outcome(future) for future in futures)
+    pools: Pools = queue.SimpleQueue()
+    for _ in range(size):
+        pools.put(_one_process())
+    threads = concurrent.futures.ThreadPoolExecutor(size)
+    try:
+        futures = [threads.submit(_in_a_process, pools, function, item) for item in items]
+        return _gather(future.result() for future in futures)
+    except (KeyboardInterrupt, SystemExit):
+        _terminate_workers()
+        raise
+    finally:
+        threads.shutdown(cancel_futures=True)
+        while not pools.empty():
+            pools.get().shutdown()
 
 
 Outcome = tuple[str | None, str | None]
+Pools = queue.SimpleQueue[concurrent.futures.ProcessPoolExecutor]
 
 
 def _attempt(function: Callable[[Any], str], item: Any) -> Outcome:
@@ -51,11 +69,41 @@ def _attempt(function: Callable[[Any], str], item: Any) -> Outcome:
         return None, traceback.format_exc()
 
 
-def _outcome(future: concurrent.futures.Future[Outcome]) -> Outcome:
+def _in_a_process(pools: Pools, function: Callable[[Any], str], item: Any) -> Outcome:
+    pool = pools.get()
     try:
-        return future.result()
+        return pool.submit(_attempt, function, item).result()
     except concurrent.futures.BrokenExecutor as error:
+        pool.shutdown()
+        pool = _one_process()
         return None, f"the worker process died: {error}"
+    except Exception:
+        return None, traceback.format_exc()
+    finally:
+        pools.put(pool)
+
+
+def _one_process() -> concurrent.futures.ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=context, initializer=_die_with_parent
+    )
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="sparsekit-parent").start()
+
+
+def _terminate_workers() -> None:
+    for child in multiprocessing.active_children():
+        child.terminate()
 
 
 def _gather(outcomes: Iterator[Outcome]) -> list[str]:

@@ -96,8 +96,10 @@ def describe(value: Any) -> Any:
 def import_path(target: Callable[..., Any]) -> str:
     """`package.module.name` of a function or class that can be imported again."""
     name = getattr(target, "__qualname__", "")
-    if not name or "<" in name:
+    if not name or "<" in name or target.__module__ == "__main__":
         raise TypeError(f"{target!r} has no import path; define it at the top of a module")
+    if inspect.ismethod(target):
+        raise TypeError(f"{target!r} belongs to an object; use a function or a dataclass")
     return f"{target.__module__}.{name}"
 
 

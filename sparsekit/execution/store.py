@@ -8,6 +8,7 @@ ROOT/named/             human names that point at keys
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.execution.claims import HEARTBEAT, claim, forget, heartbeat, release, resign
+from sparsekit.execution.files import checksum, spelled, sync, write_json
 from sparsekit.execution.identity import Stage, canonical, key_of
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,8 @@ log = logging.getLogger(__name__)
 DESCRIPTION = "description.json"
 SCRATCH = "scratch"
 SESSION = os.environ.setdefault("SPARSEKIT_SESSION", uuid.uuid4().hex)
-POLL_SECONDS = 0.25
+FIRST_POLL, LAST_POLL = 0.05, 2.0
+MAX_ATTEMPTS = 3
 
 
 class CorruptResult(RuntimeError):
@@ -50,17 +53,23 @@ class Store:
 
         The work folder survives a killed process: `compute` finds in it what it had saved below
         `scratch/`, which is not part of the result. Whoever else is computing the stage is waited
-        for. Raises whatever `compute` raises; the claim is then free for the next try.
+        for. Raises whatever `compute` raises; the claim is then free for the next try. A process
+        whose claim was taken over, for it seemed dead, waits for the result of the other one.
         """
+        pause, attempts = FIRST_POLL, 0
         while not self.has(stage.key):
+            if attempts == MAX_ATTEMPTS:
+                raise CorruptResult(f"{stage.key} failed its checksums {attempts} times in a row")
             self._work.mkdir(parents=True, exist_ok=True)
             folder = claim(self._work, stage.key, stale_after=self.stale_after)
             if folder is None:
-                time.sleep(POLL_SECONDS)
-            elif self.path(stage.key).exists():
+                time.sleep(pause)
+                pause = min(1.5 * pause, LAST_POLL)
+            elif self._is_published(stage.key):
                 release(folder)
             else:
                 self._compute(stage, compute, folder)
+                attempts += 1
         return stage.key
 
     def has(self, key: str) -> bool:
@@ -80,12 +89,34 @@ class Store:
         return self.root / "stages" / key.split("-", 1)[0] / key
 
     def description(self, key: str) -> dict[str, Any]:
-        """`kind`, `config`, `inputs`, `version`, `files` (checksums) and `provenance` of `key`."""
-        return read_json(self.path(key) / DESCRIPTION)
+        """`kind`, `config`, `inputs`, `version`, `files` (checksums) and `provenance` of `key`.
+
+        Raises CorruptResult unless it is what was published.
+        """
+        if not self.path(key).exists():
+            raise FileNotFoundError(f"{key} is not in the store {self.root}")
+        return read_description(self.path(key), key)
+
+    def content(self, key: str, name: str) -> bytes:
+        """The file `name` of a published stage, verified as it is read.
+
+        Raises CorruptResult for a file that is not what was published: a stage may be damaged
+        after `ensure` has looked at it. The next `ensure` computes it again.
+        """
+        digest = self.description(key)["files"].get(name)
+        if digest is None:
+            raise FileNotFoundError(f"{key} has no file {name!r}")
+        try:
+            found = (self.path(key) / name).read_bytes()
+        except FileNotFoundError as error:
+            raise CorruptResult(f"{key}: {name} is missing") from error
+        if hashlib.sha256(found).hexdigest() != digest:
+            raise CorruptResult(f"{key}: checksum mismatch in {name}")
+        return found
 
     def read(self, key: str, name: str) -> Any:
-        """The JSON file `name` of a published stage."""
-        return read_json(self.path(key) / name)
+        """The JSON file `name` of a published stage, verified like `content`."""
+        return json.loads(self.content(key, name))
 
     def keys(self, kind: str) -> Iterator[str]:
         """Published keys of one kind, sorted."""
@@ -115,16 +146,24 @@ class Store:
     def _work(self) -> Path:
         return self.root / "work"
 
+    def _is_published(self, key: str) -> bool:
+        # Listed, not asked for by name: NFS may remember for a while that a name was not there.
+        folder = self.path(key).parent
+        return folder.is_dir() and key in os.listdir(folder)
+
     def _compute(self, stage: Stage, compute: Callable[[Path], None], folder: Path) -> None:
         started = time.time()
-        _clear(folder)
-        with heartbeat(folder):
-            try:
+        try:
+            _prepare(folder)
+            with heartbeat(folder):
                 compute(folder)
                 self._publish(stage, folder, started)
-            except BaseException:
-                resign(folder)
-                raise
+        except BaseException as error:
+            if isinstance(error, Exception) and not folder.exists():
+                log.warning("%s: this process seemed dead and was replaced (%s)", stage.key, error)
+                return
+            resign(folder)
+            raise
 
     def _publish(self, stage: Stage, folder: Path, started: float) -> None:
         seal(stage, folder, started)
@@ -133,25 +172,56 @@ class Store:
         try:
             os.rename(folder, target)
         except OSError:
-            if not target.exists():
+            if not self._is_published(stage.key):
                 raise
             release(folder)
-        _sync(target.parent)
+        sync(target.parent)
         forget(folder)
 
     def _put_aside(self, key: str) -> None:
         aside = self.root / "corrupt" / f"{key}.{uuid.uuid4().hex[:8]}"
         aside.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(self.path(key), aside)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.path(key), aside)
+            self._bring_back(key, aside)
+
+    def _bring_back(self, key: str, aside: Path) -> None:
+        # Somebody else may have put the damaged stage aside and published it anew since we looked.
+        try:
+            verify(aside, key)
+        except CorruptResult:
+            return
+        with contextlib.suppress(OSError):
+            os.rename(aside, self.path(key))
+
+
+def _prepare(folder: Path) -> None:
+    """Keep of an adopted work folder what is below scratch/, in files of our own.
+
+    A former owner that is only suspended may still hold files open; it must not write into ours.
+    """
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != SCRATCH:
+            shutil.rmtree(path)
+        elif path.name not in (SCRATCH, HEARTBEAT):
+            path.unlink()
+    (folder / SCRATCH).mkdir(exist_ok=True)
+    saved = [path for path in (folder / SCRATCH).rglob("*") if path.is_file()]
+    for path in saved:
+        copy = folder / f".copy.{path.name}"
+        shutil.copyfile(path, copy)
+        os.replace(copy, path)
 
 
 def seal(stage: Stage, folder: Path, started: float) -> None:
-    """Write the description, last and with the checksum of every other file, down to the disk."""
-    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
-    (folder / HEARTBEAT).unlink(missing_ok=True)
-    names = sorted(path.name for path in folder.iterdir())
+    """Write the description, last and with the checksum of every other file, down to the disk.
+
+    Raises FileNotFoundError if somebody else has taken the folder over.
+    """
+    _discard(folder / SCRATCH)
+    names = sorted(path.name for path in folder.iterdir() if path.name != HEARTBEAT)
     for name in names:
-        _sync(folder / name)
+        sync(folder / name)
     provenance = {"session": SESSION, "started": started, "finished": time.time()}
     body = {
         **stage.description(),
@@ -161,54 +231,51 @@ def seal(stage: Stage, folder: Path, started: float) -> None:
     }
     body["checksum"] = hashlib.sha256(canonical(body).encode()).hexdigest()
     write_json(folder / DESCRIPTION, body)
+    # Must exist: nothing creates it but a claim, so a folder with one is still the one we claimed.
+    (folder / HEARTBEAT).unlink()
+    sync(folder)
 
 
 def verify(folder: Path, key: str) -> None:
-    """Raise CorruptResult unless every byte of a published stage is what was published."""
+    """Raise CorruptResult unless every byte of a published stage is what was published.
+
+    OSError where it cannot be read for other reasons, such as missing permissions.
+    """
+    files = read_description(folder, key)["files"]
     try:
-        body = read_json(folder / DESCRIPTION)
-        stated = body.pop("checksum")
-        intact = stated == hashlib.sha256(canonical(body).encode()).hexdigest()
-        intact = intact and key_of({k: body[k] for k in _IDENTITY}) == key
-        damaged = [n for n, digest in body["files"].items() if checksum(folder / n) != digest]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise CorruptResult(f"{key}: {DESCRIPTION} or a file it lists is unreadable") from error
-    if damaged or not intact:
-        raise CorruptResult(f"{key}: checksum mismatch in {', '.join(damaged) or DESCRIPTION}")
+        damaged = [name for name, digest in files.items() if checksum(folder / name) != digest]
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise CorruptResult(f"{key}: a file is missing: {error.filename}") from error
+    if damaged:
+        raise CorruptResult(f"{key}: checksum mismatch in {', '.join(damaged)}")
+
+
+def read_description(folder: Path, key: str) -> dict[str, Any]:
+    """The description of a published stage; CorruptResult unless it is what was published."""
+    try:
+        text = (folder / DESCRIPTION).read_text()
+        body: dict[str, Any] = json.loads(text)
+        rest = {name: value for name, value in body.items() if name != "checksum"}
+        intact = (
+            text == spelled(body)
+            and body["checksum"] == hashlib.sha256(canonical(rest).encode()).hexdigest()
+            and key_of({name: body[name] for name in _IDENTITY}) == key
+        )
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise CorruptResult(f"{key}: {DESCRIPTION} is missing") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CorruptResult(f"{key}: {DESCRIPTION} is damaged: {error}") from error
+    if not intact:
+        raise CorruptResult(f"{key}: checksum mismatch in {DESCRIPTION}")
+    return body
 
 
 _IDENTITY = ("kind", "config", "inputs", "version")
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def write_json(path: Path, value: object) -> None:
-    """Replace `path` by `value` in one step: readers see the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    _sync(temporary)
-    os.replace(temporary, path)
-
-
-def _clear(folder: Path) -> None:
-    # What an earlier owner left half done must not be listed as part of our result.
-    for path in folder.iterdir():
-        if path.name not in (SCRATCH, HEARTBEAT):
-            path.unlink()
-    (folder / SCRATCH).mkdir(exist_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _discard(folder: Path) -> None:
+    # Moved out of the way first: on NFS a folder in which a file is still open cannot be removed.
+    trash = folder.parent.parent.parent / f".trash.{uuid.uuid4().hex[:8]}"
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(folder, trash)
+    shutil.rmtree(trash, ignore_errors=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
-from sparsekit.execution.store import Store, read_json, write_json
+from sparsekit.execution.store import Store, write_json
 
 PARTS = ("state", "masks")
 Part = Mapping[str, Tensor] | str
@@ -29,15 +29,16 @@ def load_ticket(store: Store, key: str) -> tuple[dict[str, Tensor], dict[str, Te
     """State and masks of a stage, on the CPU, in two new dictionaries.
 
     The weights of a start are not yet masked: they are those of the stage it refers to.
+    Raises CorruptResult for a file that is not what was published.
     """
     state, masks = (_load_part(store, key, name) for name in PARTS)
     return state, masks
 
 
 def _load_part(store: Store, key: str, name: str) -> dict[str, Tensor]:
-    while name in (references := read_json(store.path(key) / "references.json")):
+    while name in (references := store.read(key, "references.json")):
         key = references[name]
-    return load_file(store.path(key) / f"{name}.safetensors")
+    return load(store.content(key, f"{name}.safetensors"))
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

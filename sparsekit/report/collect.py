@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.execution.store import Store, read_json
+from sparsekit.execution.files import read_json
+from sparsekit.execution.store import Store
 
 SHOWN_ELSEWHERE = ("seed", "method", "sparsity", "experiment")
 NOT_PART_OF_RESULTS = ("runtime", "executor", "logger")

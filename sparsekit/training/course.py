@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -71,13 +72,24 @@ def _learning_rate(
     settings: Mapping[str, Any], train: Train, *, total: int, length: int, cut: Mapping[str, float]
 ) -> Callable[[int], float]:
     if settings["retrain"] is None:
-        return lambda step: train.schedule(step, length)
+        return functools.partial(_scheduled, steps=length, schedule=train.schedule)
     retrain = config.build(settings["retrain"])
     rates = tuple(train.schedule(step, total) for step in range(total))
     warmup = num_warmup(total, settings["train"]["schedule"].get("warmup", 0.0))
     trunk = Trunk(rates, warmup)
     removed = Cut(norm_drop=cut["norm_drop"], fraction=cut["fraction"])
-    return lambda step: retrain(step, length, trunk, removed)
+    return functools.partial(_retrained, steps=length, retrain=retrain, trunk=trunk, cut=removed)
+
+
+# At the top of the module, and not nested, because courses travel to the processes of DDP.
+def _scheduled(step: int, *, steps: int, schedule: Callable[[int, int], float]) -> float:
+    return schedule(step, steps)
+
+
+def _retrained(
+    step: int, *, steps: int, retrain: Callable[..., float], trunk: Trunk, cut: Cut
+) -> float:
+    return retrain(step, steps, trunk, cut)
 
 
 class Batches:

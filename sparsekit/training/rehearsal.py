@@ -13,7 +13,7 @@ from sparsekit.core.counts import budget
 from sparsekit.core.types import Masks
 from sparsekit.method.cycle import Method
 from sparsekit.training.course import plan_course
-from sparsekit.training.judge import TaskJudge
+from sparsekit.training.judge import TaskJudge, device_of
 from sparsekit.training.settings import Train
 from sparsekit.training.task import build_model, dense_masks, load_data
 
@@ -28,6 +28,8 @@ def rehearse(method: Method, settings: Mapping[str, Any], judge: TaskJudge) -> s
         model = build_model(settings["task"], data)
     masks = dense_masks(settings["task"], model)
     train: Train = config.build(settings["train"])
+    if train.precision == "16-mixed" and device_of(judge.runtime).type == "cpu":
+        raise ValueError("train.precision=16-mixed needs a GPU; the CPU has bf16-mixed")
     train.optimizer(list(model.named_parameters()))
     cycles = list(method.plan())
     for cycle in cycles:

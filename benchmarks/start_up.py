@@ -1,0 +1,108 @@
+"""How long the command takes to say anything: `python -m benchmarks.start_up`.
+
+Whole processes, from start to exit, interleaved. The floor is a process that only imports PyTorch
+and Lightning, which nothing that trains can avoid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks import timing
+
+FLOOR, HELP = "import torch, lightning.pytorch", "--help"
+RUN = ("-m", "sparsekit.run")
+TINY = (
+    "model=mlp",
+    "data=digits",
+    "method=one_shot",
+    "train.epochs=0.5",
+    "logger=none",
+    "runtime.accelerator=cpu",
+    "runtime.progress=none",
+)
+TARGET_SECONDS = 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """Arguments of Python, the exit status they lead to, and what is asked of the time."""
+
+    arguments: tuple[str, ...]
+    status: int = 0
+    at_most: float | None = TARGET_SECONDS
+
+
+def commands(store: Path) -> dict[str, Command]:
+    """The processes to time; the tiny run's results lie in `store`."""
+    tiny = (*RUN, *TINY, f"runtime.store={store}")
+    return {
+        FLOOR: Command(("-c", FLOOR), at_most=None),
+        HELP: Command((*RUN, "--help")),
+        "+experiment=quikstart": Command((*RUN, "+experiment=quikstart"), status=2),
+        "train.epoch=3": Command((*RUN, "train.epoch=3"), status=2),
+        "+experiment=quickstart --dry-run": Command(
+            (*RUN, "+experiment=quickstart", "--dry-run"), at_most=None
+        ),
+        "a tiny run that is in the store": Command(tiny, at_most=None),
+    }
+
+
+def execute(command: Command, folder: Path, threads: int) -> None:
+    """Run a process to its end; RuntimeError unless it exits as expected."""
+    paths = [str(timing.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    surroundings = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": str(threads),
+    }
+    done = subprocess.run(
+        [sys.executable, *command.arguments],
+        cwd=folder,
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != command.status:
+        raise RuntimeError(f"{command.arguments} exited {done.returncode}: {done.stderr}")
+
+
+def verdicts(times: timing.Times, processes: dict[str, Command]) -> str:
+    """One line per process with a target."""
+    return "\n".join(
+        timing.at_most(f"seconds of `{name}`", timing.spread(times[name]), command.at_most)
+        for name, command in processes.items()
+        if command.at_most is not None
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure every process; the first turn, which is not counted, fills store and caches."""
+    options = timing.read_options(__doc__ or "", arguments, rounds=9)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        processes = commands(folder / "runs")
+        if options.quick:
+            processes = {name: processes[name] for name in (FLOOR, HELP)}
+        ways: dict[str, Callable[[], float]] = {
+            name: timing.timed(partial(execute, command, folder, options.threads))
+            for name, command in processes.items()
+        }
+        times = timing.interleave(ways, rounds=options.rounds, warm_up=0 if options.quick else 1)
+    table = timing.markdown(timing.HEAD, timing.rows(times, base=FLOOR))
+    introduction = "Wall time of whole processes; ratios to the bare imports."
+    parts = [introduction, table, verdicts(times, processes)]
+    timing.report("Start-up", parts, options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""What all benchmarks share: interleaved rounds, paired ratios, tables, and where they were made.
+
+A time alone says little on a machine that others use too. So all ways of doing a thing run in one
+process, one after the other, round by round (A B C A B C ...), and what is quoted is the ratio of
+two times of the same round: its median, its middle half and its range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+ROOT = Path(__file__).parent.parent
+HEAD = ("way", "median", "ratio", "middle half", "range")
+Sample = TypeVar("Sample")
+Times = Mapping[str, Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What every benchmark is told; `quick` asks for the smallest run that uses every line."""
+
+    rounds: int
+    threads: int
+    quick: bool
+    out: Path | None
+
+
+def read_options(description: str, arguments: Sequence[str] | None, *, rounds: int) -> Options:
+    """The options on the command line; sets the number of threads."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, help=f"default {rounds}; 2 with --quick")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of PyTorch, default 1")
+    parser.add_argument("--quick", action="store_true", help="seconds; the numbers mean nothing")
+    parser.add_argument("--out", type=Path, help="append the report to this file")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    chosen = given.rounds or (2 if given.quick else rounds)
+    return Options(chosen, given.threads, given.quick, given.out)
+
+
+def interleave(
+    ways: Mapping[str, Callable[[], Sample]], *, rounds: int, warm_up: int = 1
+) -> dict[str, list[Sample]]:
+    """What each way returned in each round; in a round every way has its turn, in order."""
+    samples: dict[str, list[Sample]] = {name: [] for name in ways}
+    for turn in range(-warm_up, rounds):
+        for name, way in ways.items():
+            sample = way()
+            if turn >= 0:
+                samples[name].append(sample)
+    return samples
+
+
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    """A way that does `work` and returns its wall time in seconds."""
+
+    def way() -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return way
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Median, middle half (quartiles) and range of some numbers."""
+
+    median: float
+    lower: float
+    upper: float
+    lowest: float
+    highest: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """The spread of at least one number."""
+    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
+    lower, median, upper = quartiles or (values[0],) * 3
+    return Spread(median, lower, upper, min(values), max(values))
+
+
+def paired(times: Times, way: str, base: str) -> Spread:
+    """Spread of `way` / `base`, each ratio taken within one round."""
+    return spread([a / b for a, b in zip(times[way], times[base], strict=True)])
+
+
+def rows(times: Times, *, base: str) -> list[list[str]]:
+    """One row per way, under `HEAD`: its median time, and its ratio to `base`."""
+    table = []
+    for way in times:
+        ratio = paired(times, way, base)
+        half = f"{ratio.lower:.3f} .. {ratio.upper:.3f}"
+        whole = f"{ratio.lowest:.3f} .. {ratio.highest:.3f}"
+        median = shown(statistics.median(times[way]))
+        table.append([way, median, f"{ratio.median:.3f}", half, whole])
+    return table
+
+
+def shown(seconds: float) -> str:
+    """A time with three digits and a fitting unit.
+
+    >>> shown(0.00234)
+    '2.34 ms'
+    """
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its columns aligned."""
+    widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (head, *body)
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def at_most(what: str, value: Spread, target: float) -> str:
+    """One line: is the median at most `target`, and in how much of the spread?"""
+    return _verdict(what, value, f"at most {target:g}", value.median <= target)
+
+
+def at_least(what: str, value: Spread, target: float) -> str:
+    """One line: is the median at least `target`?"""
+    return _verdict(what, value, f"at least {target:g}", value.median >= target)
+
+
+def _verdict(what: str, value: Spread, target: str, reached: bool) -> str:
+    measured = f"{value.median:.3g} ({value.lowest:.3g} .. {value.highest:.3g})"
+    return f"- {what}: {measured}, target {target}: **{'reached' if reached else 'MISSED'}**"
+
+
+def report(title: str, parts: Sequence[str], options: Options) -> None:
+    """Print a section with its provenance; append it to `options.out`."""
+    text = "\n\n".join([f"## {title}", provenance(options), *parts])
+    print(text)
+    if options.out is not None:
+        with options.out.open("a") as file:
+            file.write(f"\n{text}\n")
+
+
+def provenance(options: Options) -> str:
+    """Date, hardware, versions and commit, in one paragraph."""
+    facts = [
+        f"{datetime.date.today()}",
+        f"{processor()}, {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f} at the end)",
+        f"{options.threads} thread{'s' * (options.threads != 1)}, {options.rounds} rounds",
+        f"Python {platform.python_version()}, torch {torch.__version__}",
+        f"commit {commit()}",
+    ]
+    quick = " QUICK: these numbers mean nothing." if options.quick else ""
+    return "; ".join(facts) + "." + quick
+
+
+def processor() -> str:
+    """The CPU's model name."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The commit that was measured, and whether the package had been changed since."""
+    found = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--", "sparsekit", "configs")
+    return (found or "unknown") + (" with uncommitted changes" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()

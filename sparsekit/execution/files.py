@@ -1,0 +1,43 @@
+"""Files that are written whole or not at all, and can be told apart by their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replace `path` by `value` in one step: readers see the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary.write_text(spelled(value))
+    sync(temporary)
+    os.replace(temporary, path)
+
+
+def spelled(value: object) -> str:
+    """The one spelling of a value in the store's JSON files; ValueError for nan and inf."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

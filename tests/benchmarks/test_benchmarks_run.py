@@ -1,0 +1,55 @@
+"""Every benchmark runs in its smallest form, prints its table and appends it to a file."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from benchmarks import timing
+
+EXPECTED = {
+    "masks": ("| dense ", "torch.nn.utils.parametrize", "are equal, bit for bit"),
+    "fit_overhead": ("| bare loop ", "| fit ", "are equal, bit for bit"),
+    "data_pipeline": ("| ours ", "torchvision, 2 workers", "images/s"),
+    "selection": ("ours: prune()", "torch.kthvalue", "all of them ties"),
+    "start_up": ("| --help ", "target at most 3"),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_runs_and_reports(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "results.md"
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    assert benchmark.main(["--quick", "--rounds", "1", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed in out.read_text()
+    for text in (*EXPECTED[name], "1 thread, 1 rounds", "commit ", "| range "):
+        assert text in printed
+
+
+def test_every_script_is_tested() -> None:
+    helpers = {"__init__", "timing", "inputs"}
+    scripts = {file.stem for file in Path(timing.__file__).parent.glob("*.py")}
+    assert scripts - helpers == set(EXPECTED)
+
+
+def test_ways_take_turns() -> None:
+    turns: list[str] = []
+    ways = {name: lambda name=name: turns.append(name) for name in "ab"}
+    samples = timing.interleave(ways, rounds=2)
+    assert "".join(turns) == "ababab"
+    assert {name: len(taken) for name, taken in samples.items()} == {"a": 2, "b": 2}
+
+
+def test_ratios_are_taken_within_rounds() -> None:
+    times = {"base": [1.0, 10.0, 100.0], "way": [2.0, 20.0, 300.0]}
+    ratio = timing.paired(times, "way", "base")
+    assert (ratio.median, ratio.lowest, ratio.highest) == (2.0, 2.0, 3.0)
+    assert timing.rows(times, base="base")[1][:3] == ["way", "20 s", "2.000"]
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(1.0, "reached"), (1.2, "MISSED")])
+def test_a_target_is_judged_by_the_median(value: float, verdict: str) -> None:
+    assert f"**{verdict}**" in timing.at_most("it", timing.spread([0.5, value, 9.0]), 1.1)

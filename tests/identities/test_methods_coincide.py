@@ -1,0 +1,98 @@
+"""Where two methods are the same mathematics, they give the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from sparsekit.execution.store import Store
+from sparsekit.execution.tensors import load_ticket
+
+Run = Callable[..., tuple[Store, list[str]]]
+ADAMW = "{_target_:sparsekit.training.optimizers.adamw,weight_decay:0.1}"
+
+
+def same_bits(store: Store, first: str, second: str) -> bool:
+    pairs = zip(load_ticket(store, first), load_ticket(store, second), strict=True)
+    return all(
+        left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
+        for left, right in pairs
+    )
+
+
+def test_one_cycle_of_imp_with_lr_rewinding_is_one_shot(run_tiny: Run) -> None:
+    store, one_shot = run_tiny("method=one_shot", "sparsity=0.8")
+    _, iterative = run_tiny(
+        "method=imp_lr_rewinding", "method.cycles=1", "method.remove=0.8"
+    )
+    assert iterative == one_shot
+
+
+def test_the_dense_network_is_shared_by_all_methods(run_tiny: Run) -> None:
+    _, dense = run_tiny("method=dense")
+    for method in ("one_shot", "imp", "imp_finetune", "imp_lr_rewinding"):
+        _, tickets = run_tiny(f"method={method}", "method.cycles=1")
+        assert tickets[0] == dense[0], method
+
+
+def test_n_cycles_to_a_sparsity_end_on_the_budget_of_one(run_tiny: Run) -> None:
+    store, once = run_tiny("method=imp_budgeted", "method.cycles=1", "method.retrain_epochs=0.2")
+    _, thrice = run_tiny("method=imp_budgeted", "method.cycles=3", "method.retrain_epochs=0.2")
+    counts = [
+        sum(int(mask.sum()) for mask in load_ticket(store, tickets[-1])[1].values())
+        for tickets in (once, thrice)
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_a_soup_of_equal_particles_is_the_particle(run_tiny: Run) -> None:
+    store, plain = run_tiny("method=imp", "method.cycles=1")
+    _, soup = run_tiny(
+        "method=imp",
+        "method.cycles=1",
+        "method.variations=[{},{}]",
+        "method.merge={_target_:sparsekit.core.averaging.uniform_soup}",
+    )
+    assert soup[-1] != plain[-1], "the merge must have run"
+    assert same_bits(store, soup[-1], plain[-1])
+
+
+def test_particles_differ_and_their_soup_is_their_mean(run_tiny: Run) -> None:
+    store, soup = run_tiny(
+        "method=imp",
+        "method.cycles=1",
+        "method.variations=[{particle:0},{particle:1}]",
+        "method.merge={_target_:sparsekit.core.averaging.uniform_soup}",
+    )
+    particles = store.description(soup[-1])["inputs"]
+    states = [load_ticket(store, key)[0] for key in particles]
+    mean, _ = load_ticket(store, soup[-1])
+    assert not same_bits(store, *particles)
+    for name, value in mean.items():
+        expected = (states[0][name].double() + states[1][name].double()) / 2
+        assert torch.equal(value, expected.to(value.dtype))
+
+
+@pytest.mark.parametrize("optimizer", [None, ADAMW], ids=["SGD", "AdamW"])
+def test_masking_gradients_changes_nothing_where_nobody_reads_their_norm(
+    run_tiny: Run, optimizer: str | None
+) -> None:
+    """A clip so high that it never acts switches gradient masking on, and only that."""
+    chosen = ["method=one_shot"]
+    chosen += ["~train.optimizer", f"+train.optimizer={optimizer}"] if optimizer else []
+    store, without = run_tiny(*chosen)
+    _, with_masked = run_tiny(*chosen, "train.clip_norm=1e9")
+    assert without != with_masked
+    assert same_bits(store, without[-1], with_masked[-1])
+
+
+def test_rewinding_to_step_k_goes_on_where_dense_training_was(run_tiny: Run) -> None:
+    """The dense network from step k on differs from the uninterrupted one only by the optimizer
+    state that is not kept at step k: without momentum they are the same bits."""
+    plain = ["train.optimizer.momentum=0", "method.cycles=1"]
+    store, dense = run_tiny("method=imp", *plain)
+    _, rewound = run_tiny("method=imp", "method.rewind_step=3", *plain)
+    assert len(rewound) == len(dense) + 1
+    assert same_bits(store, rewound[1], dense[0])

@@ -1,0 +1,156 @@
+"""The owner of the masks: in our fits, and in somebody else's Lightning project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from sparsekit.core.types import Masks, Weights
+from sparsekit.training.masking import Masking, digest, mask_optimizer_state_, named_parameters_of
+
+
+class Regression(LightningModule):
+    """A stranger's module: knows nothing of sparsity."""
+
+    def __init__(self, optimizer: str = "SGD") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(6, 4)
+        self.head = nn.Linear(4, 1)
+        self.optimizer = optimizer
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        return nn.functional.mse_loss(self.head(self.layer(inputs)), targets)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self.optimizer == "SGD":
+            return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+        return torch.optim.AdamW(self.parameters(), lr=0.1)
+
+
+def half_masks() -> Masks:
+    mask = torch.zeros(4, 6, dtype=torch.bool)
+    mask[:, ::2] = True
+    return {"layer.weight": mask}
+
+
+def loader() -> DataLoader[tuple[Tensor, ...]]:
+    """Five batches of eight."""
+    generator = torch.Generator().manual_seed(1)
+    inputs, targets = (torch.randn(40, n, generator=generator) for n in (6, 1))
+    return DataLoader(TensorDataset(inputs, targets), batch_size=8)
+
+
+def trainer(callbacks: list[Callback], epochs: int, folder: Path, **options: object) -> Trainer:
+    return Trainer(
+        max_epochs=epochs,
+        callbacks=callbacks,
+        default_root_dir=folder,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+class Watch(Callback):
+    """Notes after every step whether pruned weights are zero, and their gradients."""
+
+    def __init__(self) -> None:
+        self.zeros: list[bool] = []
+        self.gradients: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: object) -> None:
+        pruned = ~half_masks()["layer.weight"]
+        weight = module.get_parameter("layer.weight")
+        assert weight.grad is not None
+        self.zeros.append(bool((weight[pruned] == 0).all()))
+        self.gradients.append(float(weight.grad[pruned].abs().sum()))
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+@pytest.mark.parametrize("mask_gradients", [False, True])
+def test_pruned_weights_stay_zero_and_their_gradients_stay_dense(
+    optimizer: str, mask_gradients: bool, tmp_path: Path
+) -> None:
+    watch = Watch()
+    module = Regression(optimizer)
+    before = module.layer.weight.detach().clone()
+    masking = Masking(half_masks(), mask_gradients=mask_gradients)
+    trainer([masking, watch, ModelCheckpoint(tmp_path)], 2, tmp_path).fit(module, loader())
+    assert watch.zeros == [True] * 10
+    assert all((g == 0) == mask_gradients for g in watch.gradients)
+    kept = half_masks()["layer.weight"]
+    assert bool((module.layer.weight.detach()[kept] != before[kept]).all())
+    assert set(module.state_dict()) == set(Regression().state_dict())
+
+
+def test_clipping_sees_the_norm_of_masked_gradients(tmp_path: Path) -> None:
+    class Norm(Callback):
+        seen = 0.0
+
+        def on_train_batch_end(self, *_: object) -> None:
+            grads = [p.grad for p in module.parameters() if p.grad is not None]
+            self.seen = float(torch.stack([g.square().sum() for g in grads]).sum().sqrt())
+
+    module, norm = Regression(), Norm()
+    masking = Masking(half_masks(), mask_gradients=True)
+    trainer(
+        [masking, norm, ModelCheckpoint(tmp_path)], 1, tmp_path, gradient_clip_val=1e-3
+    ).fit(module, loader())
+    assert norm.seen == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_masks_and_moves_travel_in_a_strangers_checkpoint(tmp_path: Path) -> None:
+    """Ten steps, or five and a resumed five, with a mover: the same bits."""
+
+    def run(epochs: int, folder: Path, resume: str | None = None) -> tuple[Masking, Regression]:
+        module = Regression()
+        masking = Masking(half_masks(), mover=shift_at_three)
+        saving = ModelCheckpoint(folder, save_last=True)
+        fitted = trainer([masking, saving], epochs, folder)
+        fitted.fit(module, loader(), ckpt_path=resume)
+        return masking, module
+
+    whole, module = run(2, tmp_path / "whole")
+    run(1, tmp_path / "parts")
+    resumed, other = run(2, tmp_path / "parts", resume=str(tmp_path / "parts" / "last.ckpt"))
+    assert digest(whole.masks) != digest(half_masks()), "the mover must have moved the masks"
+    assert digest(resumed.masks) == digest(whole.masks)
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def shift_at_three(step: int, weights: Weights, gradients: Weights, masks: Masks) -> Masks | None:
+    assert bool((gradients["layer.weight"][~masks["layer.weight"]] != 0).any())
+    return {name: mask.roll(1, dims=1) for name, mask in masks.items()} if step == 3 else None
+
+
+def test_optimizer_state_of_pruned_weights_is_zeroed() -> None:
+    module = Regression("AdamW")
+    optimizer = module.configure_optimizers()
+    for inputs, targets in loader():
+        module.training_step((inputs, targets), 0).backward()
+        optimizer.step()
+    masks = half_masks()
+    mask_optimizer_state_(optimizer, named_parameters_of(module, masks), masks)
+    state = optimizer.state[module.layer.weight]
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert bool((state[name][~masks["layer.weight"]] == 0).all())
+        assert bool((state[name][masks["layer.weight"]] != 0).all())
+    assert bool((optimizer.state[module.head.weight]["exp_avg"] != 0).all())
+
+
+def test_masks_that_fit_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"lyer.weight.*layer.weight"):
+        named_parameters_of(Regression(), {"lyer.weight": torch.ones(4, 6)})
+    with pytest.raises(ValueError, match=r"\(6, 4\).*\(4, 6\)"):
+        named_parameters_of(Regression(), {"layer.weight": torch.ones(6, 4)})
