@@ -55,7 +55,7 @@ def consume(batches: Iterable[tuple[Tensor, Tensor]], num_images: int) -> None:
     assert sum(sizes) == num_images
 
 
-def ways(data: InMemory) -> dict[str, Callable[[], float]]:
+def ways(data: InMemory, clock: timing.Clock) -> dict[str, Callable[[], float]]:
     """One epoch of each pipeline."""
     loaders = {
         f"torchvision, {num} workers": DataLoader(
@@ -74,10 +74,11 @@ def ways(data: InMemory) -> dict[str, Callable[[], float]]:
         lambda: consume(
             data.train_batches(batch_size=BATCH_SIZE, seed=0, epoch=next(epochs), device=cpu),
             data.num_train,
-        )
+        ),
+        clock,
     )
     theirs = {
-        name: timing.timed(lambda loader=loader: consume(loader, data.num_train))
+        name: timing.timed(lambda loader=loader: consume(loader, data.num_train), clock)
         for name, loader in loaders.items()
     }
     return {OURS: own, **theirs}
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = timing.read_options(__doc__ or "", arguments, rounds=15)
     num_images = NUM_QUICK if options.quick else NUM_IMAGES
     data = random_data(Path(), image_shape=(3, 32, 32), num_train=num_images)
-    times = timing.interleave(ways(data), rounds=options.rounds)
+    times = timing.interleave(ways(data, options.clock), rounds=options.rounds)
     rates = {name: num_images / timing.spread(taken).median for name, taken in times.items()}
     body = [[*row, f"{rates[row[0]]:,.0f}"] for row in timing.rows(times, base=OURS)]
     verdicts = [

@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -83,14 +82,15 @@ class Sample:
     state: Mapping[str, Tensor]
 
 
-class Clock(Callback):
+class Ends(Callback):
     """Notes when each step had ended; as the last callback it sees the others' work done."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: timing.Clock) -> None:
+        self.clock = clock
         self.ends: list[float] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.clock())
 
 
 def mean_step(ends: Sequence[float]) -> float:
@@ -117,20 +117,24 @@ def prepare(setting: Setting, store: Store, runtime: Runtime) -> dict[str, Any]:
     return {"task": task, "train": describe(train), "start": start, **cycle.settings({})}
 
 
-def whole_fit(settings: Mapping[str, Any], store: Store, runtime: Runtime) -> Sample:
+def whole_fit(
+    settings: Mapping[str, Any], store: Store, runtime: Runtime, clock: timing.Clock
+) -> Sample:
     """Train as `sparsekit.run` would."""
-    clock = Clock()
-    started = time.perf_counter()
-    key = fit(settings, store=store, runtime=runtime, observers=[lambda *_: clock])
-    whole = time.perf_counter() - started
-    return Sample(whole, mean_step(clock.ends), load_ticket(store, key)[0])
+    callback = Ends(clock)
+    started = clock()
+    key = fit(settings, store=store, runtime=runtime, observers=[lambda *_: callback])
+    whole = clock() - started
+    return Sample(whole, mean_step(callback.ends), load_ticket(store, key)[0])
 
 
-def bare_loop(settings: Mapping[str, Any], store: Store, runtime: Runtime) -> Sample:
+def bare_loop(
+    settings: Mapping[str, Any], store: Store, runtime: Runtime, clock: timing.Clock
+) -> Sample:
     """Train as a short script would."""
     torch.use_deterministic_algorithms(False)
     ends = []
-    started = time.perf_counter()
+    started = clock()
     data = load_data(settings["task"], runtime.data_root)
     train: Train = config.build(settings["train"])
     course = plan_course(settings, data, NO_CUT)
@@ -149,13 +153,14 @@ def bare_loop(settings: Mapping[str, Any], store: Store, runtime: Runtime) -> Sa
             loss = cross_entropy(model(images.to(memory_format=memory_format)), labels)
             loss.backward()
             optimizer.step()
-            ends.append(time.perf_counter())
+            ends.append(clock())
         evaluate(model, data.eval_batches("val", batch_size=EVALUATION_BATCH, device=CPU))
-    return Sample(time.perf_counter() - started, mean_step(ends), model.state_dict())
+    return Sample(clock() - started, mean_step(ends), model.state_dict())
 
 
-def measure(setting: Setting, rounds: int) -> list[str]:
+def measure(setting: Setting, options: timing.Options) -> list[str]:
     """Tables and verdict of one setting; every round trains with another seed."""
+    rounds = options.rounds
     runtime = Runtime(accelerator="cpu", progress="none")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
@@ -163,7 +168,7 @@ def measure(setting: Setting, rounds: int) -> list[str]:
         seeds = {BARE: iter(range(rounds + 1)), FIT: iter(range(rounds + 1))}
         ways = {
             name: lambda way=way, name=name: way(
-                {**settings, "seed": next(seeds[name])}, store, runtime
+                {**settings, "seed": next(seeds[name])}, store, runtime, options.clock
             )
             for name, way in ((BARE, bare_loop), (FIT, whole_fit))
         }
@@ -220,10 +225,10 @@ def agreement(samples: Mapping[str, Sequence[Sample]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure every setting."""
-    options = timing.read_options(__doc__ or "", arguments, rounds=9)
+    options = timing.read_options(__doc__ or "", arguments, rounds=9, clocks=("wall", "cpu"))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     settings = QUICK if options.quick else SETTINGS
-    parts = [part for setting in settings for part in measure(setting, options.rounds)]
+    parts = [part for setting in settings for part in measure(setting, options)]
     timing.report("A fit against a bare loop", parts, options)
     return 0
 

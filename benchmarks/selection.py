@@ -131,7 +131,7 @@ def count(masks: Mapping[str, Tensor]) -> int:
     return sum(int(mask.sum()) for mask in masks.values())
 
 
-def measure(name: str, model: Model, rounds: int) -> list[str]:
+def measure(name: str, model: Model, options: timing.Options) -> list[str]:
     """Verification, table and verdicts of one model."""
     weights = weights_like(model)
     size = sum(weight.numel() for weight in weights.values())
@@ -139,8 +139,8 @@ def measure(name: str, model: Model, rounds: int) -> list[str]:
     checks = verified(weights, num_kept)
     works = {way: partial(masks, weights, num_kept) for way, masks in MASKS.items()}
     works[GLOBALLY] = lambda: allocate.globally(scores.magnitude(weights, {}, None), num_kept)
-    ways = {way: timing.timed(work) for way, work in works.items()}
-    times = timing.interleave(ways, rounds=rounds)
+    ways = {way: timing.timed(work, options.clock) for way, work in works.items()}
+    times = timing.interleave(ways, rounds=options.rounds)
     verdicts = [
         timing.at_most(f"prune() / {way}", timing.paired(times, PRUNE, way), 1.0)
         for way in MASKS
@@ -155,9 +155,9 @@ def measure(name: str, model: Model, rounds: int) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure every model."""
-    options = timing.read_options(__doc__ or "", arguments, rounds=7)
+    options = timing.read_options(__doc__ or "", arguments, rounds=7, clocks=("wall", "cpu"))
     models = QUICK if options.quick else MODELS
-    parts = [part for name in models for part in measure(name, models[name], options.rounds)]
+    parts = [part for name in models for part in measure(name, models[name], options)]
     introduction = "From weights to masks (alone: to counts per layer); ratios to our prune()."
     timing.report("Global magnitude selection", [introduction, *parts], options)
     return 0

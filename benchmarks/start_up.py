@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.quick:
             processes = {name: processes[name] for name in (FLOOR, HELP)}
         ways: dict[str, Callable[[], float]] = {
-            name: timing.timed(partial(execute, command, folder, options.threads))
+            name: timing.timed(partial(execute, command, folder, options.threads), options.clock)
             for name, command in processes.items()
         }
         times = timing.interleave(ways, rounds=options.rounds, warm_up=0 if options.quick else 1)

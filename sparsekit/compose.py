@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sparsekit.config import ConfigError, Spine, check, suggest
 from sparsekit.execution.identity import canonical
+from sparsekit.sweep import key_of, points
 
 CONFIGS = next(
     path
@@ -46,11 +46,14 @@ class Run:
 def compose_runs(overrides: Sequence[str], folders: Sequence[Path] = ()) -> list[Run]:
     """Every run that `overrides` ask for: products of `a,b` lists, then the experiment's sweep."""
     groups = list_groups(folders)
+    _refuse_repetition(overrides)
     runs: dict[str, Run] = {}
     for typed in _products(overrides, groups):
         base = compose_one(typed, folders)
         for run in _swept(base, typed, folders):
             runs.setdefault(repr((run.config, run.choices)), run)
+    if not runs:
+        raise ConfigError("sweep: its grids contain no run")
     return list(runs.values())
 
 
@@ -78,7 +81,7 @@ def compose_one(overrides: Sequence[str], folders: Sequence[Path] = ()) -> Run:
         written = OmegaConf.to_container(composed, resolve=False)
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(_first_lines(error)) from error
+        raise ConfigError(_reason(error)) from error
     assert isinstance(plain, dict)
     assert isinstance(written, dict)
     config = {str(name): value for name, value in plain.items()}
@@ -118,14 +121,9 @@ def _swept(base: Run, typed: Sequence[str], folders: Sequence[Path]) -> Iterator
     grids = base.config["sweep"]
     if not grids:
         yield base
-    fixed = {_key(text) for text in typed}
-    for grid in grids:
-        free = {key: values for key, values in grid.items() if key not in fixed}
-        lists = [v if isinstance(v, list) else [v] for v in free.values()]
-        for values in itertools.product(*lists):
-            chosen = [f"{key}={_spelled(v)}" for key, v in zip(free, values, strict=True)]
-            run = compose_one([*typed, *chosen, "sweep=[]"], folders)
-            yield dataclasses.replace(run, overrides=(*typed, *chosen))
+    for chosen in points(grids, typed):
+        run = compose_one([*typed, *chosen, "sweep=[]"], folders)
+        yield dataclasses.replace(run, overrides=(*typed, *chosen))
 
 
 def _products(
@@ -145,7 +143,7 @@ def _products(
         values = [text]
         if parsed.is_sweep_override():
             prefix = text[: text.index("=") + 1]
-            values = [f"{prefix}{value}" for value in parsed.sweep_string_iterator()]
+            values = [f"{prefix}{value}" for value in _choices(text, parsed)]
         lists.append(values)
         for value in values:
             _check_option(value, groups)
@@ -155,7 +153,7 @@ def _products(
 def _check_option(text: str, groups: Mapping[str, Mapping[str, Path]]) -> None:
     key, _, value = text.partition("=")
     name = key.lstrip("+~").partition("@")[0]
-    if name in groups and value not in groups[name] and value not in ("null", ""):
+    if name in groups and value not in groups[name] and not text.startswith("~"):
         raise ConfigError(f"{name}={value}: no such option{suggest(value, groups[name])}")
 
 
@@ -173,7 +171,7 @@ def _normalised(text: str, groups: Mapping[str, Mapping[str, Path]]) -> str:
 
 
 def _refuse_hydra(text: str) -> None:
-    key = _key(text)
+    key = key_of(text)
     if key in HYDRA_KEYS or key.startswith(("hydra.", "hydra/")):
         raise ConfigError(
             f"{text}: this program does not use Hydra's launchers, sweepers and run folders; "
@@ -181,22 +179,36 @@ def _refuse_hydra(text: str) -> None:
         )
 
 
-def _key(text: str) -> str:
-    return text.partition("=")[0].lstrip("+~")
+def _refuse_repetition(overrides: Sequence[str]) -> None:
+    keys = [key_of(text) for text in overrides]
+    for key in keys:
+        if keys.count(key) > 1:
+            given = " ".join(text for text in overrides if key_of(text) == key)
+            raise ConfigError(f"{given}: {key} is given more than once; only one can count")
 
 
-def _spelled(value: Any) -> str:
-    """A value of a sweep file in the grammar of overrides."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{k}:{_spelled(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_spelled, value)) + "]"
-    text = str(value)
-    return text if re.fullmatch(r"[\w.+\-/]*", text) else "'" + text.replace("'", "\\'") + "'"
+def _choices(text: str, parsed: Any) -> list[str]:
+    from hydra.errors import HydraException
+
+    try:
+        return list(parsed.sweep_string_iterator())
+    except HydraException as error:
+        raise ConfigError(f"{text}: only lists, `range` and `choice` can be swept") from error
+
+
+def _reason(error: Exception) -> str:
+    """Hydra's own message; where it merely says which override failed, also why."""
+    text = _first_lines(error)
+    if "No match in the defaults list" in text:
+        place = text.split("'")[1]
+        return (
+            f"{place}: nothing is chosen there that could be replaced; groups inside others are "
+            "chosen as GROUP@PLACE=OPTION, such as prune@method.prune=lamp for methods that prune"
+        )
+    if "Could not override" in text:
+        return text.partition(" To append")[0]
+    cause = error.__cause__
+    return f"{text}: {_first_lines(cause)}" if isinstance(cause, Exception) else text
 
 
 def _first_lines(error: Exception) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sparsekit.signatures import Signature, signature_of
+from sparsekit.signatures import LEAF, MAPPING, Signature, signature_of
 
 
 class ConfigError(ValueError):
@@ -38,6 +40,7 @@ class Spine:
 
 LEAVES = ("model", "data", "prunable", "train", "method", "executor", "runtime")
 OPTIONAL_LEAVES = ("logger",)
+LIGHT_MODULES = ("sparsekit.training.settings",)
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -46,6 +49,9 @@ def check(config: Mapping[str, Any]) -> None:
     for name in config:
         if name not in valid:
             raise ConfigError(f"{name}: no such key at the top level{suggest(name, valid)}")
+    missing = [name for name in valid if name not in config]
+    if missing:
+        raise ConfigError(f"{missing[0]}: cannot be left out")
     for name in LEAVES + OPTIONAL_LEAVES:
         node = config.get(name)
         if isinstance(node, Mapping) and "_target_" in node:
@@ -54,6 +60,10 @@ def check(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name}: expected a leaf with `_target_`, found {node!r}")
     if not 0 <= config["sparsity"] < 1:
         raise ConfigError(f"sparsity={config['sparsity']} is outside 0 <= sparsity < 1")
+    if not 0 <= config["seed"] < 2**63:
+        raise ConfigError(f"seed={config['seed']} is outside 0 <= seed < 2^63")
+    for name in LEAVES:
+        _check_values(name, config[name])
 
 
 def build(node: Any) -> Any:
@@ -95,13 +105,32 @@ def _marked(node: Any) -> Any:
 def _check_node(place: str, node: Any) -> None:
     for name, child in _children(node):
         _check_node(f"{place}.{name}", child)
+    if isinstance(node, float) and not math.isfinite(node):
+        raise ConfigError(f"{place}={node!r} is not a finite number")
     if not (isinstance(node, Mapping) and "_target_" in node):
         return
+    if not isinstance(node["_target_"], str):
+        raise ConfigError(f"{place}._target_={node['_target_']!r} is no import path")
     try:
         signature = signature_of(node["_target_"])
     except LookupError as error:
         raise ConfigError(f"{place}._target_: {error.args[0]}") from error
     _check_arguments(place, node, signature)
+
+
+def _check_values(name: str, node: Mapping[str, Any]) -> None:
+    """Let settings that need no torch refuse their values at once; leaves in them do not matter."""
+    module, _, function = node["_target_"].rpartition(".")
+    if module not in LIGHT_MODULES:
+        return
+    plain = {k: v for k, v in node.items() if k != "_target_" and not isinstance(v, Mapping | list)}
+    leaves = {k: None for k in node if k != "_target_" and k not in plain}
+    settings = getattr(importlib.import_module(module), function)
+    try:
+        settings(**plain, **leaves)
+    except ValueError as error:
+        prefix = "" if str(error).startswith(name) else f"{name}: "
+        raise ConfigError(f"{prefix}{error}") from error
 
 
 def _children(node: Any) -> Iterator[tuple[str, Any]]:
@@ -129,5 +158,7 @@ def _check_arguments(place: str, node: Mapping[str, Any], signature: Signature) 
 
 
 def _fits(value: Any, types: frozenset[str]) -> bool:
+    if isinstance(value, Mapping):
+        return (LEAF if "_target_" in value else MAPPING) in types
     kind = "None" if value is None else type(value).__name__
-    return kind in types or (kind == "int" and "float" in types)
+    return kind in types or repr(value) in types or (kind == "int" and "float" in types)

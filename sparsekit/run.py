@@ -10,11 +10,12 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sparsekit.config import ConfigError
 
 PROGRAM = "python -m sparsekit.run"
+OPTIONS = ("-m", "--cfg job", "--dry-run", "--config-dir FOLDER")
 LISTED = ("experiment", "method", "prune", "model", "data", "train")
 INTRODUCTION = f"""\
 sparsekit: exact, resumable, shared experiments with sparse neural networks
@@ -32,17 +33,19 @@ Running the same command again computes only what is missing, also after a crash
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 all runs finished, 1 some failed, 2 a mistake in the command."""
+    """Exit status: 0 all runs finished, 1 some failed, 2 a mistake in the command, 130 Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given == ["--help"] or given == ["-h"]:
+    if not given or {"--help", "-h"} & set(given):
         print(listing())
         return 0
-    options = _parser().parse_intermixed_args(given)
     try:
-        return _main(options)
+        return _main(_Parser().parse_intermixed_args(given))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def listing() -> str:
@@ -97,14 +100,19 @@ def _print_config(config: Mapping[str, Any]) -> None:
     print(OmegaConf.to_yaml(OmegaConf.create(dict(config))), end="")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=PROGRAM, add_help=False, allow_abbrev=False)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("--cfg", choices=["job"])
-    parser.add_argument("--dry-run", action="store_true")
-    parser.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
-    return parser
+class _Parser(argparse.ArgumentParser):
+    """Options of the command; a mistake is a ConfigError like any other."""
+
+    def __init__(self) -> None:
+        super().__init__(prog=PROGRAM, add_help=False, allow_abbrev=False)
+        self.add_argument("overrides", nargs="*")
+        self.add_argument("-m", "--multirun", action="store_true")
+        self.add_argument("--cfg", choices=["job"])
+        self.add_argument("--dry-run", action="store_true")
+        self.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; the options are {', '.join(OPTIONS)}, --help")
 
 
 if __name__ == "__main__":

@@ -19,11 +19,11 @@ from sparsekit.execution.identity import canonical, describe
 from sparsekit.execution.store import SESSION, Store
 from sparsekit.method import loop
 from sparsekit.method.cycle import Cycle, Method
+from sparsekit.rehearsal import rehearse
 from sparsekit.report.collect import collect
 from sparsekit.report.tables import terminal
 from sparsekit.training.fit import Observer, fit
 from sparsekit.training.judge import TaskJudge
-from sparsekit.training.rehearsal import rehearse
 from sparsekit.training.settings import Runtime
 from sparsekit.training.task import PARTS, ensure_init
 
@@ -71,7 +71,6 @@ def run_all(runs: Sequence[Run]) -> int:
         except Exception as error:
             failed += 1
             _say(f"{title} failed: {_reason(error)}")
-            _record(job, [], status="failed", error=traceback.format_exc())
     if records:
         _conclude(jobs[0], records)
     if failed:
@@ -84,6 +83,7 @@ def build_job(run: Run) -> Job:
     given = run.config
     try:
         built = {name: config.build(given[name]) for name in ("method", "runtime", "executor")}
+        built["executor"](str, [])  # refuses its settings even when there is nothing to do
         described = {name: describe(config.build(given[name])) for name in (*PARTS, "train")}
         observers = _observers(run)
     except Exception as error:
@@ -121,9 +121,25 @@ def rehearse_all(jobs: Sequence[Job]) -> None:
 
 
 def run_job(job: Job, title: str) -> dict[str, Any]:
-    """Run one job to its end, or go on where it was stopped; returns its record."""
-    store = job.store
+    """Run one job to its end, or go on where it was stopped; returns its record.
+
+    The record of a run that ends early keeps the cycles that were finished. Lightning turns an
+    interrupt during a fit into SystemExit; it leaves here as the KeyboardInterrupt it was.
+    """
     rows: list[dict[str, Any]] = []
+    try:
+        _run_cycles(job, rows, title)
+    except (KeyboardInterrupt, SystemExit) as error:
+        _record(job, rows, status="interrupted")
+        raise KeyboardInterrupt from error
+    except Exception:
+        _record(job, rows, status="failed", error=traceback.format_exc())
+        raise
+    return _record(job, rows, status="done")
+
+
+def _run_cycles(job: Job, rows: list[dict[str, Any]], title: str) -> None:
+    store = job.store
     _record(job, rows, status="running")
     init = ensure_init(job.settings["task"], job.seed, store=store, root=job.runtime.data_root)
     train = functools.partial(fit, store=store, runtime=job.runtime, observers=job.observers)
@@ -140,7 +156,6 @@ def run_job(job: Job, title: str) -> dict[str, Any]:
         rows.append(_row(cycle, ticket))
         _record(job, rows, status="running")
         _say(_progress(title, cycle, ticket, store))
-    return _record(job, rows, status="done")
 
 
 def _row(cycle: Cycle, ticket: str) -> dict[str, Any]:

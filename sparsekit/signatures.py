@@ -18,7 +18,17 @@ from typing import Any
 
 PACKAGE = Path(__file__).parent
 SIMPLE = {"int", "float", "bool", "str", "None"}
+LEAF, LIST, MAPPING = "a leaf with `_target_`", "list", "mapping"
+CONTAINERS = {
+    "Callable": LEAF,
+    "Sequence": LIST,
+    "tuple": LIST,
+    "list": LIST,
+    "Mapping": MAPPING,
+    "dict": MAPPING,
+}
 Types = frozenset[str] | None
+Source = tuple[ast.stmt, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,24 +80,27 @@ def _from_object(found: Callable[..., Any]) -> Signature:
 
 
 def _from_source(module: str, name: str) -> Signature:
-    definitions = _definitions(module)
+    source = _source(module)
+    definitions = {
+        node.name: node for node in source if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
     found = definitions.get(name)
     if isinstance(found, ast.FunctionDef):
-        return _of_function(found)
+        return _of_function(found, source)
     if isinstance(found, ast.ClassDef) and _is_dataclass(found):
-        return _of_dataclass(found)
+        return _of_dataclass(found, source)
     public = [known for known in definitions if not known.startswith("_")]
     near = difflib.get_close_matches(name, public, n=3) or sorted(public)
     raise LookupError(f"{module} has no function {name!r}; there is {', '.join(near)}")
 
 
-def _definitions(module: str) -> dict[str, ast.stmt]:
+@functools.cache
+def _source(module: str) -> tuple[ast.stmt, ...]:
     path = PACKAGE.parent.joinpath(*module.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     if not file.is_file():
         raise LookupError(f"no module {module}; {_nearest_modules(path)}")
-    body = ast.parse(file.read_text()).body
-    return {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return tuple(ast.parse(file.read_text()).body)
 
 
 def _nearest_modules(path: Path) -> str:
@@ -100,20 +113,20 @@ def _nearest_modules(path: Path) -> str:
     return f"nearest: {', '.join(near)}"
 
 
-def _of_function(node: ast.FunctionDef) -> Signature:
+def _of_function(node: ast.FunctionDef, source: Source) -> Signature:
     positional = node.args.posonlyargs + node.args.args
     keyword = node.args.kwonlyargs
     required = tuple(
         a.arg for a, default in zip(keyword, node.args.kw_defaults, strict=True) if default is None
     )
     return Signature(
-        arguments={a.arg: _types(a.annotation) for a in positional + keyword},
+        arguments={a.arg: _types(a.annotation, source) for a in positional + keyword},
         required=required,
         is_open=node.args.kwarg is not None,
     )
 
 
-def _of_dataclass(node: ast.ClassDef) -> Signature:
+def _of_dataclass(node: ast.ClassDef, source: Source) -> Signature:
     fields = [
         item
         for item in node.body
@@ -121,7 +134,7 @@ def _of_dataclass(node: ast.ClassDef) -> Signature:
     ]
     named = {item.target.id: item for item in fields if isinstance(item.target, ast.Name)}
     return Signature(
-        arguments={name: _types(item.annotation) for name, item in named.items()},
+        arguments={name: _types(item.annotation, source) for name, item in named.items()},
         required=tuple(name for name, item in named.items() if item.value is None),
         is_dataclass=True,
     )
@@ -131,8 +144,39 @@ def _is_dataclass(node: ast.ClassDef) -> bool:
     return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
-def _types(annotation: ast.expr | None) -> Types:
+def _types(annotation: ast.expr | None, source: Source) -> Types:
+    """Names of the types an annotation allows, None for anything or where it is not understood."""
     if annotation is None:
         return None
-    names = {part.strip() for part in ast.unparse(annotation).split("|")}
-    return frozenset(names) if names <= SIMPLE else None
+    if isinstance(annotation, ast.BinOp):
+        left, right = _types(annotation.left, source), _types(annotation.right, source)
+        return None if left is None or right is None else left | right
+    if isinstance(annotation, ast.Subscript):
+        return _of_subscript(annotation)
+    name = ast.unparse(annotation)
+    if name in SIMPLE:
+        return frozenset({name})
+    if name in CONTAINERS:
+        return frozenset({CONTAINERS[name]})
+    meaning = _alias(name, source)
+    return None if meaning is None else _types(*meaning)
+
+
+def _of_subscript(annotation: ast.Subscript) -> Types:
+    name = ast.unparse(annotation.value)
+    if name == "Literal":
+        options = annotation.slice
+        values = options.elts if isinstance(options, ast.Tuple) else [options]
+        return frozenset(ast.unparse(value) for value in values)
+    return frozenset({CONTAINERS[name]}) if name in CONTAINERS else None
+
+
+def _alias(name: str, source: Source) -> tuple[ast.expr, Source] | None:
+    """What `name = ...` stands for in a module of this package, or in one it is imported from."""
+    for node in source:
+        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [name]:
+            return node.value, source
+        if isinstance(node, ast.ImportFrom) and name in {a.name for a in node.names}:
+            module = node.module or ""
+            return _alias(name, _source(module)) if module.startswith(PACKAGE.name) else None
+    return None

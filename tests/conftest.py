@@ -14,6 +14,7 @@ import torch
 from sparsekit.compose import compose_runs
 from sparsekit.execution.store import Store
 from sparsekit.runner import Job, build_job, run_job
+from sparsekit.sweep import key_of
 
 torch.set_num_threads(1)
 
@@ -34,7 +35,10 @@ def tiny(tmp_path: Path) -> Callable[..., Job]:
     """Builds the one job of tiny real training: `tiny("method=imp", store="a")`."""
 
     def build(*overrides: str, store: str = "runs") -> Job:
-        return build_job(compose_runs([*TINY, f"runtime.store={tmp_path / store}", *overrides])[0])
+        asked = {key_of(text) for text in overrides}
+        defaults = [text for text in TINY if key_of(text) not in asked]
+        folder = f"runtime.store={tmp_path / store}"
+        return build_job(compose_runs([*defaults, folder, *overrides])[0])
 
     return build
 

@@ -10,6 +10,7 @@ from sparsekit.core.averaging import single
 from sparsekit.core.counts import cumulative_sparsity, per_cycle_fraction
 from sparsekit.core.types import Merge, Mover
 
+VARIABLE = ("particle", "seed", "epochs", "retrain")
 Prune = Callable[..., Any]
 Variation = Mapping[str, Any]
 Retrain = Callable[..., float]
@@ -60,7 +61,8 @@ class Method:
                       from `rewind_step` on
     `retrain_epochs`  length of the cycles, where it differs from the training's
     `mover`           moves the masks during a fit; None: they stay
-    `variations`      how the fits of one cycle differ: one mapping of settings per fit
+    `variations`      how the fits of one cycle differ: one mapping per fit, of particle (which
+                      feeds its randomness), seed, epochs or retrain
     `merge`           makes one ticket of them
     `sources`         what the next cycle prunes: the "ticket", or each of the "particles"
     """
@@ -125,6 +127,9 @@ def _problems(method: Method) -> Iterator[str]:
         yield f"sources={method.sources!r} is none of 'ticket', 'particles'"
     if not method.variations:
         yield "variations is empty: no fit would run; [{}] is one plain fit"
+    for name in sorted({name for variation in method.variations for name in variation}):
+        if name not in VARIABLE:
+            yield f"variations cannot vary {name!r}; valid: {', '.join(VARIABLE)}"
     if method.cycles < 0 or not (method.cycles or method.dense_first):
         yield f"cycles={method.cycles} with dense_first={method.dense_first} trains nothing"
     if method.cycles:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -36,7 +36,7 @@ def wandb_runs(
     *,
     project: str = "sparsekit",
     entity: str | None = None,
-    mode: str = "auto",
+    mode: Literal["auto", "online", "offline"] = "auto",
     patience: float = 20.0,
 ) -> Callback:
     """A callback that mirrors one fit into the wandb run whose id is the fit's key.

@@ -15,10 +15,11 @@ from sparsekit import config
 from sparsekit.core.types import Masks, State
 from sparsekit.data.types import Data
 from sparsekit.execution.identity import Stage, canonical
-from sparsekit.execution.store import Store
+from sparsekit.execution.store import Store, write_json
 from sparsekit.execution.tensors import save_ticket
 
 INIT_VERSION = 1
+FINGERPRINT = "data_fingerprint.json"
 PARTS = ("model", "data", "prunable")
 Task = Mapping[str, Any]
 
@@ -52,16 +53,28 @@ def dense_masks(task: Task, model: nn.Module) -> Masks:
 
 
 def ensure_init(task: Task, seed: int, *, store: Store, root: Path) -> str:
-    """Key of the initial weights, a function of task and seed, with nothing pruned."""
+    """Key of the initial weights, a function of task and seed, with nothing pruned.
+
+    Where the data lies is not part of any identity, so what it holds is remembered here:
+    ValueError if it is not what earlier results of this task were computed on.
+    """
     stage = Stage("init", {"task": task, "seed": seed}, version=INIT_VERSION)
+    data = load_data(task, root)
 
     def compute(folder: Path) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model = build_model(task, load_data(task, root))
+            model = build_model(task, data)
         save_ticket(folder, state=model.state_dict(), masks=dense_masks(task, model))
+        write_json(folder / FINGERPRINT, data.fingerprint())
 
-    return store.ensure(stage, compute)
+    key = store.ensure(stage, compute)
+    if store.read(key, FINGERPRINT) != data.fingerprint():
+        raise ValueError(
+            f"{data.name} below {root} is not the data that the results in {store.root} were "
+            "computed on; restore it, or use another runtime.store"
+        )
+    return key
 
 
 @functools.lru_cache(maxsize=2)

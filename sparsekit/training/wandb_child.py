@@ -1,6 +1,6 @@
 """The process that talks to wandb: one JSON line in, one call out.
 
-    ["open", {...}]  ["log", {...}]  ["close", {...}]
+["open", {...}]  ["log", {...}]  ["close", {...}]
 """
 
 from __future__ import annotations

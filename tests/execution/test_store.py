@@ -15,7 +15,7 @@ import torch
 
 from sparsekit.execution import store as store_module
 from sparsekit.execution.identity import Stage
-from sparsekit.execution.store import CorruptResult, Store
+from sparsekit.execution.store import CorruptResult, Store, seal
 from sparsekit.execution.tensors import load_ticket, save_ticket
 
 STAGE = Stage("fit", {"epochs": 1.5, "text": "ä"}, ("start-0",))
@@ -215,12 +215,11 @@ def test_every_single_byte_of_a_description_counts(store: Store) -> None:
     path = store.path(STAGE.key) / "description.json"
     content = path.read_bytes()
     for position in range(len(content)):
-        for bit in (1, 32):
-            damaged = bytearray(content)
-            damaged[position] ^= bit
-            path.write_bytes(damaged)
-            with pytest.raises(CorruptResult):
-                store_module.verify(store.path(STAGE.key), STAGE.key)
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptResult):
+            store.description(STAGE.key)
     path.write_bytes(content)
     assert store.has(STAGE.key)
 
@@ -373,15 +372,13 @@ def test_ancestors(tickets: tuple[Store, str, str]) -> None:
 
 
 def test_2000_stages_are_listed_and_checked_fast(store: Store) -> None:
-    def small(folder: Path) -> None:
-        (folder / "metrics.json").write_text("{}")
-
     stages = [Stage("fit", {"number": number}) for number in range(2000)]
-    no_sync = pytest.MonkeyPatch()
-    no_sync.setattr(os, "fsync", lambda _: None)
-    for stage in stages:
-        store.ensure(stage, small)
-    no_sync.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        for stage in stages:
+            store.path(stage.key).mkdir(parents=True)
+            (store.path(stage.key) / "heartbeat").touch()
+            seal(stage, store.path(stage.key), 0.0)
     started = time.perf_counter()
     keys = list(store.keys("fit"))
     listed = time.perf_counter()
@@ -406,7 +403,7 @@ def _calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
 
 
 def test_nothing_in_the_package_is_unpickled() -> None:
-    """torch.load only with weights_only=True; no pickle, no numpy.load with pickles, no eval."""
+    """torch.load only with weights_only=True, numpy.load without pickles, no pickle, no eval."""
     unsafe = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
     loads = []
     for file in PACKAGE.rglob("*.py"):
@@ -416,9 +413,10 @@ def test_nothing_in_the_package_is_unpickled() -> None:
         if "data" not in file.parts:
             assert not unsafe & imported, f"{file} imports {unsafe & imported}"
         for name, call in _calls(tree):
-            assert name not in ("eval", "exec", "numpy.load", "np.load"), f"{file}: {name}"
+            keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
+            assert name not in ("eval", "exec"), f"{file}: {name}"
+            assert name not in ("numpy.load", "np.load") or keywords["allow_pickle"] == "False"
             if name == "torch.load":
-                keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
                 assert keywords.get("weights_only") == "True", file
                 loads.append(file.name)
     assert loads == ["checkpoints.py"]

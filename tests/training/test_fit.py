@@ -14,6 +14,7 @@ from sparsekit.execution.store import Store
 from sparsekit.execution.tensors import load_ticket
 from sparsekit.report.compare import differences
 from sparsekit.runner import Job, rehearse_all, run_job
+from tests.conformance.small_data import write_mnist
 
 Run = Callable[..., tuple[Store, list[str]]]
 
@@ -55,7 +56,7 @@ def test_mixed_precision_trains_float32_weights(run_tiny: Run) -> None:
 
 def test_half_precision_without_a_gpu_is_refused(tiny: Callable[..., Job]) -> None:
     job = tiny("method=dense", "train.precision=16-mixed")
-    with pytest.raises(ConfigError, match="16-mixed needs a GPU; .* bf16-mixed"):
+    with pytest.raises(ConfigError, match=r"16-mixed needs a GPU; .* bf16-mixed"):
         rehearse_all([job])
 
 
@@ -139,3 +140,14 @@ def test_job_that_was_interrupted_between_cycles_goes_on(tiny: Callable[..., Job
     run_job(job, "two cycles")
     assert len(before) == 2
     assert len(set(job.store.keys("fit")) - before) == 1
+
+
+def test_other_data_under_the_same_name_is_refused(
+    tiny: Callable[..., Job], tmp_path: Path
+) -> None:
+    chosen = ["method=dense", "data=mnist", "data.num_val=10", "train.batch_size=8"]
+    for folder, number in (("one", 60), ("other", 50)):
+        write_mnist(tmp_path / folder, num_train=number)
+    run_job(tiny(*chosen, f"runtime.data={tmp_path / 'one'}"), "first")
+    with pytest.raises(ValueError, match=r"is not the data that the results in .* computed on"):
+        run_job(tiny(*chosen, f"runtime.data={tmp_path / 'other'}"), "second")

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from sparsekit.core.types import Masks, Weights
-from sparsekit.training.masking import Masking, digest, mask_optimizer_state_, named_parameters_of
+from sparsekit.training.masking import (
+    Masking,
+    check_equal_on_ranks,
+    digest,
+    mask_optimizer_state_,
+    named_parameters_of,
+)
 
 
 class Regression(LightningModule):
@@ -103,9 +109,9 @@ def test_clipping_sees_the_norm_of_masked_gradients(tmp_path: Path) -> None:
 
     module, norm = Regression(), Norm()
     masking = Masking(half_masks(), mask_gradients=True)
-    trainer(
-        [masking, norm, ModelCheckpoint(tmp_path)], 1, tmp_path, gradient_clip_val=1e-3
-    ).fit(module, loader())
+    trainer([masking, norm, ModelCheckpoint(tmp_path)], 1, tmp_path, gradient_clip_val=1e-3).fit(
+        module, loader()
+    )
     assert norm.seen == pytest.approx(1e-3, rel=1e-3)
 
 
@@ -154,3 +160,26 @@ def test_masks_that_fit_nothing_are_refused(tmp_path: Path) -> None:
         named_parameters_of(Regression(), {"lyer.weight": torch.ones(4, 6)})
     with pytest.raises(ValueError, match=r"\(6, 4\).*\(4, 6\)"):
         named_parameters_of(Regression(), {"layer.weight": torch.ones(6, 4)})
+
+
+class TwoRanks:
+    """A stand-in for a Trainer on two ranks, whose other rank holds `other`."""
+
+    world_size = 2
+
+    def __init__(self, other: Masks) -> None:
+        self.other = torch.frombuffer(bytearray(digest(other)), dtype=torch.uint8)
+        self.strategy = self
+        self.root_device = torch.device("cpu")
+
+    def all_gather(self, mine: Tensor) -> Tensor:
+        return torch.stack([mine, self.other])
+
+
+def test_ranks_with_different_masks_are_caught() -> None:
+    masks = half_masks()
+    check_equal_on_ranks(TwoRanks(half_masks()), masks)  # type: ignore[arg-type]
+    other = {name: mask.clone() for name, mask in masks.items()}
+    other["layer.weight"][3, 5] ^= True
+    with pytest.raises(RuntimeError, match=r"masks on ranks \[1\] differ"):
+        check_equal_on_ranks(TwoRanks(other), masks)  # type: ignore[arg-type]

@@ -1,0 +1,48 @@
+"""Every experiment file runs: each of its kinds of run takes one optimizer step per fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sparsekit.compose import CONFIGS, Run, compose_runs
+from sparsekit.execution.store import Store
+from sparsekit.runner import run_all
+from tests.conformance.small_data import write_cifar10, write_mnist
+
+EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
+FILES: dict[str, Callable[[Path], None]] = {"mnist": write_mnist, "cifar10": write_cifar10}
+
+
+def one_of_each_kind(runs: list[Run]) -> Iterator[Run]:
+    seen = set()
+    for run in runs:
+        if run.variant not in seen:
+            seen.add(run.variant)
+            yield run
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_one_batch(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = list(one_of_each_kind(compose_runs([f"+experiment={experiment}"])))
+    overrides = [
+        "debug=one_batch",
+        "runtime.accelerator=cpu",
+        f"runtime.data={tmp_path}",
+        f"runtime.store={tmp_path / 'runs'}",
+    ]
+    data = runs[0].choices["data"]
+    if data in FILES:
+        FILES[data](tmp_path)
+        overrides.append("data.num_val=10")
+    if runs[0].config["method"].get("cycles", 0) > 1:
+        overrides += ["method.cycles=1", "method.rewind_step=0"]
+    shortened = [compose_runs([*run.overrides, *overrides])[0] for run in runs]
+    assert run_all(shortened) == 0
+    store = Store(tmp_path / "runs")
+    fits = list(store.keys("fit"))
+    assert len(fits) >= len(runs)
+    assert all(store.read(key, "history.json")[-1]["step"] == 1 for key in fits)
+    assert "stages were computed" in capsys.readouterr().out

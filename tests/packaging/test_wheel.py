@@ -1,0 +1,46 @@
+"""The package from a wheel, with its configurations inside, from any folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel's content."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run([sys.executable, *build], check=True, capture_output=True)
+    (wheel,) = folder.glob("sparsekit-*.whl")
+    unpack = ["-m", "zipfile", "-e", str(wheel), str(folder / "site")]
+    subprocess.run([sys.executable, *unpack], check=True)
+    return folder / "site"
+
+
+def python(installed: Path, cwd: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(installed), "WANDB_MODE": "offline"}
+    finished = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_listing_and_a_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    where = "import sparsekit, sparsekit.compose as c; print(sparsekit.__file__, c.CONFIGS)"
+    assert python(installed, tmp_path, "-c", where).count(str(installed)) == 2
+    listing = python(installed, tmp_path, "-m", "sparsekit.run", "--help")
+    assert "quickstart" in listing
+    tiny = ["method=random", "model=mlp", "train.epochs=0.1", "logger=none"]
+    printed = python(installed, tmp_path, "-m", "sparsekit.run", *tiny)
+    assert "4 stages were computed" in printed
+    assert (tmp_path / "runs" / "named" / "custom" / "accuracy.png").stat().st_size > 1000
+    assert "random" in python(installed, tmp_path, "-m", "sparsekit.report", "runs")
