@@ -3,7 +3,8 @@
 `python -m benchmarks.selection` starts from weights of the shapes of ResNet-50 (25.5 million
 prunable) and ViT-B/16 (86.3 million), normal with a standard deviation that differs by layer, and
 keeps a tenth of them. torch's ways concatenate the magnitudes and make masks, as
-`torch.nn.utils.prune.global_unstructured` does with topk.
+`torch.nn.utils.prune.global_unstructured` does with topk. `prune()` does more: it checks its input
+and its result, and ranks twice, since how many and which are two decisions that can be replaced.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def at_least(what: str, value: Spread, target: float) -> str:
 
 
 def _verdict(what: str, value: Spread, target: str, reached: bool) -> str:
-    measured = f"{value.median:.3g} ({value.lowest:.3g} .. {value.highest:.3g})"
+    measured = f"{value.median:.4g} ({value.lowest:.4g} .. {value.highest:.4g})"
     return f"- {what}: {measured}, target {target}: **{'reached' if reached else 'MISSED'}**"
 
 

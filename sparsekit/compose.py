@@ -46,7 +46,6 @@ class Run:
 def compose_runs(overrides: Sequence[str], folders: Sequence[Path] = ()) -> list[Run]:
     """Every run that `overrides` ask for: products of `a,b` lists, then the experiment's sweep."""
     groups = list_groups(folders)
-    _refuse_repetition(overrides)
     runs: dict[str, Run] = {}
     for typed in _products(overrides, groups):
         base = compose_one(typed, folders)
@@ -179,7 +178,8 @@ def _refuse_hydra(text: str) -> None:
         )
 
 
-def _refuse_repetition(overrides: Sequence[str]) -> None:
+def refuse_repetition(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a key that is typed twice: one of its values would be ignored."""
     keys = [key_of(text) for text in overrides]
     for key in keys:
         if keys.count(key) > 1:

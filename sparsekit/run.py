@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from sparsekit.config import ConfigError
 
 PROGRAM = "python -m sparsekit.run"
+HELP = ("--help", "-h")
 OPTIONS = ("-m", "--cfg job", "--dry-run", "--config-dir FOLDER")
 LISTED = ("experiment", "method", "prune", "model", "data", "train")
 INTRODUCTION = f"""\
@@ -35,11 +36,13 @@ Running the same command again computes only what is missing, also after a crash
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all runs finished, 1 some failed, 2 a mistake in the command, 130 Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or {"--help", "-h"} & set(given):
-        print(listing())
-        return 0
+    known = [text for text in given if text not in HELP]
     try:
-        return _main(_Parser().parse_intermixed_args(given))
+        options = _Parser().parse_intermixed_args(known)
+        if not given or known != given:
+            print(listing(options.config_dir))
+            return 0
+        return _main(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -48,11 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def listing() -> str:
+def listing(folders: Sequence[Path] = ()) -> str:
     """Introduction, and the options of each group with one line each."""
     from sparsekit.compose import list_groups, summary
 
-    groups = list_groups()
+    groups = list_groups(folders)
     lines = [INTRODUCTION]
     for group in LISTED:
         lines.append(f"{'+' if group == 'experiment' else ''}{group}=")
@@ -63,11 +66,12 @@ def listing() -> str:
 
 
 def _main(options: argparse.Namespace) -> int:
-    from sparsekit.compose import compose_one, compose_runs
+    from sparsekit.compose import compose_one, compose_runs, refuse_repetition
 
     sweeps = [text for text in options.overrides if _sweeps(text)]
     if sweeps and not options.multirun:
         raise ConfigError(f"{sweeps[0]!r} asks for several runs; add -m")
+    refuse_repetition(options.overrides)
     if options.cfg:
         _print_config(compose_one(options.overrides, options.config_dir).config)
         return 0

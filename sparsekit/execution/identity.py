@@ -44,7 +44,7 @@ def key_of(description: Mapping[str, Any]) -> str:
     """The key that belongs to a stage's description.
 
     >>> key_of({"kind": "fit", "config": {"epochs": 1}, "inputs": [], "version": 1})
-    'fit-61be9fd30d4c6e64e8ea'
+    'fit-3f698378a9d24ea734c4'
     """
     digest = hashlib.sha256(canonical(description).encode()).hexdigest()
     return f"{description['kind']}-{digest[:20]}"

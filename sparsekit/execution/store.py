@@ -63,8 +63,7 @@ class Store:
             self._work.mkdir(parents=True, exist_ok=True)
             folder = claim(self._work, stage.key, stale_after=self.stale_after)
             if folder is None:
-                time.sleep(pause)
-                pause = min(1.5 * pause, LAST_POLL)
+                pause = _wait(stage.key, pause)
             elif self._is_published(stage.key):
                 release(folder)
             else:
@@ -193,6 +192,14 @@ class Store:
             return
         with contextlib.suppress(OSError):
             os.rename(aside, self.path(key))
+
+
+def _wait(key: str, pause: float) -> float:
+    """Sleep; how long to sleep next time. Says once that this takes longer."""
+    time.sleep(pause)
+    if pause < LAST_POLL <= 1.5 * pause:
+        log.warning("%s is being computed by another process; waiting for it", key)
+    return min(1.5 * pause, LAST_POLL)
 
 
 def _prepare(folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsekit.execution.store import CorruptResult
-from sparsekit.report.collect import collect
+from sparsekit.report.collect import collect, unfinished
 from sparsekit.report.plots import accuracy_plot
 from sparsekit.report.tables import FORMATS
 
@@ -24,10 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         results = collect(options.paths)
-    except (FileNotFoundError, CorruptResult) as error:
+        open_ends = unfinished(options.paths)
+    except (FileNotFoundError, CorruptResult, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(FORMATS[options.format](results).rstrip("\n"))
+    for line in open_ends:
+        print(line, file=sys.stderr if options.format == "csv" else sys.stdout)
     if options.plot:
         accuracy_plot(results, options.plot)
     return 0

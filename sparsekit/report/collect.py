@@ -50,6 +50,21 @@ def collect(paths: Iterable[Path]) -> list[Result]:
     return results
 
 
+def unfinished(paths: Iterable[Path]) -> list[str]:
+    """One line for every record below `paths` whose run has not come to its end."""
+    lines = []
+    for file in (file for path in paths for file in record_files(path)):
+        record = _read_record(file)
+        if record["status"] != "done":
+            lines.append(f"{file} is not done: {record['status']} after {_cycles(record)}")
+    return lines
+
+
+def _cycles(record: Mapping[str, Any]) -> str:
+    num = len(record["rows"])
+    return f"{num} cycle{'s' * (num != 1)}"
+
+
 def record_files(path: Path) -> list[Path]:
     """The record files a path stands for."""
     if path.is_file():
@@ -59,13 +74,24 @@ def record_files(path: Path) -> list[Path]:
 
 
 def _of_record(file: Path) -> list[Result]:
-    record = read_json(file)
+    record = _read_record(file)
     store = Store(_store_root(file))
     results = []
     for row in record["rows"]:
         if row["is_result"]:
             results.append(_result(record, row, store))
     return results
+
+
+def _read_record(file: Path) -> Mapping[str, Any]:
+    try:
+        record: Mapping[str, Any] = read_json(file)
+        missing = [name for name in ("rows", "status", "variant") if name not in record]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file} is no record of a run: {error}") from error
+    if missing:
+        raise ValueError(f"{file} is no record of a run: it has no {missing[0]!r}")
+    return record
 
 
 def _result(record: Mapping[str, Any], row: Mapping[str, Any], store: Store) -> Result:

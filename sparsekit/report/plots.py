@@ -9,6 +9,9 @@ from sparsekit.report.collect import Result
 from sparsekit.report.tables import Row, rows_of
 
 
+TICKS = (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1)
+
+
 def accuracy_plot(results: Sequence[Result], path: Path) -> None:
     """Test accuracy against the fraction of weights kept: means, bars of one standard deviation."""
     import matplotlib
@@ -21,7 +24,10 @@ def accuracy_plot(results: Sequence[Result], path: Path) -> None:
     for label in dict.fromkeys(row.label for row in rows):
         _draw(axes, label, [row for row in rows if row.label == label])
     axes.set_xscale("log")
-    axes.invert_xaxis()
+    axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], minor=False)
+    axes.set_xticks([], minor=True)
+    least = 100 * min(1 - row.spread("sparsity_prunable").mean for row in rows)
+    axes.set_xlim(120, least / 1.2)
     axes.set_xlabel("weights kept (%, of the prunable ones)")
     axes.set_ylabel("test accuracy (%)")
     axes.grid(alpha=0.3)

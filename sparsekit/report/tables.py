@@ -86,14 +86,17 @@ def _labels(results: Sequence[Result]) -> dict[Kind, str]:
     asked for; the experiment; the digest of the configuration."""
     asked = {_kind(result): result.asked for result in results}
     spellings = {
-        kind: (kind[1], f"{kind[1]} {asked[kind]}", f"{kind[0]}: {kind[1]} {asked[kind]}")
+        kind: tuple(
+            " ".join(filter(None, part))
+            for part in (kind[1:2], (kind[1], asked[kind]), (f"{kind[0]}:", kind[1], asked[kind]))
+        )
         for kind in asked
     }
     labels = {}
     for kind, names in spellings.items():
         others = [spellings[other] for other in spellings if other != kind]
         alone = [n for i, n in enumerate(names) if all(other[i] != n for other in others)]
-        labels[kind] = (alone or [f"{names[-1]} #{kind[2]}"])[0].strip()
+        labels[kind] = (alone or [f"{names[-1]} #{kind[2]}"])[0]
     return labels
 
 

@@ -6,11 +6,13 @@ only ever puts a small record into a queue.
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import functools
 import json
+import multiprocessing.util
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sparsekit.training.history import History
 
+COMMAND = (sys.executable, "-m", "sparsekit.training.wandb_child")
 MODES = ("auto", "online", "offline")
 
 
@@ -101,37 +104,35 @@ class Child:
     def __init__(self, patience: float) -> None:
         self.patience = patience
         self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        command = [sys.executable, "-m", "sparsekit.training.wandb_child"]
-        # Its own session: an interrupt or a signal meant for the training is not meant for it.
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "WANDB_SILENT": "true"},
-            start_new_session=True,
-            text=True,
-        )
+        self.process = _started()
         self.thread = threading.Thread(target=self._feed, daemon=True, name="sparsekit-wandb")
         self.thread.start()
-        atexit.register(self.finish)
+        # As atexit, but also at the end of worker processes, which leave without it.
+        multiprocessing.util.Finalize(None, self.finish, exitpriority=10)
 
     def tell(self, what: str, content: Mapping[str, Any]) -> None:
         """Queue a record; returns at once."""
-        self.lines.put(json.dumps([what, content]))
+        if self.process is not None:
+            self.lines.put(json.dumps([what, content]))
 
     def finish(self) -> None:
         """Let the child finish, for at most `patience` seconds."""
+        if self.process is None:
+            return
         self.lines.put(None)
         deadline = time.monotonic() + self.patience
         self.thread.join(self.patience)
         try:
             self.process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
             _warn(f"wandb did not finish within {self.patience:g} s; results are in the store")
 
     def _feed(self) -> None:
-        assert self.process.stdin is not None
+        if self.process is None or self.process.stdin is None:
+            return
         try:
             while (line := self.lines.get()) is not None:
                 self.process.stdin.write(line + "\n")
@@ -141,13 +142,30 @@ class Child:
             _warn("the wandb process ended early; results are in the store")
 
 
+def _started() -> subprocess.Popen[str] | None:
+    try:
+        # Its own session: an interrupt or a signal meant for the training is not meant for it.
+        return subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "WANDB_SILENT": "true"},
+            start_new_session=True,
+            text=True,
+        )
+    except OSError as error:
+        _warn(f"wandb cannot be started: {error}; results are in the store")
+        return None
+
+
 @functools.cache
 def _child(patience: float) -> Child:
     return Child(patience)
 
 
 def _history_of(trainer: Trainer) -> History:
-    return next(callback for callback in trainer.callbacks if isinstance(callback, History))
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next(callback for callback in callbacks if isinstance(callback, History))
 
 
 def _warn(text: str) -> None:

@@ -12,9 +12,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+OFF = ("x_disable_stats", "x_disable_meta", "x_disable_machine_info", "disable_git", "disable_code")
+
 
 def main(lines: Iterable[str]) -> int:
-    """Mirror the fits told on `lines`; 1 where wandb is missing."""
+    """Mirror the fits told on `lines`; 1 where wandb is missing.
+
+    It steps back for the training: lowest priority, and nothing is measured or collected beyond
+    what it is told.
+    """
+    os.nice(19)
     try:
         import wandb
     except ImportError:
@@ -39,7 +46,8 @@ def _open(wandb: Any, content: dict[str, Any]) -> Any:
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
     Path(content["dir"]).mkdir(parents=True, exist_ok=True)
-    return wandb.init(mode=mode, resume="allow", **content)
+    settings = wandb.Settings(**dict.fromkeys(OFF, True), console="off", x_save_requirements=False)
+    return wandb.init(mode=mode, resume="allow", settings=settings, **content)
 
 
 if __name__ == "__main__":

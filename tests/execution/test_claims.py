@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.execution import claims, store as store_module
+from sparsekit.execution import claims
+from sparsekit.execution import store as store_module
 from sparsekit.execution.identity import Stage
 from sparsekit.execution.store import Store
 from tests.execution.processes import ended, forked, kill, wait_for
@@ -131,7 +132,11 @@ def test_an_error_of_the_owner_passes_the_stage_on_to_who_waits(
         time.sleep(0.2)
         raise ValueError("out of memory")
 
-    owner = forked(lambda: pytest.raises(ValueError, store.ensure, STAGE, fail))
+    def live() -> None:
+        with pytest.raises(ValueError, match="out of memory"):
+            store.ensure(STAGE, fail)
+
+    owner = forked(live)
     wait_for(begun)
     finding = Finding()
     assert store.ensure(STAGE, finding) == STAGE.key

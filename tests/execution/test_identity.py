@@ -34,7 +34,10 @@ GOLDEN = [
     ),
     (Stage("start", {"prune": functools.partial(double, factor=3)}), "start-bf05b86f4b2459f6b8a0"),
     (Stage("start", {"recipe": Recipe(1, double)}), "start-c311cffd93d215e7d93a"),
-    (Stage("ticket", {"score": magnitude, "deep": {"z": [1e-4, -0.5], "a": "ä"}}), "ticket-c4a8f3b6ee1c688d58a3"),
+    (
+        Stage("ticket", {"score": magnitude, "deep": {"z": [1e-4, -0.5], "a": "ä"}}),
+        "ticket-c4a8f3b6ee1c688d58a3",
+    ),
 ]
 
 

@@ -333,7 +333,8 @@ def tickets(store: Store) -> tuple[Store, str, str]:
     masks = {"a.weight": torch.tensor([[True, False, True]] * 2)}
     store.ensure(first, lambda folder: save_ticket(folder, state=state, masks=masks))
     store.ensure(
-        second, lambda folder: save_ticket(folder, state=first.key, masks={"a.weight": ~masks["a.weight"]})
+        second,
+        lambda folder: save_ticket(folder, state=first.key, masks={"a.weight": ~masks["a.weight"]}),
     )
     return store, first.key, second.key
 

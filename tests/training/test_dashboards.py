@@ -1,0 +1,247 @@
+"""wandb hears everything and can change nothing: slow, dead or missing, results are the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsekit.execution.store import Store
+from sparsekit.report.compare import differences
+from sparsekit.runner import Job, run_job
+from sparsekit.training import dashboards
+from sparsekit.training.checkpoints import Checkpoints
+from tests.execution.processes import ended, forked
+
+wandb_internal = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+PATIENCE = 8.0
+WANDB = ("logger=wandb", f"logger.patience={PATIENCE}")
+Build = Callable[..., Job]
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in list(os.environ):
+        if name.startswith("WANDB_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / ".netrc"))
+    dashboards._child.cache_clear()
+    yield
+    dashboards._child.cache_clear()
+
+
+def finish(patience: float = PATIENCE) -> float:
+    """Let the child finish, as at the end of the program; seconds it took."""
+    started = time.monotonic()
+    dashboards._child(patience).finish()
+    return time.monotonic() - started
+
+
+def payloads(file: Path) -> Iterator[bytes]:
+    """Records of a .wandb file: LevelDB's log format, blocks of 32 KiB, after 7 bytes of header."""
+    content, position, pending = file.read_bytes(), 7, b""
+    assert content.startswith(b":W&B")
+    while position + 7 <= len(content):
+        if 32768 - position % 32768 < 7:
+            position += 32768 - position % 32768
+            continue
+        _, size, kind = struct.unpack_from("<IHB", content, position)
+        pending += content[position + 7 : position + 7 + size]
+        position += 7 + size
+        if kind in (1, 4):
+            yield pending
+            pending = b""
+
+
+class Mirrored:
+    """What one offline run of wandb has been told."""
+
+    def __init__(self, file: Path) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.config: dict[str, Any] = {}
+        self.exit_code: int | None = None
+        for payload in payloads(file):
+            record = wandb_internal.Record.FromString(payload)
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                self.run = record.run
+                self.config |= {c.key: json.loads(c.value_json) for c in record.run.config.update}
+            elif kind == "history":
+                items = {(i.key or i.nested_key[0]): i.value_json for i in record.history.item}
+                told = {name: json.loads(text) for name, text in items.items()}
+                self.rows.append({k: v for k, v in told.items() if not k.startswith("_")})
+            elif kind == "exit":
+                self.exit_code = record.exit.exit_code
+
+
+def mirrored(store: Store) -> list[Mirrored]:
+    files = sorted((store.root / "wandb").glob("offline-run-*/*.wandb"))
+    return [Mirrored(file) for file in files]
+
+
+def test_a_run_of_wandb_says_what_the_store_says(tiny: Build) -> None:
+    """Without a key it is offline; its id is the fit's key, its rows are the fit's history."""
+    job = tiny("method=imp", "method.cycles=1", "train.epochs=3", "seed=4", *WANDB)
+    store = job.store
+    run_job(job, "test")
+    assert finish() < PATIENCE
+    runs = {told.run.run_id: told for told in mirrored(store)}
+    assert set(runs) == set(store.keys("fit"))
+    assert len(runs) == 2
+    for key, told in runs.items():
+        history = store.read(key, "history.json")
+        assert told.rows == history
+        assert len(history) == 3
+        assert told.exit_code == 0
+        assert told.run.run_group == "custom/imp/seed4"
+        assert told.run.job_type == "imp"
+        assert list(told.run.tags) == ["custom"]
+        expected = json.loads(json.dumps(dict(job.run.config)))
+        asked = store.description(key)["config"]
+        assert {k: v for k, v in told.config.items() if k not in ("_wandb", "fit")} == expected
+        assert told.config["fit"]["cycle"] == asked["cycle"]
+        assert told.config["fit"]["seed"] == 4
+
+
+def plain(tiny: Build) -> Store:
+    job = tiny("train.epochs=2", store="plain")
+    run_job(job, "test")
+    return job.store
+
+
+MISSING = (
+    "import sys; sys.modules['wandb'] = None;"
+    "from sparsekit.training.wandb_child import main; sys.exit(main(sys.stdin))"
+)
+BROKEN = {
+    "never reads": ("import time; time.sleep(60)", 1.0),
+    "ignores the end": ("import sys, time; sys.stdin.read(); time.sleep(60)", 1.0),
+    "crashes at once": ("import sys; sys.exit(3)", 5.0),
+    "crashes later": ("import sys; sys.stdin.readline(); sys.exit(3)", 5.0),
+    "is missing": (MISSING, 5.0),
+}
+
+
+@pytest.mark.parametrize(("code", "patience"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_wandb_changes_nothing_and_delays_little(
+    tiny: Build, monkeypatch: pytest.MonkeyPatch, code: str, patience: float
+) -> None:
+    expected = plain(tiny)
+    monkeypatch.setattr(dashboards, "COMMAND", (sys.executable, "-c", code))
+    job = tiny("train.epochs=2", "logger=wandb", f"logger.patience={patience}", store="broken")
+    started = time.monotonic()
+    assert run_job(job, "test")["status"] == "done"
+    assert time.monotonic() - started < 10
+    assert finish(patience) < patience + 1
+    assert differences(expected, job.store) == []
+    assert len(list(job.store.keys("fit"))) == 1
+    assert dashboards._child(patience).process.poll() is not None, "it is gone"
+
+
+def test_a_command_that_does_not_exist_changes_nothing(
+    tiny: Build, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected = plain(tiny)
+    monkeypatch.setattr(dashboards, "COMMAND", ("/nonexistent/python",))
+    job = tiny("train.epochs=2", *WANDB, store="broken")
+    assert run_job(job, "test")["status"] == "done"
+    assert finish() < 1
+    assert differences(expected, job.store) == []
+    assert "warning: wandb cannot be started" in capfd.readouterr().err
+
+
+def test_the_mirror_itself_changes_nothing(tiny: Build) -> None:
+    expected = plain(tiny)
+    job = tiny("train.epochs=2", *WANDB, store="mirrored")
+    run_job(job, "test")
+    finish()
+    assert differences(expected, job.store) == []
+    assert len(mirrored(job.store)) == 1
+
+
+def test_telling_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import time; time.sleep(60)"
+    monkeypatch.setattr(dashboards, "COMMAND", (sys.executable, "-c", code))
+    child = dashboards.Child(0.5)
+    started = time.monotonic()
+    for _ in range(50):
+        child.tell("log", {"more than fits into the pipe": "x" * 100_000})
+    assert time.monotonic() - started < 0.5
+    child.finish()
+    assert time.monotonic() - started < 2.5
+    assert child.process is not None
+    assert child.process.poll() == -signal.SIGKILL
+
+
+def test_a_child_that_is_killed_takes_its_own_children_along(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    note = tmp_path / "pid"
+    code = (
+        "import subprocess, time, pathlib; p = subprocess.Popen(['sleep', '60']);"
+        f"pathlib.Path({str(note)!r}).write_text(str(p.pid)); time.sleep(60)"
+    )
+    monkeypatch.setattr(dashboards, "COMMAND", (sys.executable, "-c", code))
+    child = dashboards.Child(0.7)
+    child.finish()
+    grandchild = Path(f"/proc/{note.read_text()}/stat")
+    deadline = time.monotonic() + 3
+    while grandchild.exists() and ") Z " not in grandchild.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_child_steps_back_for_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboards, "COMMAND", (sys.executable, "-c", NICENESS))
+    child = dashboards.Child(5.0)
+    child.finish()
+    assert child.process is not None
+    assert child.process.returncode == 19
+
+
+NICENESS = (
+    "import os, sys; sys.modules['wandb'] = None;"
+    "from sparsekit.training.wandb_child import main; main([]); sys.exit(os.nice(0))"
+)
+
+
+def test_a_resumed_fit_continues_the_same_run(tiny: Build) -> None:
+    job = tiny("train.epochs=3", "runtime.checkpoint_seconds=0", *WANDB)
+
+    def live_and_die() -> None:
+        save = Checkpoints.save
+
+        def last_save(self: Checkpoints, trainer: Any, module: Any) -> None:
+            save(self, trainer, module)
+            if module.step == 30:
+                finish()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Checkpoints.save = last_save  # type: ignore[method-assign]
+        run_job(job, "test")
+
+    assert ended(forked(live_and_die)) == -signal.SIGKILL
+    run_job(job, "test")
+    finish()
+    before, after = mirrored(job.store)
+    (key,) = job.store.keys("fit")
+    assert before.run.run_id == after.run.run_id == key
+    assert before.rows + after.rows == job.store.read(key, "history.json")
+    assert before.rows
+    assert after.rows
+
+
+def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
+    settings = {"cycle": 0, "particle": 0, "seed": 0, "first_step": 0}
+    about = {"experiment": "e", "method": "m"}
+    with pytest.raises(ValueError, match=r"logger\.mode='loud' is none of auto, online, offline"):
+        dashboards.wandb_runs("fit-0", settings, tmp_path, about, {}, "runs", mode="loud")  # type: ignore[arg-type]
