@@ -34,13 +34,17 @@ CLOCKS: Mapping[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_ti
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What every benchmark is told; `quick` asks for the smallest run that uses every line."""
+    """What every benchmark is told; `quick` asks for the smallest run that uses every line.
+
+    `commit` is read at the start: the code that was imported, whatever is committed meanwhile.
+    """
 
     rounds: int
     threads: int
     quick: bool
     out: Path | None
     clock_name: str
+    commit: str
 
     @property
     def clock(self) -> Clock:
@@ -68,7 +72,7 @@ def read_options(
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     chosen = given.rounds or (2 if given.quick else rounds)
-    return Options(chosen, given.threads, given.quick, given.out, given.clock)
+    return Options(chosen, given.threads, given.quick, given.out, given.clock, commit())
 
 
 def interleave(
@@ -185,7 +189,7 @@ def provenance(options: Options) -> str:
         f"{options.threads} thread{'s' * (options.threads != 1)}, {options.rounds} rounds, "
         f"{options.clock_name} time",
         f"Python {platform.python_version()}, torch {torch.__version__}",
-        f"commit {commit()}",
+        f"commit {options.commit}",
     ]
     quick = " QUICK: these numbers mean nothing." if options.quick else ""
     return "; ".join(facts) + "." + quick
@@ -202,9 +206,9 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """The commit that was measured, and whether the package had been changed since."""
+    """The commit that was measured, and whether anything measured had been changed since."""
     found = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--", "sparsekit", "configs")
+    changed = _git("status", "--porcelain", "--", "sparsekit", "configs", "benchmarks")
     return (found or "unknown") + (" with uncommitted changes" if changed else "")
 
 

@@ -1,9 +1,9 @@
 """Content-addressed results: computed once, published whole, verified when used.
 
-ROOT/stages/KIND/KEY/   a finished stage: its files and description.json, written last
-ROOT/work/KEY/OWNER/    a stage being computed (see claims.py)
-ROOT/corrupt/           what failed its checksums, kept for inspection, never used
-ROOT/named/             human names that point at keys
+stages/KIND/KEY/   a finished stage: its files and description.json, written last
+work/KEY/OWNER/    a stage being computed (see claims.py)
+corrupt/           what failed its checksums, kept for inspection, never used
+named/             human names that point at keys
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from pathlib import Path
 from sparsekit.report.collect import Result
 from sparsekit.report.tables import Row, rows_of
 
-
 TICKS = (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1)
 
 

@@ -148,6 +148,9 @@ def _trainer(
 ) -> Trainer:
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
+    # Deterministic mode also fills every new tensor, in case somebody reads it uninitialised;
+    # nobody here does, and it was nearly all of the cost of a step beyond a bare loop's.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _quiet()
     return Trainer(
         accelerator=runtime.accelerator,

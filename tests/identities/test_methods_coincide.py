@@ -23,7 +23,7 @@ def same_bits(store: Store, first: str, second: str) -> bool:
 
 
 def test_one_cycle_of_imp_with_lr_rewinding_is_one_shot(run_tiny: Run) -> None:
-    store, one_shot = run_tiny("method=one_shot", "sparsity=0.8")
+    _, one_shot = run_tiny("method=one_shot", "sparsity=0.8")
     _, iterative = run_tiny("method=imp_lr_rewinding", "method.cycles=1", "method.remove=0.8")
     assert iterative == one_shot
 
