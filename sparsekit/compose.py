@@ -66,7 +66,8 @@ def compose_one(overrides: Sequence[str], folders: Sequence[Path] = ()) -> Run:
     from yaml import YAMLError
 
     groups = list_groups(folders)
-    typed = [_normalised(text, groups) for text in overrides]
+    leaves = whole_leaves(overrides)
+    typed = [_normalised(text, groups) for text in overrides if key_of(text) not in leaves]
     paths = ",".join(f"file://{folder.resolve()}" for folder in folders)
     ConfigStore.instance().store(name="spine", node=Spine)
     try:
@@ -77,6 +78,8 @@ def compose_one(overrides: Sequence[str], folders: Sequence[Path] = ()) -> Run:
         choices = dict(composed.hydra.runtime.choices)
         OmegaConf.set_struct(composed, False)
         del composed["hydra"]
+        for key, leaf in leaves.items():
+            OmegaConf.update(composed, key, leaf, merge=False, force_add=True)
         written = OmegaConf.to_container(composed, resolve=False)
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
@@ -87,6 +90,19 @@ def compose_one(overrides: Sequence[str], folders: Sequence[Path] = ()) -> Run:
     check(config)
     chosen = {name: choice for name, choice in choices.items() if not name.startswith("hydra")}
     return Run(config, _digest(written), chosen, tuple(overrides))
+
+
+def whole_leaves(overrides: Sequence[str]) -> dict[str, Any]:
+    """Overrides that give a leaf whole, `key={_target_:...}`: they replace what stands there.
+
+    Hydra would merge the two, and the arguments of the old target would be left in the new leaf.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    texts = [text for text in overrides if "_target_" in text and not text.startswith("~")]
+    parsed = OverridesParser.create().parse_overrides(texts)
+    values = {key_of(text): one.value() for text, one in zip(texts, parsed, strict=True)}
+    return {key: v for key, v in values.items() if isinstance(v, dict) and "_target_" in v}
 
 
 def identity_of(config: Mapping[Any, Any]) -> dict[str, Any]:

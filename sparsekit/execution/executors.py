@@ -35,7 +35,8 @@ def workers(function: Callable[[Any], str], items: Sequence[Any], *, num_workers
     """Results of `function` over `items`, `num_workers` processes at a time, in item order.
 
     A worker that dies fails only the item it was at; the others go on. Workers end with the
-    process that started them, however that ends.
+    process that started them, however that ends. The processor's cores are shared out among them,
+    unless OMP_NUM_THREADS says otherwise.
     """
     if num_workers < 1:
         raise ValueError(f"num_workers={num_workers} is not positive")
@@ -43,11 +44,14 @@ def workers(function: Callable[[Any], str], items: Sequence[Any], *, num_workers
         return inline(function, items)
     size = min(num_workers, len(items))
     pools: Pools = queue.SimpleQueue()
+    num_threads = max(1, len(os.sched_getaffinity(0)) // size)
     for _ in range(size):
-        pools.put(_one_process())
+        pools.put(_one_process(num_threads))
     threads = concurrent.futures.ThreadPoolExecutor(size)
     try:
-        futures = [threads.submit(_in_a_process, pools, function, item) for item in items]
+        futures = [
+            threads.submit(_in_a_process, pools, function, item, num_threads) for item in items
+        ]
         return _gather(future.result() for future in futures)
     except (KeyboardInterrupt, SystemExit):
         _terminate_workers()
@@ -69,13 +73,15 @@ def _attempt(function: Callable[[Any], str], item: Any) -> Outcome:
         return None, traceback.format_exc()
 
 
-def _in_a_process(pools: Pools, function: Callable[[Any], str], item: Any) -> Outcome:
+def _in_a_process(
+    pools: Pools, function: Callable[[Any], str], item: Any, num_threads: int
+) -> Outcome:
     pool = pools.get()
     try:
         return pool.submit(_attempt, function, item).result()
     except concurrent.futures.BrokenExecutor as error:
         pool.shutdown()
-        pool = _one_process()
+        pool = _one_process(num_threads)
         return None, f"the worker process died: {error}"
     except Exception:
         return None, traceback.format_exc()
@@ -83,11 +89,17 @@ def _in_a_process(pools: Pools, function: Callable[[Any], str], item: Any) -> Ou
         pools.put(pool)
 
 
-def _one_process() -> concurrent.futures.ProcessPoolExecutor:
+def _one_process(num_threads: int) -> concurrent.futures.ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
     return concurrent.futures.ProcessPoolExecutor(
-        1, mp_context=context, initializer=_die_with_parent
+        1, mp_context=context, initializer=_begin, initargs=(num_threads,)
     )
+
+
+def _begin(num_threads: int) -> None:
+    # Before anything is imported that reads it.
+    os.environ.setdefault("OMP_NUM_THREADS", str(num_threads))
+    _die_with_parent()
 
 
 def _die_with_parent() -> None:

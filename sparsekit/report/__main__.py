@@ -10,7 +10,7 @@ from pathlib import Path
 from sparsekit.execution.store import CorruptResult
 from sparsekit.report.collect import collect, unfinished
 from sparsekit.report.plots import accuracy_plot
-from sparsekit.report.tables import FORMATS
+from sparsekit.report.tables import FORMATS, layers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("paths", nargs="+", type=Path, help="stores, folders in named/, records")
     parser.add_argument("--format", choices=sorted(FORMATS), default="terminal")
+    parser.add_argument("--layers", action="store_true", help="what each layer keeps, as well")
     parser.add_argument("--plot", type=Path, help="write accuracy against sparsity here")
     options = parser.parse_args(arguments)
     try:
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(FORMATS[options.format](results).rstrip("\n"))
+    if options.layers:
+        print(f"\nkept of each layer (%)\n{layers(results)}")
     for line in open_ends:
         print(line, file=sys.stderr if options.format == "csv" else sys.stdout)
     if options.plot:

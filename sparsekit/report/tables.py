@@ -53,6 +53,12 @@ class Row:
         """Of a metric over the seeds."""
         return Spread.of(float(result.metrics[name]) for result in self.results)
 
+    def kept(self, layer: str) -> str:
+        """Percentage of a layer's weights that are kept; empty where there is no such layer."""
+        found = [r.metrics["layers"][layer] for r in self.results if layer in r.metrics["layers"]]
+        shares = [100 * one["kept"] / one["size"] for one in found]
+        return f"{statistics.fmean(shares):.2f}" if shares else ""
+
     @property
     def seconds(self) -> float:
         return statistics.fmean(result.seconds for result in self.results)
@@ -124,6 +130,20 @@ def comma_separated(results: Sequence[Result]) -> str:
         values = [value for s in spreads for value in (s.mean, s.deviation)]
         writer.writerow([row.label, row.sparsity, len(row.results), *values])
     return text.getvalue()
+
+
+def layers(results: Sequence[Result]) -> str:
+    """What each layer keeps in percent, mean over seeds; one column per row of the table."""
+    columns = rows_of(results)
+    names = list(dict.fromkeys(name for result in results for name in result.metrics["layers"]))
+    headers = ["layer", "weights", *(f"{row.label} {100 * row.sparsity:.2f}" for row in columns)]
+    cells = [[name, _size(results, name), *(row.kept(name) for row in columns)] for name in names]
+    return tabulate(cells, headers=headers, disable_numparse=True)
+
+
+def _size(results: Sequence[Result], name: str) -> str:
+    sizes = {r.metrics["layers"][name]["size"] for r in results if name in r.metrics["layers"]}
+    return " or ".join(f"{size:,}" for size in sorted(sizes))
 
 
 FORMATS: dict[str, Callable[[Sequence[Result]], str]] = {

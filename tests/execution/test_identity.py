@@ -123,7 +123,7 @@ NAMELESS = [
 ]
 
 
-@pytest.mark.parametrize("value", NAMELESS, ids=repr)
+@pytest.mark.parametrize("value", NAMELESS, ids=lambda value: type(value).__name__)
 def test_what_cannot_be_found_again_by_name_is_refused(value: Any) -> None:
     with pytest.raises(TypeError):
         describe({"rule": [value]})

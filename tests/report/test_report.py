@@ -43,6 +43,7 @@ class Writer:
             "sparsity_all": sparsity / 2,
             "num_parameters_kept": round(1000 * (1 - sparsity)),
             "flops": round(50_000 * (1 - sparsity)),
+            "layers": {"fc.weight": {"size": 1000, "kept": round(2000 * accuracy) - 1000}},
         }
         cost = {"seconds": seconds}
         self.store.ensure(fit, lambda folder: write_json(folder / "cost.json", cost))
@@ -360,3 +361,11 @@ def test_comparing_stores(tmp_path: Path) -> None:
     other = first.ticket("other", 0.5, 0.8)
     second.ticket("other", 0.6, 0.8)
     assert f"{other}/metrics.json differs" in differences(first.store, second.store)
+
+
+def test_layers_show_what_each_keeps(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    three_seeds(writer)
+    lines = output(capsys, writer.store.root, "--layers").splitlines()
+    start = lines.index("kept of each layer (%)")
+    assert lines[start + 1].split() == ["layer", "weights", "imp", "0.00", "imp", "80.00"]
+    assert lines[start + 3].split() == ["fc.weight", "1,000", "86.00", "66.00"]
