@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks import timing
 
 FLOOR, HELP = "import torch, lightning.pytorch", "--help"
+WORKER = "import sparsekit.training.fit"
 RUN = ("-m", "sparsekit.run")
 TINY = (
     "model=mlp",
@@ -51,6 +52,7 @@ def commands(store: Path) -> dict[str, Command]:
         "+experiment=quickstart --dry-run": Command(
             (*RUN, "+experiment=quickstart", "--dry-run"), at_most=None
         ),
+        f"start of a worker: {WORKER}": Command(("-c", WORKER), at_most=None),
         "a tiny run that is in the store": Command(tiny, at_most=None),
     }
 
