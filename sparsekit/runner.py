@@ -107,6 +107,7 @@ def rehearse_all(jobs: Sequence[Job]) -> None:
     """Try whatever may fail for a wrong value, once per kind of run, before anything is trained."""
     seen: set[str] = set()
     for job in jobs:
+        job.runtime.limit_threads_()
         identity = canonical([job.settings["task"], job.settings["train"], describe(job.method)])
         if identity in seen:
             continue

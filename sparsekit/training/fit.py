@@ -146,8 +146,7 @@ def _module(
 def _trainer(
     runtime: Runtime, train: Train, callbacks: list[Callback], *, num_epochs: int
 ) -> Trainer:
-    if runtime.threads:
-        torch.set_num_threads(runtime.threads)
+    runtime.limit_threads_()
     # Deterministic mode also fills every new tensor, in case somebody reads it uninitialised;
     # nobody here does, and it was nearly all of the cost of a step beyond a bare loop's.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

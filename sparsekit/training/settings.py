@@ -56,7 +56,7 @@ class Runtime:
     """Where and how things run; changing any of it gives the same results under the same keys.
 
     `store` holds results, `data` the data sets. `devices` > 1 trains each fit on several devices
-    (DDP). `threads` bounds the CPU threads of a fit; 0 leaves PyTorch's default.
+    (DDP). `threads` bounds the CPU threads; 0 leaves PyTorch's default.
     A fit saves its state every `checkpoint_seconds`; a claim without heartbeat for
     `stale_seconds` is taken over.
     """
@@ -78,6 +78,13 @@ class Runtime:
         _one_of("runtime.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         if self.devices < 1 or self.threads < 0:
             raise ValueError(f"runtime: devices={self.devices}, threads={self.threads} is too few")
+
+    def limit_threads_(self) -> None:
+        """Bound the CPU threads of this process."""
+        if self.threads:
+            import torch  # here, because settings are checked without it
+
+            torch.set_num_threads(self.threads)
 
     @property
     def data_root(self) -> Path:
