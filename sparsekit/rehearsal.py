@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from sparsekit import config
 from sparsekit.core.counts import budget
 from sparsekit.core.types import Masks
 from sparsekit.method.cycle import Method
-from sparsekit.training.course import plan_course
+from sparsekit.training.course import Course, plan_course
 from sparsekit.training.judge import TaskJudge, device_of
 from sparsekit.training.settings import Train
 from sparsekit.training.task import build_model, dense_masks, load_data
@@ -33,9 +34,8 @@ def rehearse(method: Method, settings: Mapping[str, Any], judge: TaskJudge) -> s
     train.optimizer(list(model.named_parameters()))
     cycles = list(method.plan())
     for cycle in cycles:
-        described = {**settings, **cycle.settings({}), "retrain": None, "mover": None}
-        course = plan_course(described, data, {"norm_drop": 0.0, "fraction": 0.0})
-        course.learning_rate(course.first)
+        asked = {**settings, **cycle.settings(cycle.variations[0])}
+        _check_learning_rates(plan_course(asked, data, {"norm_drop": 0.5, "fraction": 0.5}))
     with torch.no_grad():
         model.eval()(next(data.eval_batches("val", batch_size=2, device=torch.device("cpu")))[0])
     last = cycles[-1]
@@ -45,6 +45,13 @@ def rehearse(method: Method, settings: Mapping[str, Any], judge: TaskJudge) -> s
         num_kept = budget(sum(mask.numel() for mask in masks.values()), last.sparsity)
         last.prune(weights, masks, judge.probe(state), num_kept=num_kept)
     return layer_table(model, masks)
+
+
+def _check_learning_rates(course: Course) -> None:
+    for step in sorted({course.first, (course.first + course.last) // 2, course.last - 1}):
+        rate = course.learning_rate(step)
+        if not (math.isfinite(rate) and rate >= 0):
+            raise ValueError(f"the schedule gives the learning rate {rate} at step {step}")
 
 
 def layer_table(model: nn.Module, masks: Masks) -> str:

@@ -151,3 +151,26 @@ def test_other_data_under_the_same_name_is_refused(
     run_job(tiny(*chosen, f"runtime.data={tmp_path / 'one'}"), "first")
     with pytest.raises(ValueError, match=r"is not the data that the results in .* computed on"):
         run_job(tiny(*chosen, f"runtime.data={tmp_path / 'other'}"), "second")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=dense", "train.schedule.peak=-0.1"], "learning rate -0.1 at step 0"),
+        (
+            [
+                "method=imp_finetune",
+                "method.cycles=1",
+                "method.retrain_epochs=2",
+                "method.retrain={_target_:sparsekit.core.learning_rates.rewound}",
+            ],
+            "38",
+        ),
+    ],
+    ids=["negative", "longer than the trunk"],
+)
+def test_impossible_learning_rates_are_found_in_rehearsal(
+    tiny: Callable[..., Job], overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        rehearse_all([tiny(*overrides)])
