@@ -63,4 +63,6 @@ def short(method_file: Path) -> Sequence[str]:
         overrides.append("method.cycles=2")
     if "retrain_epochs:" in text:
         overrides.append("method.retrain_epochs=0.4")
+    if "mover:" in text:
+        overrides.append("method.mover.interval=1")
     return overrides

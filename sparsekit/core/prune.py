@@ -1,9 +1,11 @@
 """Score, allocate, select: from weights to masks, and what is done with masks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sparsekit.core import selection
+from sparsekit.core.counts import budget
+from sparsekit.core.schedules import geometric
 from sparsekit.core.types import (
     Allocate,
     Counts,
@@ -128,6 +130,52 @@ def check_nested(before: Masks, after: Masks) -> None:
         revived = selection.count(after[name] & ~mask)
         if revived:
             raise ValueError(f"{revived} pruned weights of {name!r} came back")
+
+
+def iterated(
+    weights: Weights,
+    masks: Masks,
+    probe: Probe | None,
+    num_kept: int,
+    *,
+    prune: Callable[[Weights, Masks, Probe | None, int], Masks],
+    iterations: int = 100,
+    schedule: Callable[..., float] = geometric,
+) -> Masks:
+    """Prune to `num_kept` in `iterations` turns, scoring anew what each turn has left.
+
+    Turn i sees the weights with the pruned ones at 0 and ends at density D^(i / iterations), D the
+    density asked for relative to `masks` (SynFlow, Tanaka et al. 2020, algorithm 1), or wherever
+    another of `schedules` leads. What is pruned stays pruned. SynFlow's code ranks all weights
+    in every turn: the same where scores are 0 at pruned weights and positive elsewhere, but signed
+    ones such as GraSP's would revive weights. ValueError unless iterations >= 1 and num_kept lies
+    between 1 and what `masks` keeps.
+
+    >>> from functools import partial
+    >>> import torch
+    >>> from sparsekit.core import allocate, patterns, scores
+    >>> once = partial(prune, score=scores.magnitude, allocate=allocate.globally,
+    ...                pattern=patterns.unstructured)
+    >>> weights = {"a": torch.tensor([1.0, 4.0, 3.0, 2.0])}
+    >>> masks = {"a": torch.ones(4, dtype=torch.bool)}
+    >>> iterated(weights, masks, None, 1, prune=once, iterations=2)
+    {'a': tensor([False,  True, False, False])}
+    """
+    if iterations < 1:
+        raise ValueError(f"iterations must be 1 or more, got {iterations}")
+    alive = _alive(masks)
+    if not 1 <= num_kept <= alive:
+        raise ValueError(f"cannot keep {num_kept} weights; feasible are 1 to {alive}")
+    for turn in range(1, iterations + 1):
+        sparsity = schedule(turn, start=0.0, stop=1 - num_kept / alive, steps=iterations)
+        wanted = num_kept if turn == iterations else max(budget(alive, sparsity), num_kept)
+        # a structure may have rounded the turn before down to less than is wanted now
+        masks = prune(apply(weights, masks), masks, probe, min(wanted, _alive(masks)))
+    return masks
+
+
+def _alive(masks: Masks) -> int:
+    return sum(selection.count(mask) for mask in masks.values())
 
 
 def _select(weights: Weights, masks: Masks) -> Weights:

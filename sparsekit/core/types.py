@@ -1,5 +1,6 @@
 """The words of the core: dictionaries keyed by parameter name, and the shapes of its functions."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -21,11 +22,54 @@ State = dict[str, Tensor]
 """A whole state dict: weights, biases, normalisation parameters and buffers."""
 
 
-class Probe(Protocol):
-    """What a data-driven score may ask of the task."""
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Training images that a loss is measured on, and how the network looks at them.
 
-    def gradients(self, weights: Weights) -> Weights:
-        """Return the gradient of the loss with respect to each of the weights."""
+    `images_per_class` of every class, drawn by `seed`, dealt out evenly to `num_batches` batches.
+    `train_mode`: BatchNorm normalises by the batch, else by its running statistics. Dropout is off
+    in either, so that scores hold no noise. ValueError for numbers that cannot be dealt out.
+    """
+
+    seed: int
+    images_per_class: int
+    num_batches: int
+    train_mode: bool
+
+    def __post_init__(self) -> None:
+        if self.images_per_class < 1:
+            raise ValueError(f"images_per_class={self.images_per_class} is below 1")
+        if self.num_batches < 1 or self.images_per_class % self.num_batches:
+            raise ValueError(
+                f"num_batches={self.num_batches} does not divide "
+                f"images_per_class={self.images_per_class}"
+            )
+
+
+class Probe(Protocol):
+    """What a data-driven score may ask of the task. Nothing it asks changes the state probed."""
+
+    def gradients(
+        self, weights: Weights, sample: Sample | None = None, *, temperature: float = 1.0
+    ) -> Weights:
+        """Return the gradient of the mean loss with respect to each of the weights.
+
+        On one evaluation batch of training images, or on `sample`. Logits are divided by
+        `temperature`.
+        """
+        ...
+
+    def hessian_product(
+        self, weights: Weights, direction: Weights, sample: Sample, *, temperature: float = 1.0
+    ) -> Weights:
+        """Return the Hessian of the same mean loss, over all the weights, times `direction`."""
+        ...
+
+    def flow(self, weights: Weights) -> Weights:
+        """Return dR/d|w| in float64, R the summed output for an input of ones.
+
+        The network is in evaluation mode with |.| taken of every parameter and buffer.
+        """
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 import warnings
@@ -15,6 +16,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from sparsekit import config
 from sparsekit.core.prune import apply
+from sparsekit.core.types import Mover
 from sparsekit.data.types import Data
 from sparsekit.execution.identity import Stage
 from sparsekit.execution.store import SCRATCH, Store, write_json
@@ -69,7 +71,7 @@ def _train(
     _, masks = load_ticket(store, settings["start"])
     masking = Masking(
         masks,
-        mover=config.build(settings["mover"]),
+        mover=_mover(settings, course.last),
         mask_gradients=train.clip_norm is not None,
         prefix="model.",
         first_step=module.step,
@@ -90,6 +92,12 @@ def _train(
     trainer = _trainer(runtime, train, callbacks, num_epochs=course.num_epochs)
     _continue_at_(trainer, course.epoch(module.step))
     trainer.fit(module)
+
+
+def _mover(settings: Settings, num_steps: int) -> Mover | None:
+    """The mover, told how many steps the training has; None where the masks stay."""
+    mover = config.build(settings["mover"])
+    return None if mover is None else functools.partial(mover, num_steps=num_steps)
 
 
 class Results(Callback):

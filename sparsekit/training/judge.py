@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from sparsekit.core.prune import apply
 from sparsekit.core.types import Masks, State, Weights
@@ -15,6 +15,7 @@ from sparsekit.data.types import Data
 from sparsekit.models.flops import flops
 from sparsekit.training.evaluate import evaluate, recalibrate_
 from sparsekit.training.history import EVALUATION_BATCH
+from sparsekit.training.probe import GradientProbe
 from sparsekit.training.settings import Runtime
 from sparsekit.training.task import Task, load_data, loaded_model
 
@@ -42,8 +43,8 @@ class TaskJudge:
         return {name: state[name] for name in names}
 
     def probe(self, state: State) -> GradientProbe:
-        """Gradients of the training loss at `state`."""
-        return GradientProbe(self, state)
+        """Gradients, curvature and flow at `state`."""
+        return GradientProbe(partial(self._model, state), self._data, device_of(self.runtime))
 
     def report(self, state: State, masks: Masks) -> dict[str, Any]:
         """Accuracy and loss on validation and test; sizes; FLOPs of one image; kept per layer."""
@@ -68,23 +69,6 @@ class TaskJudge:
         return self._data.eval_batches(
             split, batch_size=EVALUATION_BATCH, device=device_of(self.runtime)
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class GradientProbe:
-    """What a data-driven score may ask about a state: mean gradients on the first batch."""
-
-    judge: TaskJudge
-    state: State
-
-    def gradients(self, weights: Weights) -> Weights:
-        """d(mean cross-entropy)/d(weights) in evaluation mode, at `state` with `weights` in it."""
-        model = self.judge._model({**self.state, **weights}).eval()
-        images, labels = next(iter(self.judge._batches("train")))
-        parameters = dict(model.named_parameters())
-        loss = cross_entropy(model(images), labels)
-        gradients = torch.autograd.grad(loss, [parameters[name] for name in weights])
-        return {name: g.cpu() for name, g in zip(weights, gradients, strict=True)}
 
 
 def sizes(model: nn.Module, masks: Masks, data: Data) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import pytest
 
 from sparsekit.compose import CONFIGS
 from sparsekit.core.counts import budget
+from sparsekit.core.types import Masks
+from sparsekit.execution.identity import canonical, describe
 from sparsekit.execution.store import SESSION, Store
 from sparsekit.execution.tensors import load_ticket
 from sparsekit.report.compare import differences
@@ -23,8 +25,16 @@ CASES += [
     pytest.param(["method=imp", "method.cycles=2", "method.rewind_step=3"], id="imp, rewind 3"),
     pytest.param(["method=one_shot", "model=resnet20", "train.clip_norm=1"], id="BatchNorm"),
     pytest.param(["method=one_shot", ADAMW], id="AdamW"),
+    pytest.param(["method=random", "model=resnet20", "train.epochs=0.1"], id="many layers"),
 ]
 Run = Callable[..., tuple[Store, list[str]]]
+
+
+def left_over(job: Job, masks: Masks) -> int:
+    """Weights that whole rows may leave of a budget: less than one for every row; else none."""
+    if "constant_fan_in" not in canonical(describe(job.method)):
+        return 0
+    return sum(len(mask) for mask in masks.values()) - 1
 
 
 @pytest.mark.parametrize("overrides", CASES)
@@ -36,7 +46,8 @@ def test_budget_zeros_and_no_second_computation(
     for cycle, key in zip(job.method.plan(), tickets, strict=True):
         state, masks = load_ticket(store, key)
         total = sum(mask.numel() for mask in masks.values())
-        assert sum(int(mask.sum()) for mask in masks.values()) == budget(total, cycle.sparsity)
+        kept = sum(int(mask.sum()) for mask in masks.values())
+        assert 0 <= budget(total, cycle.sparsity) - kept <= left_over(job, masks)
         assert all(bool((state[name][~mask] == 0).all()) for name, mask in masks.items())
         assert all(bool((state[name][mask] != 0).any()) for name, mask in masks.items())
     before = store.ancestors(*tickets)

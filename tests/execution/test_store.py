@@ -353,7 +353,7 @@ def test_tickets_come_back_bit_for_bit_and_follow_references(
     assert load_ticket(store, first)[0]["a.weight"][0, 0] == 0
 
 
-@pytest.mark.parametrize("name", ["state.safetensors", "references.json", "description.json"])
+@pytest.mark.parametrize("name", ["state.safetensors", "parts.json", "description.json"])
 def test_a_ticket_damaged_in_the_middle_of_a_run_is_never_used(
     tickets: tuple[Store, str, str], name: str
 ) -> None:

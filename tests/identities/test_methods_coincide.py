@@ -94,3 +94,24 @@ def test_rewinding_to_step_k_goes_on_where_dense_training_was(run_tiny: Run) -> 
     _, rewound = run_tiny("method=imp", "method.rewind_step=3", *plain)
     assert len(rewound) == len(dense) + 1
     assert same_bits(store, rewound[1], dense[0])
+
+
+def masks_before_and_after(store: Store, ticket: str) -> tuple[dict[str, torch.Tensor], ...]:
+    fit = store.description(ticket)["inputs"][0]
+    start = store.description(fit)["inputs"][0]
+    return load_ticket(store, start)[1], load_ticket(store, ticket)[1]
+
+
+@pytest.mark.parametrize("method", ["set", "rigl", "srigl"])
+def test_dynamic_methods_move_their_masks(run_tiny: Run, method: str) -> None:
+    store, tickets = run_tiny(f"method={method}", "method.mover.interval=1")
+    before, after = masks_before_and_after(store, tickets[-1])
+    assert all(bool((before[name] != after[name]).any()) for name in before)
+
+
+@pytest.mark.parametrize("method", ["set", "rigl"])
+def test_moving_nothing_is_static_random_pruning(run_tiny: Run, method: str) -> None:
+    store, static = run_tiny("method=random")
+    _, moving = run_tiny(f"method={method}", "method.mover.interval=1", "method.mover.fraction=0")
+    assert moving[-1] != static[-1], "the mover must have been there"
+    assert same_bits(store, static[-1], moving[-1])
