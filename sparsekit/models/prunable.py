@@ -8,7 +8,11 @@ from torch.nn.modules.conv import _ConvNd
 
 
 def prunable(
-    model: nn.Module, *, exclude: Sequence[str] = (), include: Sequence[str] = ()
+    model: nn.Module,
+    *,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
+    keep_head: bool = False,
 ) -> tuple[str, ...]:
     """Names of the weights that may be pruned, in the order of model.named_parameters().
 
@@ -17,7 +21,8 @@ def prunable(
     embeddings. `exclude` takes names out, `include` adds names that are not among them, for
     example "*.pos_embed"; both hold glob patterns on parameter names, and `exclude` has the last
     word. A parameter shared by several layers is listed once, under its first name; one shared
-    with an embedding counts as an embedding.
+    with an embedding counts as an embedding. `keep_head` leaves the last of the weights alone, the
+    classifier of every model here.
 
     Raises ValueError for an `exclude` pattern that takes nothing out and an `include` pattern that
     adds nothing, with the names it could have matched.
@@ -26,7 +31,7 @@ def prunable(
     others = [name for name, _ in model.named_parameters() if name not in default]
     added = _matching(include, others, option="include")
     chosen = [name for name, _ in model.named_parameters() if name in default | added]
-    removed = _matching(exclude, chosen, option="exclude")
+    removed = _matching(exclude, chosen, option="exclude") | set(chosen[-1:] if keep_head else ())
     return tuple(name for name in chosen if name not in removed)
 
 

@@ -3,7 +3,10 @@
 import pytest
 from torch import nn
 
+from sparsekit.models.lenet import lenet_300_100
 from sparsekit.models.prunable import prunable
+from sparsekit.models.torchvision_models import resnet18_cifar, vit_b_16
+from sparsekit.models.vgg import vgg
 
 
 class Everything(nn.Module):
@@ -66,3 +69,16 @@ def test_head_tied_to_an_embedding_is_an_embedding_unless_asked_for():
     assert "head.weight" not in prunable(model)
     assert "embed.weight" not in prunable(model)
     assert "embed.weight" in prunable(model, include=("embed.weight",))
+
+
+def test_the_head_can_be_kept_whole():
+    whole, kept = prunable(Everything()), prunable(Everything(), keep_head=True)
+    assert kept == whole[:-1]
+    assert whole[-1] == "head.weight"
+
+
+@pytest.mark.parametrize("build", [lenet_300_100, resnet18_cifar, vgg, vit_b_16])
+def test_the_last_weight_is_the_classifier(build):
+    model = build((3, 224 if build is vit_b_16 else 32, 224 if build is vit_b_16 else 32), 7)
+    (head,) = set(prunable(model)) - set(prunable(model, keep_head=True))
+    assert model.get_parameter(head).shape[0] == 7
