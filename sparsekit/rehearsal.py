@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -35,13 +36,17 @@ def rehearse(method: Method, settings: Mapping[str, Any], judge: TaskJudge) -> s
     cycles = list(method.plan())
     for cycle in cycles:
         asked = {**settings, **cycle.settings(cycle.variations[0])}
-        _check_learning_rates(plan_course(asked, data, {"norm_drop": 0.5, "fraction": 0.5}))
+        course = plan_course(asked, data, {"norm_drop": 0.5, "fraction": 0.5})
+        _check_learning_rates(course)
     with torch.no_grad():
         model.eval()(next(data.eval_batches("val", batch_size=2, device=torch.device("cpu")))[0])
     last = cycles[-1]
+    state = model.state_dict()
+    weights = {name: state[name] for name in masks}
+    if last.mover is not None:
+        # At step 0 a mover checks its settings; it moves nothing that is kept.
+        functools.partial(last.mover, num_steps=course.last)(0, weights, {}, masks)
     if last.prune is not None:
-        state = model.state_dict()
-        weights = {name: state[name] for name in masks}
         num_kept = budget(sum(mask.numel() for mask in masks.values()), last.sparsity)
         last.prune(weights, masks, judge.probe(state), num_kept=num_kept)
     return layer_table(model, masks)

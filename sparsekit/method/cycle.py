@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from sparsekit.core.averaging import single
 from sparsekit.core.counts import cumulative_sparsity, per_cycle_fraction
-from sparsekit.core.types import Merge, Mover
+from sparsekit.core.types import Masks, Merge
 
 VARIABLE = ("particle", "seed", "epochs", "retrain")
 Prune = Callable[..., Any]
 Variation = Mapping[str, Any]
 Retrain = Callable[..., float]
+TimedMover = Callable[..., Masks | None]  # a Mover once `num_steps` is bound
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Cycle:
     last_step: int | None = None
     epochs: float | None = None
     retrain: Retrain | None = None
-    mover: Mover | None = None
+    mover: TimedMover | None = None
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
 
@@ -75,7 +76,7 @@ class Method:
     rewind_step: int | None = None
     retrain: Retrain | None = None
     retrain_epochs: float | None = None
-    mover: Mover | None = None
+    mover: TimedMover | None = None
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
     sources: Literal["ticket", "particles"] = "ticket"

@@ -166,10 +166,11 @@ def test_other_data_under_the_same_name_is_refused(
             ],
             "38",
         ),
+        (["method=rigl", "method.mover.fraction=2"], "fraction must lie in"),
     ],
-    ids=["negative", "longer than the trunk"],
+    ids=["negative", "longer than the trunk", "mover"],
 )
-def test_impossible_learning_rates_are_found_in_rehearsal(
+def test_impossible_values_are_found_in_rehearsal(
     tiny: Callable[..., Job], overrides: list[str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
