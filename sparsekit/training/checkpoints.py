@@ -52,10 +52,20 @@ class Checkpoints(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, Classifier)
-        due = pl_module.between_steps and time.monotonic() >= self.due
-        if due and trainer.is_global_zero:
-            self.history.check(pl_module)
-            self.save(trainer, pl_module)
+        # The last step of an epoch is followed by its validation, which belongs to it.
+        course = pl_module.course
+        if pl_module.between_steps and pl_module.step < course.epoch_end(pl_module.step - 1):
+            self._save_if_due(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        if pl_module.step < pl_module.course.last:
+            self._save_if_due(trainer, pl_module)
+
+    def _save_if_due(self, trainer: Trainer, module: Classifier) -> None:
+        if trainer.is_global_zero and time.monotonic() >= self.due:
+            self.history.check(module)
+            self.save(trainer, module)
             self.due = time.monotonic() + self.every_seconds
 
     def save(self, trainer: Trainer, module: Classifier) -> None:

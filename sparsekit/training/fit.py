@@ -20,7 +20,7 @@ from sparsekit.core.types import Mover
 from sparsekit.data.types import Data
 from sparsekit.execution.identity import Stage
 from sparsekit.execution.store import SCRATCH, Store, write_json
-from sparsekit.execution.tensors import load_ticket, save_ticket
+from sparsekit.execution.tensors import PARTS_FILE, load_ticket, save_ticket
 from sparsekit.training.checkpoints import Checkpoints, read_checkpoint
 from sparsekit.training.course import Course, plan_course
 from sparsekit.training.history import History
@@ -92,6 +92,8 @@ def _train(
     trainer = _trainer(runtime, train, callbacks, num_epochs=course.num_epochs)
     _continue_at_(trainer, course.epoch(module.step))
     trainer.fit(module)
+    if not (folder / PARTS_FILE).exists():
+        raise RuntimeError("the trainer stopped before the end of the fit; nothing was published")
 
 
 def _mover(settings: Settings, num_steps: int) -> Mover | None:

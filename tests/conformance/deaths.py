@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,24 @@ from sparsekit.execution import store as store_module
 from sparsekit.training.checkpoints import Checkpoints
 from sparsekit.training.module import Classifier
 
+KINDS = ("claimed", "step", "saved", "computed", "sealed", "published")
+WITHIN_FITS = ("step", "saved")
 
-def run_through_deaths(function: Callable[[], Any], diary: Path) -> list[str]:
+
+def run_through_deaths(
+    function: Callable[[], Any], diary: Path, *, kinds: Sequence[str] = KINDS
+) -> list[str]:
     """Call `function` in one process after another, each killed at the next place, until one ends.
 
     Places: after a claim, in the middle of a fit (after a step, after a checkpoint), and before
-    and after a stage is published. Every place kills once. Returns the places in order.
+    and after a stage is published. Every place of the `kinds` asked for kills once. Returns the
+    places in order.
     """
     diary.touch()
     while True:
         pid = os.fork()
         if pid == 0:
-            _live_and_die(function, diary)
+            _live_and_die(function, diary, kinds)
         _, status = os.waitpid(pid, 0)
         if os.WIFEXITED(status):
             assert os.WEXITSTATUS(status) == 0, "the run failed instead of being killed"
@@ -32,9 +38,9 @@ def run_through_deaths(function: Callable[[], Any], diary: Path) -> list[str]:
         assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-def _live_and_die(function: Callable[[], Any], diary: Path) -> None:
+def _live_and_die(function: Callable[[], Any], diary: Path, kinds: Sequence[str]) -> None:
     try:
-        _set_traps(diary)
+        _set_traps(diary, kinds)
         function()
     except BaseException:
         traceback.print_exc()
@@ -42,9 +48,9 @@ def _live_and_die(function: Callable[[], Any], diary: Path) -> None:
     os._exit(0)
 
 
-def _set_traps(diary: Path) -> None:
+def _set_traps(diary: Path, kinds: Sequence[str]) -> None:
     def die(place: str) -> None:
-        if place not in diary.read_text().splitlines():
+        if place.split()[0] in kinds and place not in diary.read_text().splitlines():
             with diary.open("a") as file:
                 file.write(place + "\n")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -81,7 +87,8 @@ def _trap_training(die: Callable[[str], None]) -> None:
 
     def trapped_save(self: Checkpoints, trainer: Any, module: Classifier) -> None:
         save(self, trainer, module)
-        if self.path.exists() and module.step % 4 == 1:
+        at_epoch_end = module.step == module.course.steps_per_epoch
+        if self.path.exists() and (at_epoch_end or module.step % 4 == 1):
             die(f"saved {module.step} of cycle seed {module.course.seed}")
 
     Classifier.optimizer_step, Checkpoints.save = trapped_step, trapped_save

@@ -15,7 +15,7 @@ from sparsekit.execution.store import SESSION, Store
 from sparsekit.execution.tensors import load_ticket
 from sparsekit.report.compare import differences
 from sparsekit.runner import Job, run_job
-from tests.conformance.deaths import run_through_deaths
+from tests.conformance.deaths import KINDS, WITHIN_FITS, run_through_deaths
 from tests.conftest import short
 
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
@@ -25,6 +25,7 @@ CASES += [
     pytest.param(["method=imp", "method.cycles=2", "method.rewind_step=3"], id="imp, rewind 3"),
     pytest.param(["method=one_shot", "model=resnet20", "train.clip_norm=1"], id="BatchNorm"),
     pytest.param(["method=one_shot", ADAMW], id="AdamW"),
+    pytest.param(["method=dense", "train.epochs=1.3"], id="two epochs"),
     pytest.param(["method=random", "model=resnet20", "train.epochs=0.1"], id="many layers"),
 ]
 Run = Callable[..., tuple[Store, list[str]]]
@@ -57,16 +58,21 @@ def test_budget_zeros_and_no_second_computation(
     assert all(stage["provenance"]["session"] == SESSION for stage in before.values())
 
 
+@pytest.mark.parametrize("kinds", [WITHIN_FITS, KINDS], ids=["within fits", "everywhere"])
 @pytest.mark.parametrize("overrides", CASES)
 def test_killed_everywhere_same_bits(
-    overrides: list[str], run_tiny: Run, tiny: Callable[..., Job], tmp_path: Path
+    overrides: list[str],
+    kinds: tuple[str, ...],
+    run_tiny: Run,
+    tiny: Callable[..., Job],
+    tmp_path: Path,
 ) -> None:
+    """Within fits alone as well: a death when all is computed starts the fit afresh, and would
+    hide what the resumed fits before it had lost."""
     undisturbed, _ = run_tiny(*overrides, store="undisturbed")
     job = tiny(*overrides, "runtime.checkpoint_seconds=0", store="killed")
-    places = run_through_deaths(lambda: run_job(job, "test"), tmp_path / "diary")
-    assert {place.split()[0] for place in places} == {
-        "claimed", "computed", "sealed", "published", "step", "saved",
-    }  # fmt: skip
+    places = run_through_deaths(lambda: run_job(job, "test"), tmp_path / "diary", kinds=kinds)
+    assert {place.split()[0] for place in places} == set(kinds)
     assert differences(undisturbed, job.store) == []
     assert not list((job.store.root / "work").glob("*-*/*")), "work was left behind"
 
