@@ -63,6 +63,11 @@ def short(method_file: Path) -> Sequence[str]:
         overrides.append("method.cycles=2")
     if "retrain_epochs:" in text:
         overrides.append("method.retrain_epochs=0.4")
+    if "average_from:" in text:
+        overrides += ["train.epochs=2.3", "method.average_from=0", "method.cycles=1"]
+        overrides.remove("method.cycles=2")
+    if "variations:" in text:
+        overrides.append("method.variations=[{particle:0},{particle:1}]")
     if "mover:" in text:
         overrides.append("method.mover.interval=1")
     return overrides

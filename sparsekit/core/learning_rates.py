@@ -64,6 +64,24 @@ def cosine(step: int, steps: int, *, peak: float, floor: float = 0.0, warmup: fl
     return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def held(
+    step: int, steps: int, *, peak: float, hold: float, start: float = 0.75, warmup: float = 0.0
+) -> float:
+    """Fall along half a cosine from `peak` to `hold` over the fraction `start`, then stay there.
+
+    For averaging the weights along a constant rate. That SWAMP (arXiv 2305.14852) ends with a
+    constant 0.05 is known from its reviews; that it comes there along a cosine is assumed.
+
+    >>> [round(held(step, 8, peak=1.0, hold=0.5, start=0.5), 3) for step in range(6)]
+    [1.0, 0.927, 0.75, 0.573, 0.5, 0.5]
+    """
+    require_step(step, steps)
+    falling = num_steps(steps, start)
+    if step >= falling:
+        return hold
+    return cosine(step, falling, peak=peak, floor=hold, warmup=warmup)
+
+
 def linear(step: int, steps: int, *, peak: float, warmup: float = 0.0) -> float:
     """Fall in equal steps from `peak` at the first update towards 0 after the last.
 

@@ -24,7 +24,8 @@ class Cycle:
     `index` feeds the randomness of its fits. `sparsity` is reached by the time they start, over
     all prunable weights. Its fits run steps `first_step` to `last_step` (None: the end) of the
     training schedule, or of `retrain` over `epochs`. `rewinds`: they start from the weights of the
-    anchor, else from those of the sources. `is_anchor`: later cycles rewind to its ticket.
+    anchor, else from those of the sources. `is_anchor`: later cycles rewind to its ticket. From
+    the fraction `average_from` of a fit on, its weights are averaged, once per epoch.
     """
 
     index: int
@@ -37,12 +38,13 @@ class Cycle:
     epochs: float | None = None
     retrain: Retrain | None = None
     mover: TimedMover | None = None
+    average_from: float | None = None
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
 
     def settings(self, variation: Variation) -> dict[str, Any]:
         """What this cycle asks of one fit, on top of the task and the training settings."""
-        names = ("first_step", "last_step", "epochs", "retrain", "mover")
+        names = ("first_step", "last_step", "epochs", "retrain", "mover", "average_from")
         asked = {"cycle": self.index, "particle": 0, **{n: getattr(self, n) for n in names}}
         return {**asked, **variation}
 
@@ -65,6 +67,8 @@ class Method:
     `variations`      how the fits of one cycle differ: one mapping per fit, of particle (which
                       feeds its randomness), seed, epochs or retrain
     `merge`           makes one ticket of them
+    `average_from`    fraction of each fit after which its weights are averaged; None: they are not
+    `several_from`    first cycle with variations, merge and averaging; 0 is the dense one
     `sources`         what the next cycle prunes: the "ticket", or each of the "particles"
     """
 
@@ -79,6 +83,8 @@ class Method:
     mover: TimedMover | None = None
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
+    average_from: float | None = None
+    several_from: int = 1
     sources: Literal["ticket", "particles"] = "ticket"
 
     def __post_init__(self) -> None:
@@ -99,8 +105,7 @@ class Method:
                 epochs=self.retrain_epochs,
                 retrain=self.retrain,
                 mover=self.mover,
-                variations=tuple(self.variations),
-                merge=self.merge,
+                **self._particles(index),
             )
 
     def sparsity_after(self, cycle: int) -> float:
@@ -116,7 +121,15 @@ class Method:
         # that rewind there share. Without it cycle 0 is the same fit for every method.
         if self.rewind_step:
             yield Cycle(index=0, last_step=self.rewind_step, is_anchor=True)
-        yield Cycle(index=0, first_step=self.rewind_step or 0, rewinds=bool(self.rewind_step))
+        rewinds = bool(self.rewind_step)
+        first = self.rewind_step or 0
+        yield Cycle(index=0, first_step=first, rewinds=rewinds, **self._particles(0))
+
+    def _particles(self, cycle: int) -> dict[str, Any]:
+        if cycle < self.several_from:
+            return {}
+        variations = tuple(self.variations)
+        return {"variations": variations, "merge": self.merge, "average_from": self.average_from}
 
 
 def _problems(method: Method) -> Iterator[str]:
@@ -136,6 +149,7 @@ def _problems(method: Method) -> Iterator[str]:
     if method.cycles:
         yield from _pruning_problems(method)
     yield from _rewinding_problems(method)
+    yield from _averaging_problems(method)
 
 
 def _pruning_problems(method: Method) -> Iterator[str]:
@@ -154,3 +168,10 @@ def _rewinding_problems(method: Method) -> Iterator[str]:
         yield f"rewind_step={method.rewind_step} needs dense_first=true"
     if method.retrain is not None:
         yield "`retrain` has its own learning rates; with `rewind_step` the schedule goes on"
+
+
+def _averaging_problems(method: Method) -> Iterator[str]:
+    if method.average_from is not None and not 0 <= method.average_from < 1:
+        yield f"average_from={method.average_from} is outside 0 <= average_from < 1"
+    if method.average_from is not None and method.mover is not None:
+        yield "average_from with a mover would average weights under different masks"

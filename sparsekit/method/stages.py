@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,7 +80,7 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
     def compute(folder: Path) -> None:
         tickets = [load_ticket(store, key) for key in particles]
         masks = _common_masks(particles, [masks for _, masks in tickets])
-        state = cycle.merge([state for state, _ in tickets], judge.score)
+        state = cycle.merge([state for state, _ in tickets], _score_of(judge, len(particles)))
         if len(particles) == 1:
             save_ticket(folder, state=particles[0], masks=particles[0])
         else:
@@ -89,6 +89,14 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
         write_json(folder / "metrics.json", judge.report(state, masks))
 
     return store.ensure(stage, compute)
+
+
+def _score_of(judge: Judge, num_particles: int) -> Callable[[State], float]:
+    """Validation accuracy as a merge may ask for it: of weights no optimizer produced, and of
+    candidates alike, with the statistics of normalisation layers estimated anew."""
+    if num_particles == 1:
+        return judge.score
+    return lambda state: judge.score(judge.recalibrate(state))
 
 
 def _prune_source(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.history import History
 from sparsekit.training.masking import Masking
 from sparsekit.training.module import Classifier
@@ -22,7 +23,7 @@ class Checkpoints(Callback):
     """Saves to `folder/last.ckpt` every `every_seconds`, by rename, and restores at the start.
 
     Batches, augmentation, dropout and learning rate are functions of the step, so that the step,
-    the weights, the optimizer, the masks and the history are all there is to save.
+    the weights, the optimizer, the masks, the average and the history are all there is to save.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class Checkpoints(Callback):
         *,
         masking: Masking,
         history: History,
+        average: TrajectoryAverage,
         every_seconds: float,
     ) -> None:
         self.path = folder / LAST
         self.saved = saved
         self.masking = masking
         self.history = history
+        self.average = average
         self.every_seconds = every_seconds
         self.due = time.monotonic() + every_seconds
 
@@ -79,6 +82,7 @@ class Checkpoints(Callback):
             "steps_in_sum": module.steps_in_sum,
             "masking": self.masking.state_dict(),
             "history": self.history.state_dict(),
+            "average": self.average.state_dict(),
         }
         temporary = self.path.with_suffix(".partial")
         with temporary.open("wb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from sparsekit.data.types import Data
 from sparsekit.execution.identity import Stage
 from sparsekit.execution.store import SCRATCH, Store, write_json
 from sparsekit.execution.tensors import PARTS_FILE, load_ticket, save_ticket
+from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.checkpoints import Checkpoints, read_checkpoint
 from sparsekit.training.course import Course, plan_course
 from sparsekit.training.history import History
@@ -77,18 +79,22 @@ def _train(
         first_step=module.step,
     )
     history = History(masking)
+    average = TrajectoryAverage(_first_averaged(settings["average_from"], course))
     checkpoints = Checkpoints(
         folder / SCRATCH,
         saved,
         masking=masking,
         history=history,
+        average=average,
         every_seconds=runtime.checkpoint_seconds,
     )
     if saved is not None:
         masking.load_state_dict(saved["masking"])
         history.load_state_dict(saved["history"])
-    results = Results(folder, masking, history)
-    callbacks = [masking, history, checkpoints, Progress(history, runtime), *watching, results]
+        average.load_state_dict(saved["average"])
+    results = Results(folder, masking, history, average)
+    told = [Progress(history, runtime), *watching]
+    callbacks = [masking, history, average, checkpoints, *told, results]
     trainer = _trainer(runtime, train, callbacks, num_epochs=course.num_epochs)
     _continue_at_(trainer, course.epoch(module.step))
     trainer.fit(module)
@@ -102,19 +108,29 @@ def _mover(settings: Settings, num_steps: int) -> Mover | None:
     return None if mover is None else functools.partial(mover, num_steps=num_steps)
 
 
+def _first_averaged(fraction: float | None, course: Course) -> float:
+    """Step after which weights are averaged; infinity where they are not."""
+    return math.inf if fraction is None else fraction * course.last
+
+
 class Results(Callback):
     """Writes what a finished fit leaves behind, on rank 0."""
 
-    def __init__(self, folder: Path, masking: Masking, history: History) -> None:
+    def __init__(
+        self, folder: Path, masking: Masking, history: History, average: TrajectoryAverage
+    ) -> None:
         self.folder = folder
         self.masking = masking
         self.history = history
+        self.average = average
         self.started = time.time()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         if not trainer.is_global_zero:
             return
+        if self.average.count:
+            self.average.install_(pl_module)
         masks = {name: mask.cpu() for name, mask in self.masking.masks.items()}
         state = {name: t.detach().cpu() for name, t in pl_module.model.state_dict().items()}
         check_pruned(state, masks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -115,3 +116,42 @@ def test_moving_nothing_is_static_random_pruning(run_tiny: Run, method: str) -> 
     _, moving = run_tiny(f"method={method}", "method.mover.interval=1", "method.mover.fraction=0")
     assert moving[-1] != static[-1], "the mover must have been there"
     assert same_bits(store, static[-1], moving[-1])
+
+
+def test_swamp_with_one_particle_and_no_averaging_is_imp(run_tiny: Run) -> None:
+    store, imp = run_tiny("method=imp", "method.cycles=2")
+    _, swamp = run_tiny(
+        "method=swamp",
+        "method.cycles=2",
+        "method.variations=[{particle:0}]",
+        "method.average_from=null",
+    )
+    assert swamp != imp, "another merge, another stage"
+    for one, other in zip(imp, swamp, strict=True):
+        assert same_bits(store, one, other)
+
+
+def test_a_trajectory_average_is_the_mean_of_its_epochs(run_tiny: Run) -> None:
+    """At a constant learning rate the first epochs of long and short trainings are the same, so
+    the mean along three epochs is that of the ends of three trainings."""
+    rate = "train.schedule={_target_:sparsekit.core.learning_rates.constant,peak:0.05}"
+    ends = []
+    for epochs in (2, 3):
+        store, tickets = run_tiny("method=dense", rate, f"train.epochs={epochs}")
+        ends.append(load_ticket(store, tickets[0])[0])
+    _, averaged = run_tiny(
+        "method=dense", rate, "train.epochs=3", "method.average_from=0.5", "method.several_from=0"
+    )
+    for name, value in load_ticket(store, averaged[0])[0].items():
+        mean = (ends[0][name].double() + ends[1][name].double()) / 2
+        assert torch.allclose(value.double(), mean, rtol=0, atol=1e-7), name
+        assert not torch.equal(value, ends[1][name])
+
+
+def test_a_soup_of_copies_is_pruned_on(run_tiny: Run) -> None:
+    """Three particles per cycle, one mask, nested from soup to soup."""
+    store, tickets = run_tiny("method=soup", "method.cycles=2", "method.retrain_epochs=0.3")
+    masks = [load_ticket(store, key)[1] for key in tickets]
+    for before, after in itertools.pairwise(masks):
+        assert all(bool((after[n] <= before[n]).all()) for n in after)
+    assert [len(store.description(key)["inputs"]) for key in tickets] == [1, 3, 3]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import Any
 
 import pytest
 
 from sparsekit.core.learning_rates import fine_tune
+from sparsekit.core.movers import fixed
 from sparsekit.core.prune import prune
 from sparsekit.method.cycle import Cycle, Method
 
@@ -85,9 +87,22 @@ def test_the_last_sparsity_is_exactly_the_one_asked_for() -> None:
         ({"rewind_step": 0, "retrain": fine_tune}, "`retrain` has its own learning rates"),
         ({"sources": "all"}, "'all' is none of 'ticket', 'particles'"),
         ({"variations": ()}, "variations is empty"),
+        ({"average_from": 1.0}, "average_from=1.0 is outside"),
+        ({"average_from": 0.5, "mover": fixed}, "under different masks"),
         ({"variations": ({"wd": 1},)}, "cannot vary 'wd'; valid: particle, seed, epochs, retrain"),
     ],
 )
 def test_mistakes_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Method(**settings)
+
+
+def test_several_particles_begin_where_they_are_asked_to() -> None:
+    pair = ({"particle": 0}, {"particle": 1})
+    method = Method(**CUT, remove=0.2, cycles=2, rewind_step=3, variations=pair, average_from=0.5)
+    numbers = [(len(c.variations), c.average_from) for c in method.plan()]
+    assert numbers == [(1, None), (1, None), (2, 0.5), (2, 0.5)]
+    early = dataclasses.replace(method, several_from=0)
+    assert [len(c.variations) for c in early.plan()] == [1, 2, 2, 2]
+    late = dataclasses.replace(method, several_from=2)
+    assert [len(c.variations) for c in late.plan()] == [1, 1, 1, 2]

@@ -1,0 +1,51 @@
+"""The mean of the weights along the last part of a fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from sparsekit.core.averaging import running_mean
+from sparsekit.core.types import State
+from sparsekit.training.evaluate import recalibrate_
+from sparsekit.training.history import EVALUATION_BATCH
+from sparsekit.training.module import Classifier
+
+
+class TrajectoryAverage(Callback):
+    """Running mean, in float64, of the parameters at the end of every epoch past `after` steps.
+
+    Stochastic weight averaging (Izmailov et al. 2018) as SWAMP uses it inside each particle
+    (arXiv 2305.14852). Parameters only: statistics of normalisation layers are estimated anew for
+    the mean, by `install_`, on the training split without augmentation.
+    """
+
+    def __init__(self, after: float) -> None:
+        self.after = after
+        self.mean: State = {}
+        self.count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"mean": self.mean, "count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.mean = dict(state_dict["mean"])
+        self.count = state_dict["count"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        if pl_module.step > self.after:
+            now = {n: p.detach().clone() for n, p in pl_module.model.named_parameters()}
+            self.mean = running_mean(self.mean, self.count, now) if self.count else now
+            self.count += 1
+
+    def install_(self, module: Classifier) -> None:
+        """Replace the weights of `module` by the mean, and fit its statistics to it."""
+        parameters = dict(module.model.named_parameters())
+        for name, value in self.mean.items():
+            parameters[name].data.copy_(value)
+        batches = module.data.eval_batches(
+            "train", batch_size=EVALUATION_BATCH, device=module.device
+        )
+        recalibrate_(module.model, batches)
