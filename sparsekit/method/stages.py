@@ -80,7 +80,7 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
     def compute(folder: Path) -> None:
         tickets = [load_ticket(store, key) for key in particles]
         masks = _common_masks(particles, [masks for _, masks in tickets])
-        state = cycle.merge([state for state, _ in tickets], _score_of(judge, len(particles)))
+        state = cycle.merge([state for state, _ in tickets], _score_of(judge))
         if len(particles) == 1:
             save_ticket(folder, state=particles[0], masks=particles[0])
         else:
@@ -91,11 +91,9 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
     return store.ensure(stage, compute)
 
 
-def _score_of(judge: Judge, num_particles: int) -> Callable[[State], float]:
+def _score_of(judge: Judge) -> Callable[[State], float]:
     """Validation accuracy as a merge may ask for it: of weights no optimizer produced, and of
     candidates alike, with the statistics of normalisation layers estimated anew."""
-    if num_particles == 1:
-        return judge.score
     return lambda state: judge.score(judge.recalibrate(state))
 
 

@@ -36,7 +36,8 @@ class TrajectoryAverage(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         if pl_module.step > self.after:
-            now = {n: p.detach().clone() for n, p in pl_module.model.named_parameters()}
+            # On the CPU, where a mean read from a checkpoint is as well.
+            now = {n: p.detach().cpu().clone() for n, p in pl_module.model.named_parameters()}
             self.mean = running_mean(self.mean, self.count, now) if self.count else now
             self.count += 1
 
