@@ -84,12 +84,26 @@ class Checkpoints(Callback):
             "history": self.history.state_dict(),
             "average": self.average.state_dict(),
         }
-        temporary = self.path.with_suffix(".partial")
-        with temporary.open("wb") as file:
+        write_checkpoint(self.path, content)
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace `path` by `content` in one step.
+
+    An interrupt in the middle of torch.save leaves it as a RuntimeError of the unfinished archive;
+    it leaves here as the KeyboardInterrupt it was, so that it ends the program and not one run.
+    """
+    temporary = path.with_suffix(".partial")
+    with temporary.open("wb") as file:
+        try:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        except RuntimeError as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from error
+            raise
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
