@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -73,8 +73,51 @@ class Probe(Protocol):
         ...
 
 
+    def stored_masks(self, ticket: str) -> Masks:
+        """Return the masks of a stored stage, by its key. ValueError if it is not in the store."""
+        ...
+
+
+class Mover(Protocol):
+    """When masks move during training, and where to.
+
+    `timing`: at an update the optimizer has stepped and the masks move "after" it, or they move
+    "instead" of its step. `num_gradients`: over how many optimizer steps, up to and including the
+    one of the update, the dense gradients it is given are averaged; 0: it is given none.
+    """
+
+    @property
+    def timing(self) -> Literal["after", "instead"]: ...
+
+    @property
+    def num_gradients(self) -> int: ...
+
+    def acts(self, step: int, num_steps: int) -> bool:
+        """Say whether the masks move at `step` of `num_steps`."""
+        ...
+
+    def move(
+        self, step: int, weights: Weights, grads: Weights, masks: Masks, num_steps: int
+    ) -> Masks | None:
+        """Return new masks, None to leave them. Asked only where it `acts`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """Where the states to be merged come from.
+
+    `base`: the weights all of them started from, None if they did not start from the same.
+    `counts`: how many snapshots along its training are averaged in each; 1 where none were.
+    """
+
+    base: State | None
+    counts: tuple[int, ...]
+
+
 Score = Callable[[Weights, Masks, Probe | None], Scores]
 Allocate = Callable[[Scores, int], Counts]
 Pattern = Callable[[Tensor, int], Tensor]
-Mover = Callable[[int, Weights, Weights, Masks], Masks | None]
-Merge = Callable[[Sequence[State], Callable[[State], float]], State]
+Merge = Callable[[Sequence[State], Callable[[State], float], Lineage | None], State]
+Control = Callable[[Masks, int], Masks]
+"""(masks, seed) -> masks of as many weights, to see whether it matters which these are."""
