@@ -1,9 +1,9 @@
-"""From several states to one: (states, score) -> state.
+"""From several states to one: (states, score, lineage) -> state.
 
 Floating tensors are averaged in float64 and cast back, so that reduced precision loses nothing on
 the way; integer tensors (batch counters) come from the first state. Running statistics of
 normalisation layers mean nothing after averaging and must be estimated anew by the caller. States
-that share a mask keep it. ValueError if names or shapes differ.
+that share a mask keep it. ValueError if there is no state, or if names or shapes differ.
 """
 
 import math
@@ -12,10 +12,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sparsekit.core.types import State
+from sparsekit.core import selection
+from sparsekit.core.allocate import globally
+from sparsekit.core.counts import budget, decimal
+from sparsekit.core.types import Counts, Lineage, State
+
+Accuracy = Callable[[State], float]
+"""The validation accuracy of a state; higher = better."""
 
 
-def single(states: Sequence[State], score: Callable[[State], float]) -> State:
+def single(states: Sequence[State], score: Accuracy, lineage: Lineage | None = None) -> State:
     """Return the only state. ValueError if there is not exactly one.
 
     >>> single([{"a": torch.tensor([1.0])}], lambda state: 0.0)
@@ -26,56 +32,209 @@ def single(states: Sequence[State], score: Callable[[State], float]) -> State:
     return dict(states[0])
 
 
-def uniform_soup(states: Sequence[State], score: Callable[[State], float]) -> State:
+def best(states: Sequence[State], score: Accuracy, lineage: Lineage | None = None) -> State:
+    """Return the state that scores highest, of equal ones the first. ValueError for a NaN.
+
+    >>> best([{"a": torch.tensor(1.0)}, {"a": torch.tensor(3.0)}], lambda state: state["a"].item())
+    {'a': tensor(3.)}
+    """
+    scores = _scores(states, score)
+    return dict(states[scores.index(max(scores))])
+
+
+def uniform_soup(states: Sequence[State], score: Accuracy, lineage: Lineage | None = None) -> State:
     """Return the mean of all states (Wortsman et al. 2022; sparse: Zimmer et al. 2024).
 
-    >>> uniform_soup([{"a": torch.tensor([1.0])}, {"a": torch.tensor([4.0])}], lambda state: 0.0)
+    States that are averages themselves weigh as much as the number of snapshots in them, so that
+    the result is the mean of all snapshots (SWAMP, Choi et al. 2024, arXiv 2305.14852). ValueError
+    if `lineage` does not count 1 or more snapshots for every state.
+
+    >>> states = [{"a": torch.tensor([1.0])}, {"a": torch.tensor([4.0])}]
+    >>> uniform_soup(states, lambda state: 0.0)
     {'a': tensor([2.5000])}
+    >>> uniform_soup(states, lambda state: 0.0, Lineage(base=None, counts=(2, 1)))
+    {'a': tensor([2.])}
     """
-    if not states:
-        raise ValueError("the mean of no states is not defined")
-    for state in states[1:]:
-        _require_alike(states[0], state)
-    return {name: _mean([state[name] for state in states]) for name in states[0]}
+    return weighted_mean(states, _counts(states, lineage))
 
 
-def _mean(tensors: Sequence[Tensor]) -> Tensor:
-    first = tensors[0]
-    if not first.is_floating_point():
-        return first.clone()
-    # from the first and not from zero: the mean of one state has that state's bits, -0.0 included
-    total = first.to(torch.float64, copy=True)
-    for tensor in tensors[1:]:
-        total += tensor
-    return (total / len(tensors)).to(first.dtype)
-
-
-def greedy_soup(states: Sequence[State], score: Callable[[State], float]) -> State:
+def greedy_soup(states: Sequence[State], score: Accuracy, lineage: Lineage | None = None) -> State:
     """Return the mean of the states that do not lower the validation score.
 
     Wortsman et al. 2022, recipe 1; sparse: Zimmer et al. 2024. The candidates are ranked once by
     `score` (higher = better, ties in their order). The best one starts the soup; each next one
-    stays if the mean with it scores at least the best so far. Every soup is the equally weighted
-    mean of the raw candidates in it. ValueError for a score of NaN.
+    stays if the mean with it scores at least the best so far. Every soup is the mean of the raw
+    candidates in it, weighted as `uniform_soup` weights them: equally, unless their numbers of
+    snapshots differ. ValueError for a score of NaN.
 
     >>> states = [{"a": torch.tensor([value])} for value in (0.0, 1.0, 3.0)]
     >>> greedy_soup(states, lambda state: -abs(float(state["a"]) - 0.6))
     {'a': tensor([0.5000])}
     """
+    counts, scores = _counts(states, lineage), _scores(states, score)
+    ranked = sorted(range(len(states)), key=lambda index: -scores[index])
+    chosen, highest = ranked[:1], scores[ranked[0]]
+    for index in ranked[1:]:
+        attempt = score(_soup(states, counts, [*chosen, index]))
+        if attempt >= highest:
+            chosen, highest = [*chosen, index], attempt
+    return _soup(states, counts, chosen)
+
+
+def _soup(states: Sequence[State], counts: Sequence[int], chosen: list[int]) -> State:
+    return weighted_mean([states[index] for index in chosen], [counts[index] for index in chosen])
+
+
+def weighted_soup(
+    states: Sequence[State],
+    score: Accuracy,
+    lineage: Lineage | None = None,
+    *,
+    exponent: float = 1.0,
+) -> State:
+    """Return the mean of the states weighted by score^exponent.
+
+    With an exponent of 0 the uniform soup; the larger it is, the closer to `best`. Numbers of
+    snapshots are not looked at. ValueError unless 0 <= exponent < infinity, for a score that is
+    negative or not finite, and if all scores are 0.
+
+    >>> states = [{"a": torch.tensor([1.0])}, {"a": torch.tensor([5.0])}]
+    >>> weighted_soup(states, lambda state: {1.0: 0.25, 5.0: 0.75}[state["a"].item()])
+    {'a': tensor([4.])}
+    """
+    if not 0 <= exponent < math.inf:
+        raise ValueError(f"the exponent must be finite and not negative, got {exponent}")
+    scores = _scores(states, score)
+    if not (min(scores) >= 0 and 0 < max(scores) < math.inf):
+        raise ValueError(f"scores must be finite, not negative and not all 0, got {scores}")
+    # as parts of the highest, so that no exponent overflows or makes all of them 0
+    return weighted_mean(states, [(value / max(scores)) ** exponent for value in scores])
+
+
+def weighted_mean(states: Sequence[State], weights: Sequence[float]) -> State:
+    """Return the sum of weight * state, divided by the sum of the weights, in float64.
+
+    A state of weight 0 is left out, whatever it holds. If those that are left weigh the same, the
+    result has the bits of their plain mean. ValueError unless there is one finite weight of 0 or
+    more per state and at least one above 0.
+
+    >>> weighted_mean([{"a": torch.tensor([1.0])}, {"a": torch.tensor([5.0])}], [3, 1])
+    {'a': tensor([2.])}
+    """
+    _require_alike_all(states)
+    if len(weights) != len(states):
+        raise ValueError(f"expected {len(states)} weights, one per state, got {list(weights)}")
+    if not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
+        raise ValueError(f"weights must be finite, not negative, not all 0, got {list(weights)}")
+    used = [index for index, weight in enumerate(weights) if weight > 0]
+    shares = [float(weights[index]) for index in used]
+    if len(set(shares)) == 1:
+        shares = [1.0] * len(used)
+    merged = dict(states[0])
+    for name, tensor in merged.items():
+        parts = [states[index][name] for index in used]
+        merged[name] = _mean(parts, shares) if tensor.is_floating_point() else tensor.clone()
+    return merged
+
+
+def _mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    # from the first and not from zero: the mean of one state has that state's bits, -0.0 included
+    total = tensors[0].double() * weights[0]
+    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+        total.add_(tensor, alpha=weight)
+    return (total / sum(weights)).to(tensors[0].dtype)
+
+
+def _counts(states: Sequence[State], lineage: Lineage | None) -> tuple[int, ...]:
+    """Return how many snapshots are averaged in each of the states."""
+    if lineage is None:
+        return (1,) * len(states)
+    if len(lineage.counts) != len(states) or min(lineage.counts, default=1) < 1:
+        raise ValueError(f"expected {len(states)} counts of 1 or more, got {lineage.counts}")
+    return lineage.counts
+
+
+def _scores(states: Sequence[State], score: Accuracy) -> list[float]:
+    _require_alike_all(states)
     scores = [score(state) for state in states]
     if any(math.isnan(value) for value in scores):
         raise ValueError(f"a candidate scored NaN: {scores}")
-    ranked = sorted(range(len(states)), key=lambda index: -scores[index])
-    chosen, best = ranked[:1], max(scores, default=0.0)
-    for index in ranked[1:]:
-        attempt = score(_soup(states, [*chosen, index], score))
-        if attempt >= best:
-            chosen, best = [*chosen, index], attempt
-    return _soup(states, chosen, score)
+    return scores
 
 
-def _soup(states: Sequence[State], chosen: list[int], score: Callable[[State], float]) -> State:
-    return uniform_soup([states[index] for index in chosen], score)
+def ties(
+    states: Sequence[State],
+    score: Accuracy,
+    lineage: Lineage | None = None,
+    *,
+    density: float = 0.2,
+    scale: float = 1.0,
+) -> State:
+    """Return base + scale * what the states changed in agreement: trim, elect sign, merge.
+
+    TIES-Merging (Yadav et al. 2023, arXiv 2306.01708). A task vector is state - base over all
+    floating tensors, running statistics included (the caller estimates them anew). Of each one the
+    `density` * numel largest |.| are kept, over the whole of it, ties to the lowest index; per
+    entry the sign of their sum is elected, and those of this sign are averaged. Where the sum is 0
+    the base stays. The published code differs there (the sign of most entries of the network
+    decides) and keeps one entry more.
+
+    Entries that are 0 in the base and all states stay exactly 0, but are part of numel: on a
+    network that is 90 % sparse, 0.2 trims nothing. Numbers of snapshots are not looked at. Memory:
+    one task vector in float64, then a few times the largest tensor. ValueError without a base,
+    unless 0 < density <= 1 and 0 <= scale < infinity, and for a state that is not finite.
+
+    >>> base = {"a": torch.zeros(4)}
+    >>> states = [{"a": torch.tensor(values)} for values in ([4.0, 1.0, 3.0, 0.0],
+    ...                                                      [2.0, 1.0, -5.0, 0.0])]
+    >>> ties(states, lambda state: 0.0, Lineage(base=base, counts=(1, 1)), density=0.5)
+    {'a': tensor([ 3.,  0., -5.,  0.])}
+    """
+    if lineage is None or lineage.base is None:
+        raise ValueError("ties needs one base that all states started from, got none")
+    if not 0 < density <= 1:
+        raise ValueError(f"density must lie in (0, 1], got {density}")
+    if not 0 <= scale < math.inf:
+        raise ValueError(f"scale must be finite and not negative, got {scale}")
+    base = lineage.base
+    _require_alike_all(states)
+    _require_alike(states[0], base)
+    kept = [_trimmed_counts(state, base, density) for state in states]
+    merged = {name: tensor.clone() for name, tensor in states[0].items() if name not in kept[0]}
+    for name in kept[0]:
+        change = _agreed([state[name] for state in states], base[name], [n[name] for n in kept])
+        merged[name] = change.mul_(scale).add_(base[name]).to(states[0][name].dtype)
+    return {name: merged[name] for name in states[0]}
+
+
+def _trimmed_counts(state: State, base: State, density: float) -> Counts:
+    """Return how many entries of each floating tensor survive the trimming of the task vector."""
+    floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
+    sizes = {name: (state[name].double() - base[name]).abs_() for name in floating}
+    for name, size in sizes.items():
+        if not size.isfinite().all():
+            raise ValueError(f"{name!r} is not finite in a state or in the base")
+    total = sum(size.numel() for size in sizes.values())
+    return globally(sizes, budget(total, float(1 - decimal(density))))
+
+
+def _agreed(tensors: Sequence[Tensor], base: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return the mean of the kept changes that have the sign of their sum, 0 where there are none.
+
+    Rises and falls are summed apart, so that the states are gone through once.
+    """
+    rise, fall = (torch.zeros_like(base, dtype=torch.float64) for _ in range(2))
+    num_rises, num_falls = (torch.zeros_like(base, dtype=torch.int32) for _ in range(2))
+    for tensor, count in zip(tensors, counts, strict=True):
+        change = tensor.double() - base
+        change *= selection.top(change.abs(), count)
+        rise += change.clamp(min=0)
+        fall += change.clamp(max=0)
+        num_rises += change > 0
+        num_falls += change < 0
+    total = rise + fall
+    agreed = torch.where(total > 0, rise / num_rises, fall / num_falls)
+    return agreed.masked_fill_(total == 0, 0.0)
 
 
 def running_mean(mean: State, count: int, new: State) -> State:
@@ -121,6 +280,13 @@ def _mix(a: Tensor, b: Tensor, alpha: float) -> Tensor:
     if not a.is_floating_point():
         return a.clone()
     return ((1 - alpha) * a.double() + alpha * b.double()).to(a.dtype)
+
+
+def _require_alike_all(states: Sequence[State]) -> None:
+    if not states:
+        raise ValueError("there are no states to merge")
+    for state in states[1:]:
+        _require_alike(states[0], state)
 
 
 def _require_alike(first: State, other: State) -> None:
