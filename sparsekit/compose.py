@@ -21,7 +21,7 @@ CONFIGS = next(
     for path in (Path(__file__).parent / "configs", Path(__file__).parent.parent / "configs")
     if path.is_dir()
 )
-ADDED_GROUPS = ("experiment", "debug")
+ADDED_GROUPS = ("experiment", "debug", "control")
 NOT_IDENTITY = ("runtime", "executor", "logger", "sweep")
 HYDRA_KEYS = ("hydra", "hydra/launcher", "hydra/sweeper")
 

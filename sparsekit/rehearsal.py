@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -32,20 +31,20 @@ def rehearse(method: Method, settings: Mapping[str, Any], judge: TaskJudge) -> s
     train: Train = config.build(settings["train"])
     if train.precision == "16-mixed" and device_of(judge.runtime).type == "cpu":
         raise ValueError("train.precision=16-mixed needs a GPU; the CPU has bf16-mixed")
-    train.optimizer(list(model.named_parameters()))
     cycles = list(method.plan())
     for cycle in cycles:
-        asked = {**settings, **cycle.settings(cycle.variations[0])}
-        course = plan_course(asked, data, {"norm_drop": 0.5, "fraction": 0.5})
-        _check_learning_rates(course)
+        for variation in cycle.variations:
+            asked = cycle.settings(variation, settings)
+            course = plan_course(asked, data, {"norm_drop": 0.5, "fraction": 0.5})
+            _check_learning_rates(course)
+            config.build(asked["train"]).optimizer(list(model.named_parameters()))
+        if cycle.mover is not None:
+            cycle.mover.rehearse(model.state_dict(), masks, course.last)
     with torch.no_grad():
         model.eval()(next(data.eval_batches("val", batch_size=2, device=torch.device("cpu")))[0])
     last = cycles[-1]
     state = model.state_dict()
     weights = {name: state[name] for name in masks}
-    if last.mover is not None:
-        # At step 0 a mover checks its settings; it moves nothing that is kept.
-        functools.partial(last.mover, num_steps=course.last)(0, weights, {}, masks)
     if last.prune is not None:
         num_kept = budget(sum(mask.numel() for mask in masks.values()), last.sparsity)
         last.prune(weights, masks, judge.probe(state), num_kept=num_kept)

@@ -14,11 +14,13 @@ from typing import Any
 from sparsekit import config
 from sparsekit.compose import Run, identity_of
 from sparsekit.config import ConfigError
+from sparsekit.core.seeds import derive
 from sparsekit.execution.executors import Executor, Failures
 from sparsekit.execution.identity import canonical, describe
 from sparsekit.execution.store import SESSION, Store
 from sparsekit.method import loop
-from sparsekit.method.cycle import Cycle, Method
+from sparsekit.method.cycle import Method
+from sparsekit.method.loop import Turn
 from sparsekit.rehearsal import rehearse
 from sparsekit.report.collect import collect
 from sparsekit.report.tables import terminal
@@ -142,29 +144,36 @@ def run_job(job: Job, title: str) -> dict[str, Any]:
 def _run_cycles(job: Job, rows: list[dict[str, Any]], title: str) -> None:
     store = job.store
     _record(job, rows, status="running")
-    init = ensure_init(job.settings["task"], job.seed, store=store, root=job.runtime.data_root)
     train = functools.partial(fit, store=store, runtime=job.runtime, observers=job.observers)
-    cycles = loop.run(
+    turns = loop.run(
         job.method,
-        init,
+        functools.partial(_draw, job),
         fit=train,
         settings=job.settings,
         judge=job.judge,
         store=store,
         executor=job.executor,
     )
-    for cycle, ticket in cycles:
-        rows.append(_row(cycle, ticket))
+    for turn in turns:
+        rows.append(_row(turn))
         _record(job, rows, status="running")
-        _say(_progress(title, cycle, ticket, store))
+        _say(_progress(title, turn, store))
 
 
-def _row(cycle: Cycle, ticket: str) -> dict[str, Any]:
+def _draw(job: Job, again: int) -> str:
+    """Key of the initial weights of a job's seed; of others where they are drawn `again`."""
+    seed = derive(job.seed, "again", again) if again else job.seed
+    root = job.runtime.data_root
+    return ensure_init(job.settings["task"], seed, store=job.store, root=root)
+
+
+def _row(turn: Turn) -> dict[str, Any]:
     return {
-        "cycle": cycle.index,
-        "sparsity": cycle.sparsity,
-        "ticket": ticket,
-        "is_result": not cycle.is_anchor,
+        "cycle": turn.cycle.index,
+        "sparsity": turn.cycle.sparsity,
+        "ticket": turn.ticket,
+        "studies": dict(turn.studies),
+        "is_result": turn.cycle.is_result,
     }
 
 
@@ -186,12 +195,14 @@ def _record(
     return {**record, "path": str(path)}
 
 
-def _progress(title: str, cycle: Cycle, ticket: str, store: Store) -> str:
-    metrics = store.read(ticket, "metrics.json")
-    mine = store.description(ticket)["provenance"]["session"] == SESSION
+def _progress(title: str, turn: Turn, store: Store) -> str:
+    metrics = store.read(turn.ticket, "metrics.json")
+    mine = store.description(turn.ticket)["provenance"]["session"] == SESSION
+    empty = metrics["collapsed"]
     return (
-        f"{title} cycle {cycle.index}: sparsity {metrics['sparsity_prunable']:.2%}, "
+        f"{title} cycle {turn.cycle.index}: sparsity {metrics['sparsity_prunable']:.2%}, "
         f"validation {metrics['val_accuracy']:.2%}{'' if mine else ' (already computed)'}"
+        f"{'; layer collapse: nothing is left of ' + ', '.join(empty) if empty else ''}"
     )
 
 

@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from sparsekit.compose import compose_runs
+from sparsekit.compose import compose_one, compose_runs
 from sparsekit.execution.store import Store
 from sparsekit.runner import Job, build_job, run_job
 from sparsekit.sweep import key_of
@@ -57,17 +57,21 @@ def run_tiny(tiny: Callable[..., Job]) -> Callable[..., tuple[Store, list[str]]]
 
 def short(method_file: Path) -> Sequence[str]:
     """Overrides that make any method of `configs/method` run in a second."""
-    text = method_file.read_text()
     overrides = [f"method={method_file.stem}"]
-    if "cycles:" in text and "cycles: 1\n" not in text:
+    config = compose_one(overrides).config["method"]
+    if config.get("cycles", 0) > 1:
         overrides.append("method.cycles=2")
-    if "retrain_epochs:" in text:
+    if config.get("retrain_epochs"):
         overrides.append("method.retrain_epochs=0.4")
-    if "average_from:" in text:
+    if config.get("average_from"):
         overrides += ["train.epochs=2.3", "method.average_from=0", "method.cycles=1"]
         overrides.remove("method.cycles=2")
-    if "variations:" in text:
-        overrides.append("method.variations=[{particle:0},{particle:1}]")
-    if "mover:" in text:
-        overrides.append("method.mover.interval=1")
+    if config.get("num_particles", 1) > 1:
+        overrides.append("method.num_particles=2")
+    if config.get("span"):
+        overrides.append("method.span=[0.3,0.7]")
+    if config.get("mover"):
+        overrides.append("method.mover.interval=2")
+    if config.get("retrain_times", 1) > 1:
+        overrides.append("method.retrain_times=1.5")
     return overrides

@@ -1,13 +1,16 @@
-"""How masks move while training: (step, weights, grads, masks) -> masks, or None to leave them.
+"""How masks move while training: `Rewire` drops and grows, `Gradual` prunes step by step.
 
-Whoever trains binds `num_steps`, the length of training, to every mover; a configuration does not.
+Steps count what the optimizer has done: at step t it has stepped t times, or t - 1 times where the
+masks move "instead" of a step. Shapes: weights, gradients and masks as in `types`.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
 from sparsekit.core import schedules
+from sparsekit.core.compute import average_density, parts_of_steps
 from sparsekit.core.counts import budget
 from sparsekit.core.counts import num_steps as steps_in
 from sparsekit.core.prune import num_kept, prune
@@ -15,156 +18,231 @@ from sparsekit.core.rules import Rule
 from sparsekit.core.seeds import derive
 from sparsekit.core.types import Allocate, Masks, Pattern, Score, Weights
 
-_DECAYS: Mapping[str, Callable[..., float]] = {
-    "constant": schedules.constant,
-    "cosine": schedules.cosine,
-    "harmonic": schedules.harmonic,
-    "linear": schedules.linear,
-}
+TIMINGS = ("after", "instead")
+CLOCKS = ("steps", "compute")
 
 
-def fixed(
-    step: int, weights: Weights, grads: Weights, masks: Masks, *, num_steps: int | None = None
-) -> None:
-    """Leave the masks as they are.
-
-    >>> fixed(0, {}, {}, {})
-    """
-
-
-def gradual(
-    step: int,
-    weights: Weights,
-    grads: Weights,
-    masks: Masks,
-    *,
-    schedule: Callable[[int], float],
-    score: Score,
-    allocate: Allocate,
-    pattern: Pattern,
-    update: Callable[[int], bool],
-    num_steps: int | None = None,
-) -> Masks | None:
-    """Prune to the sparsity `schedule(step)` at the steps where `update(step)` holds.
-
-    Gradual magnitude pruning (Zhu & Gupta 2017) with the cubic schedule. Sparsity is over all the
-    weights that have a mask. Pruned weights stay pruned: where the masks are already sparser than
-    the schedule asks, they keep what they have. The score gets no probe. `schedule` and
-    `update` count in steps, so `num_steps` is not read.
-
-    >>> import torch
-    >>> from sparsekit.core import allocate, patterns, scores
-    >>> masks = gradual(5, {"a": torch.tensor([1.0, 3.0])}, {}, {"a": torch.tensor([True, True])},
-    ...     schedule=lambda step: step / 10, score=scores.magnitude, allocate=allocate.globally,
-    ...     pattern=patterns.unstructured, update=lambda step: step % 5 == 0)
-    >>> masks
-    {'a': tensor([False,  True])}
-    """
-    if not update(step):
-        return None
-    total = sum(mask.numel() for mask in masks.values())
-    alive = sum(num_kept(masks).values())
-    return prune(
-        weights,
-        masks,
-        None,
-        num_kept=min(budget(total, schedule(step)), alive),
-        score=score,
-        allocate=allocate,
-        pattern=pattern,
-    )
-
-
-def rewire(
-    step: int,
-    weights: Weights,
-    grads: Weights,
-    masks: Masks,
-    *,
-    rule: Rule,
-    last: Rule | None = None,
-    exceptions: Mapping[str, Rule] | None = None,
-    fraction: float = 0.3,
-    decay: Literal["constant", "cosine", "harmonic", "linear"] = "cosine",
-    interval: int = 100,
-    until: float = 0.75,
-    seed: int = 0,
-    num_steps: int | None = None,
-) -> Masks | None:
+@dataclass(frozen=True, kw_only=True)
+class Rewire:
     """Drop and grow weights layer by layer: dynamic sparse training (SET, RigL, SRigL).
 
-    At steps interval, 2 * interval, ... below T = floor(until * num_steps), `rule` moves
-    f(step) of the active weights of every layer. f goes from `fraction` to 0 at T: with the cosine
-    f(step) = fraction / 2 * (1 + cos(pi * step / T)) (Evci et al. 2020, section 3); "constant"
-    stays until T. The end is exclusive, as f(T) = 0.
+    At steps interval, 2 * interval, ... below T = floor(until * num_steps), or also at T if
+    `inclusive`, `rule` moves f(step) of the active weights of every layer. f goes from `fraction`
+    at step 0 to 0 at T along `decay`, one of `schedules`; with the cosine
+    f(step) = fraction / 2 * (1 + cos(pi * step / T)) (Evci et al. 2020, section 3). At T itself
+    something moves only along `schedules.unchanged`.
+
+    `timing`: "after" the optimizer's step, as SET and the authors of SRigL do, or "instead" of it,
+    as in RigL's algorithm 1. `num_gradients`: the dense gradients are the mean over so many
+    optimizer steps, the last of them that of the update.
 
     `exceptions` maps names of parameters, or patterns of them such as "*.qkv.weight", to the rule
     of those layers; the first that matches counts. `last` is the rule of the last layer in the
     order of the network, for the classifier that SRigL does not ablate. Draws are a function of
-    (seed, step, layer name). Gradients are the dense ones of this step; where one is not finite,
-    as when a loss scale was too large and the optimizer skips the step, the masks are left.
+    (seed, step, layer name). Where a gradient is not finite, as when a loss scale was too large
+    and the optimizer skips the step, the masks are left.
 
-    ValueError unless 0 <= fraction <= 1, 0 <= until <= 1, interval >= 1 and `num_steps` is given;
-    if a layer has no gradient; and for an exception that matches no layer.
+    ValueError unless 0 <= fraction <= 1, 0 <= until <= 1, interval >= 1 and
+    1 <= num_gradients <= interval; from `move` if a layer has no gradient, and for an exception
+    that matches no layer.
 
     >>> import torch
     >>> from sparsekit.core import rules
     >>> weights, grads = {"a": torch.tensor([[3.0, 1, 0]])}, {"a": torch.tensor([[0.0, 1, 2]])}
     >>> masks = {"a": torch.tensor([[True, True, False]])}
-    >>> for step in (1, 2):
-    ...     print(rewire(step, weights, grads, masks, rule=rules.rigl_rule, fraction=0.6,
-    ...                  interval=2, until=0.8, num_steps=10))
-    None
+    >>> rewire = Rewire(rule=rules.rigl_rule, fraction=0.6, interval=2, until=0.8)
+    >>> [step for step in range(10) if rewire.acts(step, 10)]
+    [2, 4, 6]
+    >>> rewire.move(2, weights, grads, masks, 10)
     {'a': tensor([[ True, False,  True]])}
     """
-    end = _last_step(interval, until, num_steps)
-    moved = _fraction(step, fraction, decay, end)
-    if not 0 < step < end or step % interval or moved == 0:
-        return None
-    _require_gradients(grads, masks)
-    if not all(bool(grads[name].isfinite().all()) for name in masks):
-        return None
-    rules = _rules(list(masks), rule, last, exceptions or {})
-    return {
-        name: rules[name](weights[name], grads[name], mask, moved, derive(seed, step, name))
-        for name, mask in masks.items()
-    }
+
+    rule: Rule
+    last: Rule | None = None
+    exceptions: Mapping[str, Rule] | None = None
+    fraction: float = 0.3
+    decay: Callable[..., float] = schedules.cosine
+    interval: int = 100
+    until: float = 0.75
+    inclusive: bool = False
+    timing: Literal["after", "instead"] = "after"
+    num_gradients: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_fraction("fraction", self.fraction)
+        _require_fraction("until", self.until)
+        _require_interval(self.interval)
+        _require_one_of("timing", self.timing, TIMINGS)
+        if not 1 <= self.num_gradients <= self.interval:
+            raise ValueError(
+                f"num_gradients={self.num_gradients} is not between 1 and interval={self.interval}"
+            )
+
+    def acts(self, step: int, num_steps: int) -> bool:
+        """Whether the masks move at `step` of `num_steps`."""
+        end = self._end(num_steps)
+        is_within = 0 < step < end or (self.inclusive and 0 < step == end)
+        return is_within and step % self.interval == 0 and self.moved(step, num_steps) > 0
+
+    def moved(self, step: int, num_steps: int) -> float:
+        """The fraction of the active weights that moves at `step`."""
+        return self.decay(step, start=self.fraction, stop=0.0, steps=self._end(num_steps))
+
+    def move(
+        self, step: int, weights: Weights, grads: Weights, masks: Masks, num_steps: int
+    ) -> Masks | None:
+        """Masks with `moved` of the active weights dropped and as many grown in every layer."""
+        _require_gradients(grads, masks)
+        if not all(bool(grads[name].isfinite().all()) for name in masks):
+            return None
+        rules = self.rules(list(masks))
+        moved = self.moved(step, num_steps)
+        return {
+            name: rules[name](
+                weights[name], grads[name], mask, moved, derive(self.seed, step, name)
+            )
+            for name, mask in masks.items()
+        }
+
+    def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:
+        """Raise ValueError for an exception that matches no layer."""
+        self.rules(list(masks))
+
+    def rules(self, names: list[str]) -> dict[str, Rule]:
+        """The rule of every layer."""
+        exceptions = self.exceptions or {}
+        unused = [p for p in exceptions if not any(fnmatchcase(name, p) for name in names)]
+        if unused:
+            raise ValueError(f"exceptions {unused} match none of the layers {names}")
+        chosen = dict.fromkeys(names, self.rule)
+        if self.last is not None and names:
+            chosen[names[-1]] = self.last
+        for wildcard in reversed(list(exceptions)):
+            chosen |= {n: exceptions[wildcard] for n in names if fnmatchcase(n, wildcard)}
+        return chosen
+
+    def _end(self, num_steps: int) -> int:
+        return steps_in(num_steps, self.until)
 
 
-def _last_step(interval: int, until: float, num_steps: int | None) -> int:
-    if num_steps is None:
-        raise ValueError("num_steps=None: bind the number of training steps to the mover")
+@dataclass(frozen=True, kw_only=True)
+class Gradual:
+    """Prune to more and more sparsity: gradual magnitude pruning (GMP, Zhu & Gupta 2017).
+
+    Between the fractions `begin` and `until` of training sparsity moves from `initial` to
+    `sparsity` along `schedule`, one of `schedules`; it is acted upon every `interval` steps and at
+    the end of the ramp, which is reached exactly. With the cubic schedule
+    s = sparsity + (initial - sparsity) * (1 - u)^3, u the part of the ramp that is over
+    (equation 1). `clock`: "begin" and "until" are fractions of the training "steps", or of the
+    training "compute", where a step costs in proportion to the weights that are left.
+
+    Sparsity is over all the weights that have a mask. Pruned weights stay pruned: where the masks
+    are already sparser than the schedule asks, they keep what they have. The score gets no probe
+    and no gradients. A ramp that ends at step 0 prunes before the first step.
+
+    ValueError unless 0 <= begin <= until <= 1, both sparsities lie in [0, 1) and interval >= 1.
+
+    >>> import torch
+    >>> from sparsekit.core import allocate, patterns, scores
+    >>> gradual = Gradual(sparsity=0.5, score=scores.magnitude, allocate=allocate.globally,
+    ...                   pattern=patterns.unstructured, interval=4, until=1.0)
+    >>> [step for step in range(11) if gradual.acts(step, 10)]
+    [0, 4, 8, 10]
+    >>> gradual.move(10, {"a": torch.tensor([1.0, 3.0])}, {}, {"a": torch.tensor([True, True])}, 10)
+    {'a': tensor([False,  True])}
+    """
+
+    sparsity: float
+    score: Score
+    allocate: Allocate
+    pattern: Pattern
+    initial: float = 0.0
+    schedule: Callable[..., float] = schedules.cubic
+    begin: float = 0.0
+    until: float = 0.75
+    clock: Literal["steps", "compute"] = "steps"
+    interval: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("sparsity", "initial"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is outside 0 <= {name} < 1")
+        _require_interval(self.interval)
+        _require_one_of("clock", self.clock, CLOCKS)
+        if not 0 <= self.begin <= self.until <= 1:
+            raise ValueError(
+                f"0 <= begin <= until <= 1 is needed, got begin={self.begin}, until={self.until}"
+            )
+
+    @property
+    def timing(self) -> Literal["after", "instead"]:
+        return "after"
+
+    @property
+    def num_gradients(self) -> int:
+        return 0
+
+    def acts(self, step: int, num_steps: int) -> bool:
+        """Whether the masks move at `step` of `num_steps`."""
+        first, last = self.bounds(num_steps)
+        return schedules.every(step, interval=self.interval, first=first, until=last)
+
+    def bounds(self, num_steps: int) -> tuple[int, int]:
+        """The steps at which the ramp begins and ends."""
+        parts = (self.begin, self.until)
+        if self.clock == "compute":
+            ramp = average_density(self.schedule, start=self.initial, stop=self.sparsity)
+            parts = parts_of_steps(
+                self.begin,
+                self.until,
+                before=1 - self.initial,
+                ramp=ramp,
+                after=1 - self.sparsity,
+            )
+        begin, until = (steps_in(num_steps, min(part, 1.0)) for part in parts)
+        return begin, until
+
+    def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:
+        """Raise ValueError for a sparsity that allocation or pattern cannot meet."""
+        self.move(self.bounds(num_steps)[1], weights, {}, masks, num_steps)
+
+    def move(
+        self, step: int, weights: Weights, grads: Weights, masks: Masks, num_steps: int
+    ) -> Masks:
+        """Masks of the sparsity of this step, nested in `masks`."""
+        first, last = self.bounds(num_steps)
+        sparsity = self.schedule(
+            step - first, start=self.initial, stop=self.sparsity, steps=last - first
+        )
+        total = sum(mask.numel() for mask in masks.values())
+        return prune(
+            weights,
+            masks,
+            None,
+            num_kept=min(budget(total, sparsity), sum(num_kept(masks).values())),
+            score=self.score,
+            allocate=self.allocate,
+            pattern=self.pattern,
+        )
+
+
+def _require_fraction(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value}")
+
+
+def _require_interval(interval: int) -> None:
     if interval < 1:
         raise ValueError(f"interval must be 1 or more, got {interval}")
-    if not 0 <= until <= 1:
-        raise ValueError(f"until must lie in [0, 1], got {until}")
-    return steps_in(num_steps, until)
 
 
-def _fraction(step: int, fraction: float, decay: str, end: int) -> float:
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"fraction must lie in [0, 1], got {fraction}")
-    if decay not in _DECAYS:
-        raise ValueError(f"decay={decay!r} is none of {', '.join(map(repr, _DECAYS))}")
-    return _DECAYS[decay](step, start=fraction, stop=0.0, steps=end)
+def _require_one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise ValueError(f"{name}={value!r} is none of {', '.join(map(repr, valid))}")
 
 
 def _require_gradients(grads: Weights, masks: Masks) -> None:
     missing = [name for name in masks if name not in grads]
     if missing:
         raise ValueError(f"no gradients for {missing}; there are those of {sorted(grads)}")
-
-
-def _rules(
-    names: list[str], rule: Rule, last: Rule | None, exceptions: Mapping[str, Rule]
-) -> dict[str, Rule]:
-    """Return the rule of every layer."""
-    unused = [p for p in exceptions if not any(fnmatchcase(name, p) for name in names)]
-    if unused:
-        raise ValueError(f"exceptions {unused} match none of the layers {names}")
-    chosen = dict.fromkeys(names, rule)
-    if last is not None and names:
-        chosen[names[-1]] = last
-    for wildcard in reversed(list(exceptions)):
-        chosen |= {n: exceptions[wildcard] for n in names if fnmatchcase(n, wildcard)}
-    return chosen

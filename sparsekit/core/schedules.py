@@ -1,13 +1,13 @@
 """Values that move from `start` to `stop` over `steps`, and the question when to act.
 
-Each is a function of (step, *, start, stop, steps): `start` at step 0 and before, exactly `stop` at
+Each is a function of (step, start, stop, steps): `start` at step 0 and before, exactly `stop` at
 `steps` and after. They serve sparsities (0 -> 0.9) and drop fractions (0.3 -> 0) alike.
 """
 
 import math
 
 
-def constant(step: int, *, start: float, stop: float, steps: int) -> float:
+def constant(step: int, start: float, stop: float, steps: int) -> float:
     """Hold `start`, then switch to `stop` at `steps`.
 
     >>> [constant(step, start=0.3, stop=0.0, steps=10) for step in (0, 9, 10)]
@@ -16,7 +16,16 @@ def constant(step: int, *, start: float, stop: float, steps: int) -> float:
     return stop if _progress(step, steps) == 1 else start
 
 
-def linear(step: int, *, start: float, stop: float, steps: int) -> float:
+def unchanged(step: int, start: float, stop: float, steps: int) -> float:
+    """Hold `start` for good; `stop` is never reached.
+
+    >>> [unchanged(step, start=0.3, stop=0.0, steps=10) for step in (0, 10)]
+    [0.3, 0.3]
+    """
+    return start
+
+
+def linear(step: int, start: float, stop: float, steps: int) -> float:
     """Move in equal steps: start + (stop - start) * u, u = step / steps.
 
     >>> linear(5, start=0.0, stop=0.5, steps=10)
@@ -25,7 +34,7 @@ def linear(step: int, *, start: float, stop: float, steps: int) -> float:
     return _between(start, stop, _progress(step, steps))
 
 
-def cosine(step: int, *, start: float, stop: float, steps: int) -> float:
+def cosine(step: int, start: float, stop: float, steps: int) -> float:
     """Move along half a cosine: stop + (start - stop) * (1 + cos(pi u)) / 2.
 
     The drop fraction of RigL (Evci et al. 2020, section 3) with start = alpha, stop = 0.
@@ -36,7 +45,7 @@ def cosine(step: int, *, start: float, stop: float, steps: int) -> float:
     return _between(start, stop, (1 - math.cos(math.pi * _progress(step, steps))) / 2)
 
 
-def cubic(step: int, *, start: float, stop: float, steps: int) -> float:
+def cubic(step: int, start: float, stop: float, steps: int) -> float:
     """Move fast first: stop + (start - stop) * (1 - u)^3.
 
     Gradual magnitude pruning (Zhu & Gupta 2017, equation 1).
@@ -47,7 +56,22 @@ def cubic(step: int, *, start: float, stop: float, steps: int) -> float:
     return _between(start, stop, 1 - (1 - _progress(step, steps)) ** 3)
 
 
-def geometric(step: int, *, start: float, stop: float, steps: int) -> float:
+def polynomial(
+    step: int, start: float, stop: float, steps: int, *, exponent: float = 3.0
+) -> float:
+    """Move as `cubic` with any positive `exponent`: stop + (start - stop) * (1 - u)^exponent.
+
+    With stop = 0 the "exponential" decay of the drop fraction in RigL's code.
+
+    >>> round(polynomial(5, start=0.4, stop=0.0, steps=10, exponent=2), 4)
+    0.1
+    """
+    if not exponent > 0:
+        raise ValueError(f"exponent must be positive, got {exponent}")
+    return _between(start, stop, 1 - float((1 - _progress(step, steps)) ** exponent))
+
+
+def geometric(step: int, start: float, stop: float, steps: int) -> float:
     """Shrink the density by the same factor each step.
 
     1 - (1 - start)^(1 - u) * (1 - stop)^u: equal cuts remove equal fractions of the survivors.
@@ -64,7 +88,7 @@ def geometric(step: int, *, start: float, stop: float, steps: int) -> float:
     return float(1 - (1 - start) ** (1 - progress) * (1 - stop) ** progress)
 
 
-def harmonic(step: int, *, start: float, stop: float, steps: int, rate: float = 9.0) -> float:
+def harmonic(step: int, start: float, stop: float, steps: int, *, rate: float = 9.0) -> float:
     """Move along a hyperbola: start + (stop - start) * (1 + rate) * u / (1 + rate * u).
 
     Our own definition: the harmonic decay 1 / (1 + rate * u) of annealing, scaled to meet both

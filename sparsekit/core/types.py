@@ -102,6 +102,10 @@ class Mover(Protocol):
         """Return new masks, None to leave them. Asked only where it `acts`."""
         ...
 
+    def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:
+        """Raise ValueError for layers it cannot work on, before anything is trained."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Lineage:

@@ -12,6 +12,7 @@ from sparsekit.execution.store import Store, write_json
 
 PARTS = ("state", "masks")
 PARTS_FILE = "parts.json"
+TOPOLOGY = "topology.json"
 Part = Mapping[str, Tensor] | str
 
 

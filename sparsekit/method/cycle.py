@@ -8,45 +8,59 @@ from typing import Any, Literal
 
 from sparsekit.core.averaging import single
 from sparsekit.core.counts import cumulative_sparsity, per_cycle_fraction
-from sparsekit.core.types import Masks, Merge
+from sparsekit.core.types import Control, Merge, Mover
+from sparsekit.method.mistakes import mistakes
+from sparsekit.method.variations import Variation, varied
 
-VARIABLE = ("particle", "seed", "epochs", "retrain")
 Prune = Callable[..., Any]
-Variation = Mapping[str, Any]
 Retrain = Callable[..., float]
-TimedMover = Callable[..., Masks | None]  # a Mover once `num_steps` is bound
+Study = Callable[..., dict[str, Any]]
+FIT_SETTINGS = (
+    "first_step", "last_step", "part", "epochs", "times", "retrain", "mover", "average_from",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Cycle:
     """One turn of the loop.
 
-    `index` feeds the randomness of its fits. `sparsity` is reached by the time they start, over
-    all prunable weights. Its fits run steps `first_step` to `last_step` (None: the end) of the
-    training schedule, or of `retrain` over `epochs`. `rewinds`: they start from the weights of the
-    anchor, else from those of the sources. `is_anchor`: later cycles rewind to its ticket. From
-    the fraction `average_from` of a fit on, its weights are averaged, once per epoch.
+    `index` feeds the randomness of its fits. `sparsity`, over all prunable weights, is reached by
+    the time they start, or by the `mover`; `control` then changes the masks. What is pruned is the
+    last "ticket", or the last "particles" to one common mask, or, "apart", each of them for itself.
+    The fits start from the weights of the anchor if it `rewinds`, from weights drawn anew if it
+    `reinitialises`, else from those of the sources. They run steps `first_step` to
+    `last_step` (None: the end) of the training schedule or the fractions `part` of it, or
+    `retrain` over `epochs`, `times` as long. Without `variations` there are no fits: the ticket is
+    what was pruned. From the fraction `average_from` of a fit on, its weights are averaged, once
+    per epoch. `is_anchor`: later cycles rewind to its ticket. `is_result`: tables show it.
     """
 
     index: int
     sparsity: float = 0.0
     prune: Prune | None = None
+    control: Control | None = None
     rewinds: bool = False
+    reinitialises: bool = False
     is_anchor: bool = False
+    is_result: bool = True
+    sources: Literal["ticket", "particles", "apart"] = "ticket"
     first_step: int = 0
     last_step: int | None = None
+    part: tuple[float, float] | None = None
     epochs: float | None = None
+    times: float = 1.0
     retrain: Retrain | None = None
-    mover: TimedMover | None = None
+    mover: Mover | None = None
     average_from: float | None = None
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
+    studies: tuple[Study, ...] = ()
 
-    def settings(self, variation: Variation) -> dict[str, Any]:
-        """What this cycle asks of one fit, on top of the task and the training settings."""
-        names = ("first_step", "last_step", "epochs", "retrain", "mover", "average_from")
-        asked = {"cycle": self.index, "particle": 0, **{n: getattr(self, n) for n in names}}
-        return {**asked, **variation}
+    def settings(self, variation: Variation, common: Mapping[str, Any]) -> dict[str, Any]:
+        """What one fit of this cycle is asked: what is `common` to all fits, what this cycle asks
+        of each, and what this one varies."""
+        asked = {name: getattr(self, name) for name in FIT_SETTINGS}
+        return varied({**common, "cycle": self.index, "particle": 0, **asked}, variation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +76,24 @@ class Method:
                       None: they are kept
     `retrain`         learning-rate schedule of the cycles; None: the training schedule itself,
                       from `rewind_step` on
-    `retrain_epochs`  length of the cycles, where it differs from the training's
+    `retrain_epochs`  length of the cycles, where it differs from the training's; 0: they do not
+                      train
+    `retrain_times`   the cycles are that many times as long
+    `span`            the cycles are parts of one training: the first cut after the fraction
+                      span[0] of it, the last after span[1], sparsity along `ramp` in between
     `mover`           moves the masks during a fit; None: they stay
-    `variations`      how the fits of one cycle differ: one mapping per fit, of particle (which
-                      feeds its randomness), seed, epochs or retrain
+    `num_particles`   fits per cycle, which draw differently
+    `variations`      how else they differ, one mapping per fit, of particle, seed, epochs,
+                      retrain, weight_decay or peak (of the learning rate)
     `merge`           makes one ticket of them
     `average_from`    fraction of each fit after which its weights are averaged; None: they are not
-    `several_from`    first cycle with variations, merge and averaging; 0 is the dense one
-    `sources`         what the next cycle prunes: the "ticket", or each of the "particles"
+    `several_from`    first cycle with several fits, merge and averaging; 0 is the dense one
+    `sources`         what the next cycle prunes: the "ticket"; each of the "particles", to one
+                      common mask; or, with masks "apart", each particle for itself
+    `reprune`         prune the last ticket to the last sparsity, without training
+    `control`         changes the masks that the last fits start from, to see whether they matter
+    `reinitialise`    the last fits start from weights drawn anew
+    `studies`         what else is measured of the particles and tickets
     """
 
     prune: Prune | None = None
@@ -80,33 +104,43 @@ class Method:
     rewind_step: int | None = None
     retrain: Retrain | None = None
     retrain_epochs: float | None = None
-    mover: TimedMover | None = None
+    retrain_times: float = 1.0
+    span: tuple[float, float] | None = None
+    ramp: Callable[..., float] | None = None
+    mover: Mover | None = None
+    num_particles: int = 1
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
     average_from: float | None = None
     several_from: int = 1
-    sources: Literal["ticket", "particles"] = "ticket"
+    sources: Literal["ticket", "particles", "apart"] = "ticket"
+    reprune: bool = False
+    control: Control | None = None
+    reinitialise: bool = False
+    studies: tuple[Study, ...] = ()
 
     def __post_init__(self) -> None:
-        for problem in _problems(self):
+        for problem in mistakes(self):
             raise ValueError(f"method: {problem}")
 
     def plan(self) -> Iterator[Cycle]:
         """The cycles in order."""
-        if self.dense_first:
-            yield from self._dense()
-        for index in range(1, self.cycles + 1):
-            yield Cycle(
-                index=index,
-                sparsity=self.sparsity_after(index),
-                prune=self.prune,
-                rewinds=self.rewind_step is not None,
-                first_step=self.rewind_step or 0,
-                epochs=self.retrain_epochs,
-                retrain=self.retrain,
-                mover=self.mover,
-                **self._particles(index),
-            )
+        trunk = [*self._dense(), *(self._cycle(index) for index in range(1, self.cycles + 1))]
+        last = trunk[-1]
+        if self.reprune:
+            # What is in between is denser than its sparsity says.
+            yield from (dataclasses.replace(c, is_result=c.index == 0) for c in trunk)
+            yield Cycle(last.index + 1, last.sparsity, self.prune, variations=())
+        elif self.control is None and not self.reinitialise:
+            yield from trunk
+        elif self.mover is None:
+            yield from trunk[:-1]
+            yield self._controlled(last)
+        else:
+            # Masks that moved are known only at the end: they are trained once more, held fixed.
+            yield from trunk
+            again = Cycle(index=last.index + 1, sparsity=last.sparsity, studies=self.studies)
+            yield self._controlled(dataclasses.replace(again, rewinds=True))
 
     def sparsity_after(self, cycle: int) -> float:
         """Sparsity over the prunable weights after a number of cycles; exact after the last."""
@@ -114,64 +148,59 @@ class Method:
             return cumulative_sparsity(self.remove or 0.0, cycle)
         if cycle == self.cycles:
             return self.sparsity
+        if self.ramp is not None:
+            return self.ramp(cycle, start=0.0, stop=self.sparsity, steps=self.cycles)
         return cumulative_sparsity(per_cycle_fraction(self.sparsity, self.cycles), cycle)
 
     def _dense(self) -> Iterator[Cycle]:
+        if not self.dense_first:
+            return
         # Rewinding to step k needs the weights at step k: a fit of its own, which all methods
         # that rewind there share. Without it cycle 0 is the same fit for every method.
         if self.rewind_step:
-            yield Cycle(index=0, last_step=self.rewind_step, is_anchor=True)
+            yield Cycle(0, last_step=self.rewind_step, is_anchor=True, is_result=False)
         rewinds = bool(self.rewind_step)
         first = self.rewind_step or 0
-        yield Cycle(index=0, first_step=first, rewinds=rewinds, **self._particles(0))
+        part = None if self.span is None else (0.0, self.span[0])
+        yield Cycle(index=0, first_step=first, part=part, rewinds=rewinds, **self._particles(0))
+
+    def _cycle(self, index: int) -> Cycle:
+        cycle = Cycle(
+            index=index,
+            sparsity=self.sparsity_after(index),
+            prune=self.prune,
+            rewinds=self.rewind_step is not None,
+            sources=self.sources,
+            first_step=self.rewind_step or 0,
+            part=self._part(index),
+            epochs=self.retrain_epochs,
+            times=self.retrain_times,
+            retrain=self.retrain,
+            mover=self.mover,
+            **self._particles(index),
+        )
+        if self.retrain_epochs == 0:
+            return dataclasses.replace(cycle, epochs=None, variations=())
+        return cycle
+
+    def _part(self, index: int) -> tuple[float, float] | None:
+        if self.span is None:
+            return None
+        first, last = self.span
+        width = (last - first) / max(1, self.cycles - 1)
+        end = 1.0 if index == self.cycles else first + index * width
+        return first + (index - 1) * width, end
 
     def _particles(self, cycle: int) -> dict[str, Any]:
         if cycle < self.several_from:
-            return {}
-        variations = tuple(self.variations)
-        return {"variations": variations, "merge": self.merge, "average_from": self.average_from}
+            return {"studies": self.studies}
+        fits = [{"particle": p, **v} for v in self.variations for p in range(self.num_particles)]
+        return {
+            "variations": tuple(fits) if len(fits) > 1 else tuple(self.variations),
+            "merge": self.merge,
+            "average_from": self.average_from,
+            "studies": self.studies,
+        }
 
-
-def _problems(method: Method) -> Iterator[str]:
-    for name in ("sparsity", "remove"):
-        value = getattr(method, name)
-        if value is not None and not 0 <= value < 1:
-            yield f"{name}={value} is outside 0 <= {name} < 1"
-    if method.sources not in ("ticket", "particles"):
-        yield f"sources={method.sources!r} is none of 'ticket', 'particles'"
-    if not method.variations:
-        yield "variations is empty: no fit would run; [{}] is one plain fit"
-    for name in sorted({name for variation in method.variations for name in variation}):
-        if name not in VARIABLE:
-            yield f"variations cannot vary {name!r}; valid: {', '.join(VARIABLE)}"
-    if method.cycles < 0 or not (method.cycles or method.dense_first):
-        yield f"cycles={method.cycles} with dense_first={method.dense_first} trains nothing"
-    if method.cycles:
-        yield from _pruning_problems(method)
-    yield from _rewinding_problems(method)
-    yield from _averaging_problems(method)
-
-
-def _pruning_problems(method: Method) -> Iterator[str]:
-    if method.prune is None and method.mover is None:
-        yield f"cycles={method.cycles} but nothing is pruned; give `prune` or cycles=0"
-    if (method.sparsity is None) == (method.remove is None):
-        yield "give either `sparsity` (after the last cycle) or `remove` (per cycle)"
-
-
-def _rewinding_problems(method: Method) -> Iterator[str]:
-    if method.rewind_step is None:
-        return
-    if method.rewind_step < 0:
-        yield f"rewind_step={method.rewind_step} is negative"
-    if method.rewind_step and not method.dense_first:
-        yield f"rewind_step={method.rewind_step} needs dense_first=true"
-    if method.retrain is not None:
-        yield "`retrain` has its own learning rates; with `rewind_step` the schedule goes on"
-
-
-def _averaging_problems(method: Method) -> Iterator[str]:
-    if method.average_from is not None and not 0 <= method.average_from < 1:
-        yield f"average_from={method.average_from} is outside 0 <= average_from < 1"
-    if method.average_from is not None and method.mover is not None:
-        yield "average_from with a mover would average weights under different masks"
+    def _controlled(self, cycle: Cycle) -> Cycle:
+        return dataclasses.replace(cycle, control=self.control, reinitialises=self.reinitialise)

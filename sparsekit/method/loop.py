@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sparsekit.execution.executors import Executor
 from sparsekit.execution.store import Store
 from sparsekit.method.cycle import Cycle, Method
-from sparsekit.method.stages import Judge, merge_tickets, start_fits
+from sparsekit.method.judge import Judge
+from sparsekit.method.stages import merge_tickets, start_fits
+from sparsekit.method.studies import study
 
 Fit = Mapping[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """One cycle that is done: the key of its ticket, and those of what was studied, by name."""
+
+    cycle: Cycle
+    ticket: str
+    studies: Mapping[str, str]
+
+
 def run(
     method: Method,
-    init: str,
+    draw: Callable[[int], str],
     *,
     fit: Callable[[Fit], str],
     settings: Mapping[str, Any],
     judge: Judge,
     store: Store,
     executor: Executor,
-) -> Iterator[tuple[Cycle, str]]:
-    """Prune, rewind, train the particles, merge; once per cycle. Yields each cycle's ticket.
+) -> Iterator[Turn]:
+    """Prune, rewind, train the particles, merge; once per cycle. Yields each turn.
 
-    `init` is the key of the initial weights, `settings` what every fit of this run is given, and
-    `fit` trains one particle and returns its key. Every line says "ensure that this exists", so a
-    run that was killed, or shares stages with another, computes only what is missing.
+    `draw(0)` is the key of the initial weights, `draw(1)` of others; `settings` what every fit of
+    this run is given, and `fit` trains one particle and returns its key. Every line says "ensure
+    that this exists", so a run that was killed, or shares stages with another, computes only what
+    is missing.
     """
-    anchor = init
-    sources: tuple[str, ...] = (init,)
+    anchor = ticket = draw(0)
+    particles: tuple[str, ...] = (anchor,)
+    previous: str | None = None
     for cycle in method.plan():
-        start = start_fits(cycle, sources, anchor, judge=judge, store=store)
-        asked = [{**settings, **cycle.settings(v), "start": start} for v in cycle.variations]
-        particles = tuple(executor(fit, asked))
+        sources = (ticket,) if cycle.sources == "ticket" else particles
+        drawn = draw(1) if cycle.reinitialises else anchor if cycle.rewinds else None
+        starts = start_fits(cycle, sources, drawn, seed=settings["seed"], judge=judge, store=store)
+        fits = [cycle.settings(variation, settings) for variation in cycle.variations]
+        asked = [{**one, "start": start} for one, start in zip(fits, starts, strict=False)]
+        particles = tuple(executor(fit, asked)) or starts
         ticket = merge_tickets(cycle, particles, judge=judge, store=store)
+        studies = study(cycle, particles, ticket, previous, judge=judge, store=store)
+        yield Turn(cycle, ticket, studies)
         anchor = ticket if cycle.is_anchor else anchor
-        sources = particles if method.sources == "particles" else (ticket,)
-        yield cycle, ticket
+        previous = previous if cycle.is_anchor else ticket

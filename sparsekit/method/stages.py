@@ -2,70 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from statistics import fmean
+from typing import Any
 
 from sparsekit.core.counts import budget
 from sparsekit.core.learning_rates import norm_drop
-from sparsekit.core.prune import apply, overlap
-from sparsekit.core.types import Masks, Probe, State, Weights
+from sparsekit.core.prune import apply, collapsed, overlap
+from sparsekit.core.seeds import derive
+from sparsekit.core.types import Lineage, Masks, State
 from sparsekit.execution.identity import Stage
 from sparsekit.execution.store import Store, write_json
-from sparsekit.execution.tensors import load_ticket, save_ticket
+from sparsekit.execution.tensors import TOPOLOGY, load_ticket, save_ticket
 from sparsekit.method.cycle import Cycle
+from sparsekit.method.judge import Judge
 
-START_VERSION = 1
-TICKET_VERSION = 1
-
-
-class Judge(Protocol):
-    """What the loop may ask of the task; choices see the validation split, never the test."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """Plain data that says which task is judged."""
-        ...
-
-    def parameters(self, state: State) -> Weights:
-        """The trained part of `state`: without running statistics and other buffers."""
-        ...
-
-    def probe(self, state: State) -> Probe:
-        """What a data-driven score may ask about `state`."""
-        ...
-
-    def recalibrate(self, state: State) -> State:
-        """`state` with the statistics of its normalisation layers estimated anew."""
-        ...
-
-    def score(self, state: State) -> float:
-        """Validation accuracy, for choices."""
-        ...
-
-    def report(self, state: State, masks: Masks) -> dict[str, Any]:
-        """Everything a table may show of a finished ticket."""
-        ...
+START_VERSION = 2
+TICKET_VERSION = 2
 
 
 def start_fits(
-    cycle: Cycle, sources: Sequence[str], anchor: str, *, judge: Judge, store: Store
-) -> str:
-    """Key of the weights and masks that the fits of a cycle start from.
+    cycle: Cycle,
+    sources: Sequence[str],
+    drawn: str | None,
+    *,
+    seed: int,
+    judge: Judge,
+    store: Store,
+) -> tuple[str, ...]:
+    """Keys of the weights and masks that the fits of a cycle start from, one for each fit.
 
-    Masks: the overlap of every source pruned to the cycle's budget. Weights: the anchor's where
-    the cycle rewinds, else the first source's.
+    Masks: each source pruned to the cycle's budget; the overlap of all of them, or, where the
+    cycle keeps its fits apart, each for itself. Weights: those of `drawn`, the anchor or a new
+    initialisation, where there is one, else the first source's. A cycle without fits has one.
     """
-    weights = anchor if cycle.rewinds else sources[0]
+    num_fits = max(1, len(cycle.variations))
+    if cycle.sources != "apart":
+        start = _start(cycle, sources, drawn, seed=seed, judge=judge, store=store)
+        return (start,) * num_fits
+    own = tuple(sources) * num_fits if len(sources) == 1 else tuple(sources)
+    return tuple(
+        _start(cycle, [source], drawn, seed=seed, judge=judge, store=store) for source in own
+    )
+
+
+def _start(
+    cycle: Cycle,
+    sources: Sequence[str],
+    drawn: str | None,
+    *,
+    seed: int,
+    judge: Judge,
+    store: Store,
+) -> str:
+    weights = drawn or sources[0]
     config = {"prune": cycle.prune, "sparsity": cycle.sparsity, "task": judge.identity}
+    if cycle.control is not None:
+        config |= {"control": cycle.control, "seed": seed}
     stage = Stage("start", config, inputs=(weights, *sources), version=START_VERSION)
 
     def compute(folder: Path) -> None:
         pruned = [_prune_source(cycle, key, judge=judge, store=store) for key in sources]
         state, _ = load_ticket(store, weights)
         masks = overlap([masks for masks, _ in pruned])
-        cuts = [cut for _, cut in pruned]
-        metrics = {"score": judge.score(apply(state, masks)), "cuts": cuts}
+        if cycle.control is not None:
+            masks = cycle.control(masks, derive(seed, "control"))
+        metrics = {
+            "score": judge.score(apply(state, masks)),
+            "cuts": [cut for _, cut in pruned],
+            "collapsed": collapsed(masks),
+        }
         save_ticket(folder, state=weights, masks=masks)
         write_json(folder / "metrics.json", metrics)
 
@@ -73,22 +80,61 @@ def start_fits(
 
 
 def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store: Store) -> str:
-    """Key of the one ticket made of a cycle's particles, with its report."""
+    """Key of the one ticket made of a cycle's particles, with its report.
+
+    Particles of one mask keep it; those of fits that were kept apart are merged under the union of
+    theirs, so that the ticket is denser than they are, and says so. One fit is its own ticket;
+    whatever no optimizer produced has the statistics of its normalisation layers estimated anew.
+    """
     config = {"merge": cycle.merge, "task": judge.identity}
     stage = Stage("ticket", config, inputs=tuple(particles), version=TICKET_VERSION)
 
     def compute(folder: Path) -> None:
         tickets = [load_ticket(store, key) for key in particles]
-        masks = _common_masks(particles, [masks for _, masks in tickets])
-        state = cycle.merge([state for state, _ in tickets], _score_of(judge))
-        if len(particles) == 1:
+        join = _union if cycle.sources == "apart" else _common_masks
+        masks = join(particles, [masks for _, masks in tickets])
+        states = [apply(state, masks) for state, masks in tickets]
+        state = cycle.merge(states, _score_of(judge), _lineage(particles, store))
+        if len(particles) == 1 and _is_fit(particles[0]):
             save_ticket(folder, state=particles[0], masks=particles[0])
         else:
-            state = judge.recalibrate(state)
+            state = judge.recalibrate(apply(state, masks))
             save_ticket(folder, state=state, masks=masks)
-        write_json(folder / "metrics.json", judge.report(state, masks))
+        report = judge.report(state, masks)
+        write_json(folder / "metrics.json", {**report, **_along_fits(particles, report, store)})
 
     return store.ensure(stage, compute)
+
+
+def _lineage(particles: Sequence[str], store: Store) -> Lineage:
+    """What all particles started from, if it is the same, and how many snapshots are in each."""
+    if not all(_is_fit(key) for key in particles):
+        return Lineage(None, (1,) * len(particles))
+    starts = {store.description(key)["inputs"][0] for key in particles}
+    counts = tuple(store.read(key, TOPOLOGY)["num_snapshots"] for key in particles)
+    base = apply(*load_ticket(store, starts.pop())) if len(starts) == 1 else None
+    return Lineage(base, counts)
+
+
+def _along_fits(particles: Sequence[str], report: dict[str, Any], store: Store) -> dict[str, Any]:
+    """Means over the particles of what happened to their masks while they were trained."""
+    fixed = report["num_parameters"] - report["num_prunable"]
+    if not all(_is_fit(key) for key in particles):
+        kept, rates = float(report["num_kept"]), dict.fromkeys(("itop", "itop_sparse"))
+    else:
+        courses = [store.read(key, TOPOLOGY) for key in particles]
+        kept = fmean(course["average_num_kept"] for course in courses)
+        rates = {name: _mean([c[name] for c in courses]) for name in ("itop", "itop_sparse")}
+    return {"average_num_kept": kept, "average_num_parameters": kept + fixed, **rates}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _is_fit(key: str) -> bool:
+    return key.startswith("fit-")
 
 
 def _score_of(judge: Judge) -> Callable[[State], float]:
@@ -110,6 +156,13 @@ def _prune_source(
     kept = sum(int(mask.sum()) for mask in after.values())
     drop = norm_drop(judge.parameters(apply(state, masks)), after)
     return after, {"norm_drop": drop, "fraction": 1 - kept / alive}
+
+
+def _union(particles: Sequence[str], masks: Sequence[Masks]) -> Masks:
+    return {
+        name: sum((other[name] for other in masks), start=mask.clone())
+        for name, mask in masks[0].items()
+    }
 
 
 def _common_masks(particles: Sequence[str], masks: Sequence[Masks]) -> Masks:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sparsekit import config
+from sparsekit.core.counts import num_steps as whole_steps
 from sparsekit.core.learning_rates import Cut, Trunk, num_warmup
 from sparsekit.core.seeds import derive
 from sparsekit.data.types import Data
@@ -55,13 +56,16 @@ def plan_course(settings: Mapping[str, Any], data: Data, cut: Mapping[str, float
             f"training images of {data.name}"
         )
     total = num_steps(train.epochs, per_epoch)
-    length = total if settings["epochs"] is None else num_steps(settings["epochs"], per_epoch)
-    last = length if settings["last_step"] is None else settings["last_step"]
-    first = settings["first_step"]
+    asked = train.epochs if settings["epochs"] is None else settings["epochs"]
+    length = num_steps(asked * settings["times"], per_epoch)
+    first, last = settings["first_step"], settings["last_step"] or length
+    if settings["part"] is not None:
+        first, last = (whole_steps(length, fraction) for fraction in settings["part"])
     if not 0 <= first < last <= length:
         raise ValueError(
             f"a fit from step {first} to step {last} is not within its {length} steps "
-            f"({per_epoch} to an epoch); is method.rewind_step too late?"
+            f"({per_epoch} to an epoch); is method.rewind_step too late, or are there too many "
+            "cycles in method.span?"
         )
     seed = derive(settings["seed"], "cycle", settings["cycle"], "particle", settings["particle"])
     rate = _learning_rate(settings, train, total=total, length=length, cut=cut)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import time
@@ -21,7 +20,7 @@ from sparsekit.core.types import Mover
 from sparsekit.data.types import Data
 from sparsekit.execution.identity import Stage
 from sparsekit.execution.store import SCRATCH, Store, write_json
-from sparsekit.execution.tensors import PARTS_FILE, load_ticket, save_ticket
+from sparsekit.execution.tensors import PARTS_FILE, TOPOLOGY, load_ticket, save_ticket
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.checkpoints import Checkpoints, read_checkpoint
 from sparsekit.training.course import Course, plan_course
@@ -32,7 +31,7 @@ from sparsekit.training.progress import Progress
 from sparsekit.training.settings import Runtime, Train
 from sparsekit.training.task import load_data, loaded_model
 
-FIT_VERSION = 1
+FIT_VERSION = 2
 Settings = Mapping[str, Any]
 Observer = Callable[[str, Settings, Path], Callback]
 
@@ -73,10 +72,11 @@ def _train(
     _, masks = load_ticket(store, settings["start"])
     masking = Masking(
         masks,
-        mover=_mover(settings, course.last),
+        mover=config.build(settings["mover"]),
         mask_gradients=train.clip_norm is not None,
         prefix="model.",
         first_step=module.step,
+        num_steps=course.last,
     )
     history = History(masking)
     average = TrajectoryAverage(_first_averaged(settings["average_from"], course))
@@ -100,12 +100,6 @@ def _train(
     trainer.fit(module)
     if not (folder / PARTS_FILE).exists():
         raise RuntimeError("the trainer stopped before the end of the fit; nothing was published")
-
-
-def _mover(settings: Settings, num_steps: int) -> Mover | None:
-    """The mover, told how many steps the training has; None where the masks stay."""
-    mover = config.build(settings["mover"])
-    return None if mover is None else functools.partial(mover, num_steps=num_steps)
 
 
 def _first_averaged(fraction: float | None, course: Course) -> float:
@@ -136,6 +130,8 @@ class Results(Callback):
         check_pruned(state, masks)
         save_ticket(self.folder, state=apply(state, masks), masks=masks)
         write_json(self.folder / "history.json", self.history.rows)
+        snapshots = {"num_snapshots": max(1, self.average.count)}
+        write_json(self.folder / TOPOLOGY, {**self.masking.topology.summary(), **snapshots})
         cost = {"seconds": time.time() - self.started, "devices": trainer.world_size}
         write_json(self.folder / "cost.json", cost)
 
@@ -166,7 +162,17 @@ def _module(
     train: Train = config.build(settings["train"])
     if train.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    return Classifier(model, data, course, train, step=step, compiled=runtime.compile)
+    mover: Mover | None = config.build(settings["mover"])
+    reads_gradients = mover is not None and mover.num_gradients > 0
+    return Classifier(
+        model,
+        data,
+        course,
+        train,
+        step=step,
+        compiled=runtime.compile,
+        reads_gradients=reads_gradients or train.clip_norm is not None,
+    )
 
 
 def _trainer(

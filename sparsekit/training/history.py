@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from sparsekit.core.structure import structure
 from sparsekit.training.evaluate import evaluate
 from sparsekit.training.masking import Masking
 from sparsekit.training.module import Classifier
@@ -19,7 +20,8 @@ class Diverged(RuntimeError):
 
 
 class History(Callback):
-    """Collects `rows`: step, epoch, learning rate, mean training loss, validation, kept weights.
+    """Collects `rows`: step, epoch, learning rate, mean training loss, validation, kept weights,
+    and where masks move also how far they have come and what structure they have.
 
     Raises Diverged as soon as it looks at a loss that is not finite: at the end of every epoch,
     before every checkpoint, and every `check_every` steps.
@@ -63,7 +65,7 @@ class History(Callback):
 
     def _row(self, module: Classifier, loss: float) -> dict[str, float]:
         batches = module.data.eval_batches("val", batch_size=EVALUATION_BATCH, device=module.device)
-        measured = evaluate(module.model, batches)
+        measured = evaluate([module.model], batches)
         return {
             "step": module.step,
             "epoch": module.step / module.course.steps_per_epoch,
@@ -71,5 +73,15 @@ class History(Callback):
             "train_loss": loss,
             "val_loss": measured["loss"],
             "val_accuracy": measured["accuracy"],
-            "num_kept": sum(int(mask.sum()) for mask in self.masking.masks.values()),
+            "num_kept": self.masking.topology.num_kept,
+            **(self._moving() if self.masking.mover is not None else {}),
         }
+
+    def _moving(self) -> dict[str, float]:
+        """ITOP rates so far; active neurons and the range of the fan-in of every layer."""
+        rates = self.masking.topology.summary()
+        row = {name: rate for name, rate in rates.items() if name != "average_num_kept"}
+        for name, layer in structure(self.masking.masks).items():
+            row[f"active_neurons/{name}"] = layer["active_neurons"]
+            row[f"fan_in/{name}/min"], row[f"fan_in/{name}/max"] = layer["fan_in"]
+        return row

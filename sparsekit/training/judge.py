@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from sparsekit.core.prune import apply
+from sparsekit.core.prune import apply, collapsed
+from sparsekit.core.structure import structure
 from sparsekit.core.types import Masks, State, Weights
 from sparsekit.data.types import Data
+from sparsekit.execution.store import Store
 from sparsekit.models.flops import flops
 from sparsekit.training.evaluate import evaluate, recalibrate_
 from sparsekit.training.history import EVALUATION_BATCH
@@ -35,7 +39,7 @@ class TaskJudge:
 
     def score(self, state: State) -> float:
         """Validation accuracy, 0 to 1."""
-        return evaluate(self._model(state), self._batches("val"))["accuracy"]
+        return evaluate([self._model(state)], self._batches("val"))["accuracy"]
 
     def parameters(self, state: State) -> Weights:
         """The trained part of a state, without buffers."""
@@ -44,18 +48,27 @@ class TaskJudge:
 
     def probe(self, state: State) -> GradientProbe:
         """Gradients, curvature and flow at `state`."""
-        return GradientProbe(partial(self._model, state), self._data, device_of(self.runtime))
+        return GradientProbe(
+            partial(self._model, state),
+            self._data,
+            device_of(self.runtime),
+            Store(Path(self.runtime.store).expanduser()),
+        )
+
+    def measure(self, states: Sequence[State]) -> dict[str, float]:
+        """Accuracy and loss on validation and test of the states' mean prediction."""
+        models = [self._model(state) for state in states]
+        splits: tuple[Literal["val", "test"], ...] = ("val", "test")
+        return {
+            f"{split}_{name}": value
+            for split in splits
+            for name, value in evaluate(models, self._batches(split)).items()
+        }
 
     def report(self, state: State, masks: Masks) -> dict[str, Any]:
         """Accuracy and loss on validation and test; sizes; FLOPs of one image; kept per layer."""
-        model = self._model(apply(state, masks))
-        splits: tuple[Literal["val", "test"], ...] = ("val", "test")
-        measured = {
-            f"{split}_{name}": value
-            for split in splits
-            for name, value in evaluate(model, self._batches(split)).items()
-        }
-        return {**measured, **sizes(model, masks, self._data)}
+        pruned = apply(state, masks)
+        return {**self.measure([pruned]), **sizes(self._model(pruned), masks, self._data)}
 
     @property
     def _data(self) -> Data:
@@ -72,7 +85,7 @@ class TaskJudge:
 
 
 def sizes(model: nn.Module, masks: Masks, data: Data) -> dict[str, Any]:
-    """Weights kept, over the prunable ones and over all parameters, and FLOPs of one image.
+    """Weights kept, over the prunable ones and over all parameters, FLOPs of one image, structure.
 
     `sparsity_prunable` is what users ask for; `sparsity_all` counts every parameter, so that
     repositories which prune different sets can be compared.
@@ -91,7 +104,8 @@ def sizes(model: nn.Module, masks: Masks, data: Data) -> dict[str, Any]:
         "sparsity_all": num_pruned / num_parameters,
         "flops": work.total({name: kept[name] / size[name] for name in size}),
         "flops_dense": work.total({}),
-        "layers": {n: {"size": size[n], "kept": kept[n]} for n in size},
+        "layers": structure(masks),
+        "collapsed": collapsed(masks),
     }
 
 

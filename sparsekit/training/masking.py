@@ -13,6 +13,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from sparsekit.core.types import Masks, Mover
+from sparsekit.training.topology import GradientMean, Topology
 
 
 class Masking(Callback):
@@ -25,7 +26,8 @@ class Masking(Callback):
 
     After each step weights are multiplied by their masks. Gradients are masked before it only if
     something reads their norm (`mask_gradients`, for clipping); otherwise the results are the
-    same either way, and it would be paid at every step. Movers count steps from `first_step`.
+    same either way, and it would be paid at every step. Movers count steps from `first_step` and
+    are told `num_steps`, by default the trainer's estimate.
 
     Raises ValueError for a mask whose name or shape fits no parameter, and RuntimeError where
     ranks disagree on a mask.
@@ -39,51 +41,101 @@ class Masking(Callback):
         mask_gradients: bool = False,
         prefix: str = "",
         first_step: int = 0,
+        num_steps: int | None = None,
     ) -> None:
         self.masks = {name: mask.bool() for name, mask in masks.items()}
         self.mover = mover
         self.mask_gradients = mask_gradients
         self.prefix = prefix
         self.first_step = first_step
+        self.num_steps = num_steps
+        self.topology = Topology(self.masks)
+        self.gradients = GradientMean()
         self._parameters: dict[str, Parameter] = {}
         self._floats: list[Tensor] = []
+        self._stepped = False
+        self._due: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"masks": {name: mask.cpu() for name, mask in self.masks.items()}}
+        return {
+            "masks": {name: mask.cpu() for name, mask in self.masks.items()},
+            "topology": self.topology.state_dict(),
+            "gradients": self.gradients.state_dict(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.masks = dict(state_dict["masks"])
+        self.topology.load_state_dict(state_dict["topology"])
+        self.gradients.load_state_dict(state_dict["gradients"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._parameters = named_parameters_of(pl_module, self.masks, self.prefix)
+        if self.mover is not None and self.num_steps is None:
+            self.num_steps = self.first_step + int(trainer.estimated_stepping_batches)
         self._install_(trainer, self.masks)
+        if self._steps_done(trainer) == 0 and self._acts(0):
+            self._move_(trainer, trainer.optimizers[0], step=0)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
+        self._stepped = True
         if self.mover is not None:
-            self._move_(trainer, optimizer, step=self.first_step + trainer.global_step)
+            is_instead = self.mover.timing == "instead"
+            step = self._steps_done(trainer) + (not is_instead)
+            self._collect(step)
+            if step > 0 and self._acts(step):
+                if is_instead:
+                    self._move_(trainer, optimizer, step=step)
+                    optimizer.zero_grad(set_to_none=True)  # a step without gradients is none
+                    return
+                self._due = step
         if self.mask_gradients:
             gradients = [p.grad for p in self._parameters.values()]
             pairs = [(g, f) for g, f in zip(gradients, self._floats, strict=True) if g is not None]
             torch._foreach_mul_([g for g, _ in pairs], [f for _, f in pairs])
 
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
         self._apply_()
+        if self._stepped:
+            self.topology.count_step()
+            self._stepped = False
+        if self._due is not None:
+            self._move_(trainer, trainer.optimizers[0], step=self._due)
+            self._due = None
 
     @torch.no_grad()
     def _apply_(self) -> None:
         if self._floats:
             torch._foreach_mul_(list(self._parameters.values()), self._floats)
 
+    def _steps_done(self, trainer: Trainer) -> int:
+        return self.first_step + trainer.global_step
+
+    def _acts(self, step: int) -> bool:
+        assert self.num_steps is not None or self.mover is None
+        return self.mover is not None and self.mover.acts(step, self.num_steps or 0)
+
+    def _collect(self, step: int) -> None:
+        """Add this step's gradients to the mean of an update that is at hand, if one is."""
+        assert self.mover is not None
+        if any(self._acts(step + ahead) for ahead in range(self.mover.num_gradients)):
+            found = {n: p.grad for n, p in self._parameters.items() if p.grad is not None}
+            self.gradients.add(found)
+
     def _move_(self, trainer: Trainer, optimizer: Optimizer, *, step: int) -> None:
         assert self.mover is not None
         weights = {name: p.detach() for name, p in self._parameters.items()}
-        gradients = {n: p.grad for n, p in self._parameters.items() if p.grad is not None}
-        moved = self.mover(step, weights, gradients, self.masks)
-        if moved is not None:
-            self._install_(trainer, moved)
-            mask_optimizer_state_(optimizer, self._parameters, self.masks)
+        before, gradients = self.masks, self.gradients.take()
+        moved = self.mover.move(step, weights, gradients, before, self.num_steps or 0)
+        if moved is None:
+            return
+        self._install_(trainer, moved)
+        # What grows starts without a past: dense gradients may have left one at its place.
+        staying = {name: before[name] & mask for name, mask in self.masks.items()}
+        mask_optimizer_state_(optimizer, self._parameters, staying)
 
     def _install_(self, trainer: Trainer, masks: Masks) -> None:
         # Multiplied as floats of the weights' own layout: two to four times as fast as bool.
@@ -94,6 +146,7 @@ class Masking(Callback):
             for name, p in self._parameters.items()
         ]
         check_equal_on_ranks(trainer, self.masks)
+        self.topology.note(self.masks)
         self._apply_()
 
 

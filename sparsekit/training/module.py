@@ -19,6 +19,7 @@ class Classifier(LightningModule):
 
     `loss_sum` adds up the losses of `steps_in_sum` steps, until `take_mean_loss` starts afresh.
     `between_steps` is False while the pieces of one batch are being accumulated.
+    `reads_gradients`: somebody looks at the gradients between backward pass and optimizer step.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Classifier(LightningModule):
         *,
         step: int,
         compiled: bool = False,
+        reads_gradients: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -37,6 +39,7 @@ class Classifier(LightningModule):
         self.course = course
         self.train_settings = train
         self.step = step
+        self.reads_gradients = reads_gradients
         self.steps_in_sum = 0
         self.between_steps = True
         self.loss_sum: Tensor
@@ -91,11 +94,12 @@ class Classifier(LightningModule):
         optimizer: torch.optim.Optimizer = self.train_settings.optimizer(
             list(self.model.named_parameters())
         )
-        clips = self.train_settings.clip_norm is not None
-        if clips and self.train_settings.precision == "16-mixed" and _is_fused(optimizer):
+        in_half = self.train_settings.precision == "16-mixed"
+        if self.reads_gradients and in_half and _is_fused(optimizer):
             raise ValueError(
-                "train.precision=16-mixed with train.clip_norm needs train.optimizer.fused=false: "
-                "fused optimizers unscale gradients too late for clipping"
+                "train.precision=16-mixed with train.clip_norm, or with masks that move by "
+                "gradients, needs train.optimizer.fused=false: fused optimizers unscale "
+                "gradients too late for them"
             )
         return optimizer
 

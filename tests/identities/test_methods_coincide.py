@@ -123,8 +123,9 @@ def test_swamp_with_one_particle_and_no_averaging_is_imp(run_tiny: Run) -> None:
     _, swamp = run_tiny(
         "method=swamp",
         "method.cycles=2",
-        "method.variations=[{particle:0}]",
+        "method.num_particles=1",
         "method.average_from=null",
+        "method.studies=[]",
     )
     assert swamp != imp, "another merge, another stage"
     for one, other in zip(imp, swamp, strict=True):
@@ -155,3 +156,24 @@ def test_a_soup_of_copies_is_pruned_on(run_tiny: Run) -> None:
     for before, after in itertools.pairwise(masks):
         assert all(bool((after[n] <= before[n]).all()) for n in after)
     assert [len(store.description(key)["inputs"]) for key in tickets] == [1, 3, 3]
+
+
+def test_gradual_pruning_that_ends_at_step_zero_is_pruning_at_initialisation(run_tiny: Run) -> None:
+    store, at_once = run_tiny("method=random", "prune@method.prune=global_magnitude")
+    _, gradual = run_tiny("method=gmp", "method.mover.until=0")
+    assert gradual != at_once
+    assert same_bits(store, gradual[-1], at_once[-1])
+
+
+def test_an_average_of_one_run_of_imp_is_that_run(run_tiny: Run) -> None:
+    store, soup = run_tiny("method=soup", "method.num_particles=1", "method.cycles=2")
+    _, average = run_tiny("method=imp_average", "method.num_particles=1", "method.cycles=2")
+    assert same_bits(store, soup[-1], average[-1])
+
+
+def test_three_times_the_retraining_is_once_with_three_times_the_epochs(run_tiny: Run) -> None:
+    plain = ["method=imp_budgeted", "method.cycles=1"]
+    store, times = run_tiny(*plain, "method.retrain_epochs=0.2", "method.retrain_times=3")
+    _, epochs = run_tiny(*plain, "method.retrain_epochs=0.6")
+    assert times[-1] != epochs[-1]
+    assert same_bits(store, times[-1], epochs[-1])

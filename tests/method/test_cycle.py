@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
+from sparsekit.core import controls, rules, schedules
 from sparsekit.core.learning_rates import fine_tune
-from sparsekit.core.movers import fixed
+from sparsekit.core.movers import Rewire
 from sparsekit.core.prune import prune
 from sparsekit.method.cycle import Cycle, Method
 
 CUT: dict[str, Any] = {"prune": partial(prune)}
+MOVER = Rewire(rule=rules.rigl_rule)
+MOVED: dict[str, Any] = {"mover": MOVER, "sparsity": 0.5, "cycles": 1}
+ALONG: dict[str, Any] = {**CUT, "sparsity": 0.9, "cycles": 3, "span": (0.25, 0.75)}
 LATE: dict[str, Any] = {"dense_first": False, "rewind_step": 5}
 
 
@@ -88,8 +92,22 @@ def test_the_last_sparsity_is_exactly_the_one_asked_for() -> None:
         ({"sources": "all"}, "'all' is none of 'ticket', 'particles'"),
         ({"variations": ()}, "variations is empty"),
         ({"average_from": 1.0}, "average_from=1.0 is outside"),
-        ({"average_from": 0.5, "mover": fixed}, "under different masks"),
-        ({"variations": ({"wd": 1},)}, "cannot vary 'wd'; valid: particle, seed, epochs, retrain"),
+        ({"average_from": 0.5, "mover": MOVER}, "under different masks"),
+        ({"num_particles": 2, "mover": MOVER}, "under different masks"),
+        ({"variations": ({"wd": 1},)}, "cannot vary 'wd'; valid: particle, .*weight_decay, peak"),
+        ({"num_particles": 0}, "num_particles=0 is below 1"),
+        ({"num_particles": 2, "variations": ({"particle": 1},)}, "name particles as well"),
+        ({**CUT, "sparsity": 0.5, "cycles": 1, "retrain_times": 0}, "retrain_times=0 is not"),
+        ({**ALONG, "span": (0.0, 0.5)}, r"span=\[0.0, 0.5\] is not 0 < first"),
+        ({**ALONG, "span": (0.6, 0.5)}, r"span=\[0.6, 0.5\] is not"),
+        ({**ALONG, "rewind_step": 0}, "rewind_step=0 with `span`"),
+        ({**ALONG, "dense_first": False}, "`span` needs dense_first=true"),
+        ({**CUT, "sparsity": 0.5, "cycles": 1, "ramp": schedules.cubic}, "`ramp` needs `span`"),
+        ({"reinitialise": True}, "reinitialise with cycles=0: there are no masks"),
+        ({**MOVED, "reprune": True}, "reprune needs `prune`"),
+        ({**MOVED, "sources": "apart"}, "sources='apart' needs `prune`"),
+        ({**ALONG, "reprune": True, "reinitialise": True}, "only one of them can be last"),
+        ({**MOVED, "retrain_epochs": 0}, "nothing would train"),
     ],
 )
 def test_mistakes_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -106,3 +124,71 @@ def test_several_particles_begin_where_they_are_asked_to() -> None:
     assert [len(c.variations) for c in early.plan()] == [1, 2, 2, 2]
     late = dataclasses.replace(method, several_from=2)
     assert [len(c.variations) for c in late.plan()] == [1, 1, 1, 2]
+
+
+def test_several_fits_are_every_variation_with_every_particle() -> None:
+    decays = ({"weight_decay": 0.1}, {"weight_decay": 0.2})
+    method = Method(**CUT, sparsity=0.5, cycles=1, variations=decays, num_particles=2)
+    assert [c.variations for c in method.plan()][1] == (
+        {"particle": 0, "weight_decay": 0.1},
+        {"particle": 1, "weight_decay": 0.1},
+        {"particle": 0, "weight_decay": 0.2},
+        {"particle": 1, "weight_decay": 0.2},
+    )
+
+
+def test_a_span_cuts_one_training_into_parts() -> None:
+    plan = list(Method(**ALONG, ramp=schedules.linear).plan())
+    assert [c.part for c in plan] == [(0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)]
+    assert [round(c.sparsity, 4) for c in plan] == [0.0, 0.3, 0.6, 0.9]
+    geometric = list(Method(**ALONG).plan())
+    assert [round(c.sparsity, 4) for c in geometric] == [0.0, 0.5358, 0.7846, 0.9]
+
+
+def test_a_control_changes_only_the_last_cycle() -> None:
+    plain = Method(**CUT, remove=0.2, cycles=2, rewind_step=3)
+    for settings in ({"control": controls.across_layers}, {"reinitialise": True}):
+        controlled = list(dataclasses.replace(plain, **settings).plan())
+        assert controlled[:-1] == list(plain.plan())[:-1]
+        assert controlled[-1].control == settings.get("control")
+        assert controlled[-1].reinitialises == settings.get("reinitialise", False)
+
+
+def test_masks_that_moved_are_controlled_in_a_cycle_of_their_own() -> None:
+    plain = Method(**MOVED)
+    controlled = list(dataclasses.replace(plain, control=controls.within_layers).plan())
+    assert controlled[:-1] == list(plain.plan())
+    last = controlled[-1]
+    assert (last.index, last.mover, last.prune, last.rewinds) == (2, None, None, True)
+    assert last.control is controls.within_layers
+
+
+def test_repruning_prunes_the_last_ticket_and_trains_nothing() -> None:
+    method = Method(**CUT, sparsity=0.9, cycles=2, sources="apart", num_particles=2, reprune=True)
+    plan = list(method.plan())
+    assert [c.sources for c in plan] == ["ticket", "apart", "apart", "ticket"]
+    assert [c.is_result for c in plan] == [True, False, False, True]
+    assert (plan[-1].variations, plan[-1].sparsity) == ((), 0.9)
+
+
+def test_cycles_of_no_epochs_only_prune() -> None:
+    plan = list(Method(**CUT, sparsity=0.9, cycles=3, retrain_epochs=0).plan())
+    assert [len(c.variations) for c in plan] == [1, 0, 0, 0]
+
+
+def test_variations_change_the_training_in_its_place() -> None:
+    train = {
+        "optimizer": {"_target_": "sgd", "weight_decay": 0.0},
+        "schedule": {"_target_": "linear", "peak": 0.1},
+    }
+    common = {"seed": 3, "train": train}
+    asked = Cycle(2).settings({"particle": 1, "weight_decay": 0.5, "peak": 0.2}, common)
+    assert (asked["cycle"], asked["particle"], asked["seed"]) == (2, 1, 3)
+    assert asked["train"]["optimizer"] == {"_target_": "sgd", "weight_decay": 0.5}
+    assert asked["train"]["schedule"] == {"_target_": "linear", "peak": 0.2}
+    assert train["optimizer"]["weight_decay"] == 0.0, "the common settings are left alone"
+    bare = {"train": {"optimizer": {"_target_": "lion", "beta": 1}, "schedule": {}}}
+    with pytest.raises(
+        ValueError, match=r"vary weight_decay, but train.optimizer=lion has only be"
+    ):
+        Cycle(0).settings({"weight_decay": 1.0}, bare)

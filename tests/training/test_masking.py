@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -19,6 +21,8 @@ from sparsekit.training.masking import (
     mask_optimizer_state_,
     named_parameters_of,
 )
+
+Timing = Literal["after", "instead"]
 
 
 class Regression(LightningModule):
@@ -115,12 +119,14 @@ def test_clipping_sees_the_norm_of_masked_gradients(tmp_path: Path) -> None:
     assert norm.seen == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_masks_and_moves_travel_in_a_strangers_checkpoint(tmp_path: Path) -> None:
-    """Ten steps, or five and a resumed five, with a mover: the same bits."""
+@pytest.mark.parametrize("timing", ["after", "instead"])
+def test_masks_and_moves_travel_in_a_strangers_checkpoint(timing: Timing, tmp_path: Path) -> None:
+    """Ten steps, or five and a resumed five, with a mover: the same bits. The mean of the
+    gradients of steps five and six is cut by the end of the first part."""
 
     def run(epochs: int, folder: Path, resume: str | None = None) -> tuple[Masking, Regression]:
         module = Regression()
-        masking = Masking(half_masks(), mover=shift_at_three)
+        masking = Masking(half_masks(), mover=ShiftAtThree(timing, num_gradients=2))
         saving = ModelCheckpoint(folder, save_last=True)
         fitted = trainer([masking, saving], epochs, folder)
         fitted.fit(module, loader(), ckpt_path=resume)
@@ -135,9 +141,105 @@ def test_masks_and_moves_travel_in_a_strangers_checkpoint(tmp_path: Path) -> Non
         assert torch.equal(value, other.state_dict()[name]), name
 
 
-def shift_at_three(step: int, weights: Weights, gradients: Weights, masks: Masks) -> Masks | None:
-    assert bool((gradients["layer.weight"][~masks["layer.weight"]] != 0).any())
-    return {name: mask.roll(1, dims=1) for name, mask in masks.items()} if step == 3 else None
+@dataclasses.dataclass
+class ShiftAtThree:
+    """Shifts all rows by one column at step three, one row at six; notes what it was given."""
+
+    timing: Timing = "after"
+    num_gradients: int = 1
+    given: list[tuple[int, Weights, Weights]] = dataclasses.field(default_factory=list)
+
+    def acts(self, step: int, num_steps: int) -> bool:
+        return step in (3, 6)
+
+    def move(
+        self, step: int, weights: Weights, grads: Weights, masks: Masks, num_steps: int
+    ) -> Masks:
+        assert bool((grads["layer.weight"][~masks["layer.weight"]] != 0).any())
+        self.given.append((step, {n: w.clone() for n, w in weights.items()}, grads))
+        rows = 4 if step == 3 else 1
+        shifted = {name: mask[:rows].roll(1, dims=1) for name, mask in masks.items()}
+        return {name: torch.cat([shifted[name], mask[rows:]]) for name, mask in masks.items()}
+
+    def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:
+        pass
+
+
+class Trace(Callback):
+    """Weights after every step and the dense gradients of every step."""
+
+    def __init__(self) -> None:
+        self.weights: list[Tensor] = []
+        self.gradients: list[Tensor] = []
+
+    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        gradient = module.get_parameter("layer.weight").grad
+        assert gradient is not None
+        self.gradients.append(gradient.clone())
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        self.weights.append(module.get_parameter("layer.weight").detach().clone())
+
+
+def moved(mover: ShiftAtThree, folder: Path, optimizer: str = "SGD") -> tuple[Masking, Trace]:
+    """Ten steps; the trace sees gradients before the mover does and weights after it did."""
+    masking, trace = Masking(half_masks(), mover=mover), Trace()
+    fitted = trainer([trace, masking, ModelCheckpoint(folder)], 2, folder)
+    fitted.fit(Regression(optimizer), loader())
+    return masking, trace
+
+
+@pytest.mark.parametrize("num_gradients", [1, 3])
+def test_movers_get_the_mean_of_the_last_gradients(num_gradients: int, tmp_path: Path) -> None:
+    mover = ShiftAtThree(num_gradients=num_gradients)
+    _, trace = moved(mover, tmp_path)
+    assert [step for step, _, _ in mover.given] == [3, 6]
+    for step, _, grads in mover.given:
+        expected = torch.stack(trace.gradients[step - num_gradients : step]).mean(0)
+        assert torch.allclose(grads["layer.weight"], expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_masks_move_after_a_step_or_instead_of_one(optimizer: str, tmp_path: Path) -> None:
+    """The trace stands before the masking, so its last weights are not yet masked anew."""
+    for timing in ("after", "instead"):
+        mover = ShiftAtThree(timing)
+        _, trace = moved(mover, tmp_path / timing, optimizer)
+        (step, given, _), *_ = mover.given
+        kept = half_masks()["layer.weight"]
+        if timing == "after":
+            assert torch.equal(given["layer.weight"][kept], trace.weights[step - 1][kept])
+        else:  # three steps are done; in place of the fourth nothing but the masks changes
+            assert torch.equal(given["layer.weight"], trace.weights[step - 1] * kept)
+            after = given["layer.weight"] * kept.roll(1, dims=1)
+            assert torch.equal(trace.weights[step], after)
+        assert not torch.equal(trace.weights[1], trace.weights[0]), "other steps are steps"
+
+
+def test_what_grows_has_no_past(tmp_path: Path) -> None:
+    """Gradients of pruned weights are dense and leave momentum behind; it must go on growth."""
+
+    class Momentum(Callback):
+        seen: Tensor
+
+        def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+            state = trainer.optimizers[0].state[module.get_parameter("layer.weight")]
+            if trainer.global_step == 3:
+                self.seen = state["momentum_buffer"].clone()
+
+    momentum = Momentum()
+    masking = Masking(half_masks(), mover=ShiftAtThree())
+    trainer([masking, momentum, ModelCheckpoint(tmp_path)], 1, tmp_path).fit(Regression(), loader())
+    assert bool((momentum.seen == 0).all()), "every column was grown or dropped"
+
+
+def test_topology_counts_what_was_ever_active_and_the_mean_over_steps(tmp_path: Path) -> None:
+    masking, _ = moved(ShiftAtThree(), tmp_path)
+    summary = masking.topology.summary()
+    assert summary == {"average_num_kept": 12.0, "itop": 1.0, "itop_sparse": 1.0}
+    still = Masking({**half_masks(), "head.weight": torch.ones(1, 4, dtype=torch.bool)})
+    summary = still.topology.summary()
+    assert summary == {"average_num_kept": 16, "itop": 16 / 28, "itop_sparse": 0.5}
 
 
 def test_optimizer_state_of_pruned_weights_is_zeroed() -> None:

@@ -1,0 +1,107 @@
+"""What is wrong with the settings of a method, each with the value and what would be valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sparsekit.method.variations import VARIABLE
+
+if TYPE_CHECKING:
+    from sparsekit.method.cycle import Method
+
+SOURCES = ("ticket", "particles", "apart")
+
+
+def mistakes(method: Method) -> Iterator[str]:
+    """One line for every mistake."""
+    yield from _ranges(method)
+    yield from _fits(method)
+    if method.cycles:
+        yield from _pruning(method)
+    yield from _rewinding(method)
+    yield from _averaging(method)
+    yield from _span(method)
+    yield from _controls(method)
+
+
+def _ranges(method: Method) -> Iterator[str]:
+    for name in ("sparsity", "remove", "average_from"):
+        value = getattr(method, name)
+        if value is not None and not 0 <= value < 1:
+            yield f"{name}={value} is outside 0 <= {name} < 1"
+    if method.cycles < 0 or not (method.cycles or method.dense_first):
+        yield f"cycles={method.cycles} with dense_first={method.dense_first} trains nothing"
+    if not method.retrain_times > 0:
+        yield f"retrain_times={method.retrain_times} is not positive"
+
+
+def _fits(method: Method) -> Iterator[str]:
+    if method.sources not in SOURCES:
+        yield f"sources={method.sources!r} is none of {', '.join(map(repr, SOURCES))}"
+    if not method.variations:
+        yield "variations is empty: no fit would run; [{}] is one plain fit"
+    if method.num_particles < 1:
+        yield f"num_particles={method.num_particles} is below 1"
+    named = {name for variation in method.variations for name in variation}
+    for name in sorted(named - set(VARIABLE)):
+        yield f"variations cannot vary {name!r}; valid: {', '.join(VARIABLE)}"
+    if "particle" in named and method.num_particles > 1:
+        yield f"num_particles={method.num_particles}, but variations name particles as well"
+
+
+def _pruning(method: Method) -> Iterator[str]:
+    if method.prune is None and method.mover is None:
+        yield f"cycles={method.cycles} but nothing is pruned; give `prune` or cycles=0"
+    if method.prune is None and method.sources != "ticket":
+        yield f"sources={method.sources!r} needs `prune`: masks do not differ otherwise"
+    if (method.sparsity is None) == (method.remove is None):
+        yield "give either `sparsity` (after the last cycle) or `remove` (per cycle)"
+
+
+def _rewinding(method: Method) -> Iterator[str]:
+    if method.rewind_step is None:
+        return
+    if method.rewind_step < 0:
+        yield f"rewind_step={method.rewind_step} is negative"
+    if method.rewind_step and not method.dense_first:
+        yield f"rewind_step={method.rewind_step} needs dense_first=true"
+    if method.retrain is not None:
+        yield "`retrain` has its own learning rates; with `rewind_step` the schedule goes on"
+
+
+def _averaging(method: Method) -> Iterator[str]:
+    if method.average_from is not None and method.mover is not None:
+        yield "average_from with a mover would average weights under different masks"
+    several = method.num_particles * len(method.variations) > 1
+    if several and method.mover is not None:
+        yield "several fits with a mover would be merged under different masks"
+
+
+def _span(method: Method) -> Iterator[str]:
+    if method.span is None:
+        if method.ramp is not None:
+            yield "`ramp` needs `span`; without it sparsity grows by equal fractions"
+        return
+    first, last = method.span
+    if not 0 < first <= last < 1:
+        yield f"span={list(method.span)} is not 0 < first <= last < 1"
+    given = ("rewind_step", "retrain", "retrain_epochs")
+    for name in (name for name in given if getattr(method, name) is not None):
+        yield f"{name}={getattr(method, name)} with `span`, whose cycles go on with the training"
+    if not method.dense_first or method.retrain_times != 1:
+        yield "`span` needs dense_first=true and retrain_times=1: its cycles are one training"
+
+
+def _controls(method: Method) -> Iterator[str]:
+    has_masks = method.cycles > 0
+    for name in ("control", "reinitialise", "reprune"):
+        if getattr(method, name) and not has_masks:
+            yield f"{name} with cycles=0: there are no masks"
+    if method.reprune and method.prune is None:
+        yield "reprune needs `prune`"
+    if method.reprune and (method.control is not None or method.reinitialise):
+        yield "reprune with a control: only one of them can be last"
+    untrained = method.retrain_epochs == 0
+    if untrained and (method.control is not None or method.reinitialise or method.mover):
+        yield "retrain_epochs=0 with a control or a mover: nothing would train"

@@ -1,0 +1,61 @@
+"""All methods in one comparison, on real digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsekit.compose import CONFIGS, compose_runs
+from sparsekit.report.collect import collect
+from sparsekit.runner import run_all
+
+SHORT = (
+    "data=digits",
+    "model=mlp",
+    "train=digits",
+    "train.batch_size=8",  # so that movers act: 157 steps to an epoch
+    "train.epochs=2",
+    "sparsity=0.9",
+    "method.sparsity=0.9",
+    "seed=0",
+    "runtime.accelerator=cpu",
+    "runtime.progress=none",
+    "logger=none",
+)
+
+
+@pytest.mark.timeout(900)
+def test_the_zoo_holds_every_method_and_all_of_them_learn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [run for run in compose_runs(["+experiment=method_zoo"]) if run.config["seed"] == 0]
+    methods = {run.choices["method"] for run in runs}
+    assert methods == {file.stem for file in (CONFIGS / "method").glob("*.yaml")}
+    shortened = []
+    for run in runs:
+        asked = [
+            text for text in run.overrides if not text.startswith(("seed=", "method.sparsity="))
+        ]
+        short = [
+            text for text in SHORT if not (run.choices["method"] == "dense" and "sparsity" in text)
+        ]
+        shortened += compose_runs([*asked, *short, f"runtime.store={tmp_path}"])
+    assert len(shortened) == len(runs)
+    assert run_all(shortened) == 0
+    table = capsys.readouterr().out
+    results = collect([tmp_path])
+    last = {(r.method, r.asked): r for r in results}
+    assert len(last) == len(runs)
+    for (method, asked), result in last.items():
+        kept = result.metrics["num_kept"]
+        if method == "dense":
+            assert kept == 8832
+        elif method == "imp_average":
+            assert kept > 883
+        elif "constant_fan_in" in asked or method == "srigl":
+            assert 883 - 2 * 138 < kept <= 883
+        else:
+            assert kept == 883
+        assert result.metrics["test_accuracy"] > 0.2, (method, asked)
+    assert all(method in table for method in methods)
