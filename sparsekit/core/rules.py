@@ -82,28 +82,33 @@ def srigl_rule(
     min_salient: int = 1,
     ablated: Literal["revive", "permanent"] = "revive",
     normalise: bool = False,
+    budget: int | None = None,
 ) -> Tensor:
     """RigL with constant fan-in and neuron ablation: SRigL (Lasby et al. 2024, section 3).
 
     1. Salient are the kept largest |w| and, as many as are dropped, the largest |gradient| of the
        layer. A neuron (row) with fewer salient weights than `gamma_sal` is ablated: its row is
-       emptied. Below 1 `gamma_sal` is a fraction of the fan-in before any ablation and is raised
-       to `min_salient`; from 1 on it is a number of weights. 0 ablates nothing.
+       emptied. Below 1 `gamma_sal` is a fraction of floor(budget / rows), the fan-in before any
+       ablation, rounded down and raised to `min_salient`; from 1 on it is a number of weights. 0
+       ablates nothing.
     2. The active rows share the layer's budget: the fan-in is floor(budget / active rows). It
        never exceeds the row size: as many rows stay as are needed to hold the budget.
     3. In the active rows the largest |w| are kept, then each row grows by the largest |gradient|
        up to the fan-in. A row that keeps more is cut to its largest |w|.
 
-    The budget needs no state: it is a whole number k per row, and ablation leaves less than one
-    weight per active row unused, so k = ceil(active weights / rows).
+    `budget` is the number of weights that the layer may hold, B_l of the paper. Without it the
+    budget is read from the mask: a whole number k per row, of which ablation leaves less than one
+    weight per active row unused, so k = ceil(active weights / rows) and the budget is k * rows.
+    The authors' floor(N (1 - sparsity)) need not be a multiple of the rows: with it, what no row
+    could take before an ablation is given out after it. It must be the same at every update.
 
     `ablated` rows may "revive" by gradient, as in the authors' code, or are "permanent".
     BatchNorm scales the gradient of an ablated filter by up to 1 / sqrt(epsilon); `normalise`
     divides |gradient| by its row's mean before rows are compared. Active weights that are exactly
     zero are dropped first and are not salient. `seed` is not read.
 
-    ValueError unless gamma_sal >= 0, min_salient >= 1, and all non-empty rows of `mask` keep
-    the same number.
+    ValueError unless gamma_sal >= 0, min_salient >= 1, rows <= budget <= numel, and all non-empty
+    rows of `mask` keep the same number.
 
     >>> weight = torch.tensor([[0.9, 0.8, 0.0, 0.0], [0.1, 0.2, 0.0, 0.0]])
     >>> gradient = torch.tensor([[0.1, 0.1, 0.4, 0.3], [0.0, 0.0, 0.1, 0.2]])
@@ -116,23 +121,28 @@ def srigl_rule(
     """
     _require_settings(gamma_sal, min_salient, ablated)
     rows = mask.flatten(1)
-    fan_in = _fan_in(rows)
-    num_active = selection.count(rows)
-    num_moved = _num_moved(num_active, fraction)
-    if fraction == 0 or num_active in (0, rows.numel()):
+    active = _positions(rows)
+    per_row = _num_per_row(active, rows.shape)
+    budget = _budget(budget, per_row, rows.numel())
+    num_moved = _num_moved(len(active), fraction)
+    if fraction == 0 or len(active) == 0 or len(active) == budget == rows.numel():
         return mask.clone()
-    magnitude = weight.flatten(1).abs().masked_fill(~rows, 0.0)
-    growth, budget = gradient.flatten(1).abs(), fan_in * len(rows)
-    num_keep = min(num_active - num_moved, selection.count(magnitude))
-    allowed = (_num_per_row(rows) > 0) | (ablated == "revive")
-    kept = _largest_positive(magnitude, num_keep)
+    magnitude = weight.flatten().index_select(0, active).abs()
+    num_keep = min(len(active) - num_moved, selection.count(magnitude))
+    kept = active[selection.top_indices(magnitude, num_keep)]
+    allowed = (per_row > 0) | (ablated == "revive")
     if gamma_sal > 0:
-        comparable = _per_row_scale(growth) if normalise else growth
-        comparable = comparable.masked_fill(~allowed[:, None], -1.0)
-        salient = _num_per_row(kept | selection.top(comparable, num_active - num_keep))
-        threshold = _threshold(gamma_sal, fan_in, min_salient)
+        growth = _growth(gradient.flatten(1), allowed, normalise=normalise)
+        grown = selection.top_indices(growth.flatten(), len(active) - num_keep)
+        threshold = _threshold(gamma_sal, budget // len(rows), min_salient)
+        salient = _num_in_either(kept, grown, rows.shape)
         allowed = _active_rows(salient, allowed, threshold, budget // rows.shape[1])
-    return _refill(magnitude, growth, kept, allowed, num_keep, budget).view(mask.shape)
+        surviving = _positions(allowed.index_select(0, active // rows.shape[1]))
+        if len(surviving) < len(active):
+            active, magnitude = active[surviving], magnitude[surviving]
+            num_keep = min(num_keep, selection.count(magnitude))
+            kept = active[selection.top_indices(magnitude, num_keep)]
+    return _refill(kept, weight.flatten(1), gradient.flatten(1), allowed, budget).view(mask.shape)
 
 
 def _require_settings(gamma_sal: float, min_salient: int, ablated: str) -> None:
@@ -154,49 +164,64 @@ def _drop_and_grow(
     weight: Tensor, growth: Tensor, mask: Tensor, fraction: float, *, regrow: bool
 ) -> Tensor:
     """Keep the largest |w| of the active and give as many as go to the largest growth >= 0."""
-    num_active = selection.count(mask)
-    num_moved = _num_moved(num_active, fraction)
+    active = _positions(mask)
+    num_moved = _num_moved(len(active), fraction)
     if not regrow:
-        num_moved = min(num_moved, mask.numel() - num_active)
-    if num_moved == 0 or num_active == mask.numel():
+        num_moved = min(num_moved, mask.numel() - len(active))
+    if num_moved == 0 or len(active) == mask.numel():
         return mask.clone()
-    active = mask.flatten().nonzero().flatten()
-    staying = selection.top(weight.flatten()[active].abs(), num_active - num_moved)
-    kept = torch.zeros_like(mask.flatten())
-    kept[active[staying]] = True
-    barred = kept if regrow else mask.flatten()
+    magnitude = weight.flatten().index_select(0, active).abs()
+    kept = active[selection.top_indices(magnitude, len(active) - num_moved)]
     # no candidate is below 0, and there are enough of them
-    return (kept | selection.top(growth.flatten().masked_fill(barred, -1.0), num_moved)).view(
-        mask.shape
-    )
+    candidates = growth.flatten().index_fill(0, kept if regrow else active, -1.0)
+    grown = selection.top_indices(candidates, num_moved)
+    return _mask_of(torch.cat([kept, grown]), mask.shape)
 
 
-def _fan_in(rows: Tensor) -> int:
-    """Return the weights per row before any ablation: ceil(active weights / rows)."""
-    per_row = _num_per_row(rows)
+def _positions(mask: Tensor) -> Tensor:
+    """Return the flat indices of the True entries, ascending."""
+    return mask.flatten().nonzero().flatten()
+
+
+def _mask_of(positions: Tensor, shape: torch.Size) -> Tensor:
+    mask = torch.zeros(math.prod(shape), dtype=torch.bool, device=positions.device)
+    return mask.index_fill_(0, positions, True).view(shape)
+
+
+def _num_per_row(positions: Tensor, shape: torch.Size) -> Tensor:
+    """Count ascending flat indices by row: a binary search instead of a pass over the layer."""
+    bounds = torch.arange(shape[0] + 1, device=positions.device) * shape[1]
+    return torch.searchsorted(positions, bounds).diff()
+
+
+def _num_in_either(one: Tensor, other: Tensor, shape: torch.Size) -> Tensor:
+    """Count by row the flat indices that are in `one`, in `other` or in both."""
+    new = other[~_mask_of(one, shape).flatten().index_select(0, other)]
+    return _num_per_row(one, shape) + _num_per_row(new, shape)
+
+
+def _budget(budget: int | None, per_row: Tensor, numel: int) -> int:
+    """Return `budget`, or what the mask tells: ceil(active weights / rows) for every row."""
     sizes = sorted(set(per_row[per_row > 0].tolist()))
     if len(sizes) > 1:
         raise ValueError(f"a mask of constant fan-in is needed, but rows keep {sizes[:5]} weights")
-    return -(-int(per_row.sum()) // max(len(rows), 1))
+    rows = len(per_row)
+    if budget is None:
+        return -(-int(per_row.sum()) // max(rows, 1)) * rows
+    if not rows <= budget <= numel:
+        raise ValueError(
+            f"budget must lie in [{rows}, {numel}], from one weight per row to all, got {budget}"
+        )
+    return budget
 
 
-def _num_per_row(mask: Tensor) -> Tensor:
-    # five times as fast as the sum of a bool tensor, which counts in 64 bits
-    return mask.view(torch.int8).sum(dim=1, dtype=torch.int32)
-
-
-def _largest_positive(magnitude: Tensor, num: int) -> Tensor:
-    """Return a mask of the `num` largest of the entries above 0."""
-    flat = magnitude.flatten()
-    positive = (flat > 0).nonzero().flatten()
-    kept = torch.zeros_like(flat, dtype=torch.bool)
-    kept[positive[selection.top(flat[positive], num)]] = True
-    return kept.view(magnitude.shape)
-
-
-def _per_row_scale(growth: Tensor) -> Tensor:
-    mean = growth.mean(dim=1, keepdim=True)
-    return growth / mean.where(mean > 0, 1.0)
+def _growth(gradient: Tensor, allowed: Tensor, *, normalise: bool) -> Tensor:
+    """Return |gradient| as rows are compared by it, below 0 where nothing may grow."""
+    growth = gradient.abs()
+    if normalise:
+        mean = growth.mean(dim=1, keepdim=True)
+        growth /= mean.where(mean > 0, 1.0)
+    return growth if bool(allowed.all()) else growth.masked_fill(~allowed[:, None], -1.0)
 
 
 def _threshold(gamma_sal: float, fan_in: int, min_salient: int) -> int:
@@ -214,21 +239,26 @@ def _active_rows(salient: Tensor, allowed: Tensor, threshold: int, num_full: int
     return allowed & (salient >= min(threshold, int(ranked[min(num_full, len(ranked) - 1)])))
 
 
-def _refill(
-    magnitude: Tensor, growth: Tensor, kept: Tensor, allowed: Tensor, num_keep: int, budget: int
-) -> Tensor:
-    """Return the mask that keeps the largest |w| of the allowed rows and fills them equally."""
-    active = allowed.nonzero().flatten()
-    if len(active) < len(allowed):
-        magnitude, growth = magnitude[active], growth[active]
-        kept = _largest_positive(magnitude, min(num_keep, selection.count(magnitude)))
-    fan_in = min(budget // len(active), kept.shape[1])
-    full = (_num_per_row(kept) > fan_in).nonzero().flatten()
+def _refill(kept: Tensor, weight: Tensor, gradient: Tensor, allowed: Tensor, budget: int) -> Tensor:
+    """Return the mask that fills every allowed row equally, with `kept` and by |gradient|."""
+    active = _positions(allowed)
+    fan_in = min(budget // len(active), weight.shape[1])
+    mask = _cut(kept, weight, fan_in)
+    if len(active) == len(allowed):
+        return _top_per_row(gradient.abs().masked_fill_(mask, math.inf), fan_in)
+    growth = gradient.index_select(0, active).abs()
+    growth.masked_fill_(mask.index_select(0, active), math.inf)
+    return torch.zeros_like(mask).index_copy_(0, active, _top_per_row(growth, fan_in))
+
+
+def _cut(kept: Tensor, weight: Tensor, fan_in: int) -> Tensor:
+    """Return the mask of `kept`, where rows of more than `fan_in` keep their largest |w|."""
+    mask = _mask_of(kept, weight.shape)
+    full = _positions(_num_per_row(kept, weight.shape) > fan_in)
     if len(full):
-        largest = selection.top_per_row(magnitude[full] * kept[full], fan_in)
-        kept = kept.index_copy(0, full, largest)
-    filled = _top_per_row(growth.masked_fill(kept, math.inf), fan_in)
-    return torch.zeros_like(allowed)[:, None].repeat(1, kept.shape[1]).index_copy(0, active, filled)
+        magnitude = weight[full].abs().masked_fill(~mask[full], 0.0)
+        mask = mask.index_copy(0, full, selection.top_per_row(magnitude, fan_in))
+    return mask
 
 
 def _top_per_row(rows: Tensor, k: int) -> Tensor:
@@ -236,7 +266,7 @@ def _top_per_row(rows: Tensor, k: int) -> Tensor:
     rows = selection.comparable(rows)
     threshold = rows.topk(k, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
     mask = rows >= threshold
-    tied = (_num_per_row(mask) > k).nonzero().flatten()
-    if len(tied):
+    if selection.count(mask) > k * len(rows):
+        tied = _positions(mask.sum(dim=1) > k)
         mask = mask.index_copy(0, tied, selection.top_per_row(rows[tied], k))
     return mask

@@ -1,6 +1,8 @@
 """Drop-and-grow of one layer: tables, reference vectors, a plain-loop SRigL, exact counts."""
 
 import math
+import random
+from fractions import Fraction
 from functools import partial
 
 import pytest
@@ -94,8 +96,8 @@ def test_ablated_rows_revive_unless_permanent() -> None:
 
 
 def test_normalised_growth_is_blind_to_the_scale_of_a_row() -> None:
-    generator = torch.Generator().manual_seed(0)
-    weight, gradient, mask = _layer(generator, rows=8, columns=30, fan_in=6, num_empty=2)
+    generator = torch.Generator().manual_seed(1)
+    weight, gradient, mask = _layer(generator, (8, 30), fan_in=6, num_empty=2)
     scale = 10.0 ** torch.arange(-3, 5).flip(0)[:, None]
     moved = partial(rules.srigl_rule, fraction=0.5, seed=0, gamma_sal=0.9)
     blind = moved(weight, gradient, mask, normalise=True)
@@ -104,83 +106,110 @@ def test_normalised_growth_is_blind_to_the_scale_of_a_row() -> None:
 
 
 def _layer(
-    generator: torch.Generator, *, rows: int, columns: int, fan_in: int, num_empty: int
+    generator: torch.Generator, shape: tuple[int, ...], *, fan_in: int, num_empty: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weights and gradients whose rows differ in scale by orders of magnitude, some rows empty."""
-    weight = torch.randn(rows, columns, generator=generator)
-    gradient = torch.randn(rows, columns, generator=generator)
+    rows, columns = shape[0], math.prod(shape[1:])
     scales = 10.0 ** (4 * torch.rand(2, rows, 1, generator=generator) - 2)
+    weight, gradient = scales * torch.randn(2, rows, columns, generator=generator)
     order = torch.rand(rows, columns, generator=generator).argsort(dim=1)
-    active = rows - num_empty
-    mask = order < fan_in * rows // active
+    mask = order < fan_in * rows // (rows - num_empty)
     mask[torch.randperm(rows, generator=generator)[:num_empty]] = False
-    return weight * scales[0] * mask, gradient * scales[1], mask
+    return (weight * mask).view(shape), gradient.view(shape), mask.view(shape)
 
 
-def _srigl_in_loops(weight, gradient, mask, fraction, *, gamma_sal, ablated, normalise) -> Tensor:
-    """SRigL, one neuron and one weight at a time, over lists."""
-    w, g, m = weight.abs().tolist(), gradient.abs().tolist(), mask.tolist()
+def _srigl_in_loops(
+    weight, gradient, mask, fraction, *, gamma_sal, min_salient, ablated, normalise, budget
+) -> Tensor:
+    """SRigL as its paper states it, one weight at a time, over lists."""
+    w, g, m = (t.flatten(1).abs().tolist() for t in (weight, gradient, mask.int()))
     rows, columns = len(w), len(w[0])
     cells = [(i, j) for i in range(rows) for j in range(columns)]
     num_active = sum(map(sum, m))
-    fan_in = math.ceil(num_active / rows)
+    budget = budget or math.ceil(num_active / rows) * rows
     positive = [(i, j) for i, j in cells if m[i][j] and w[i][j] > 0]
-    num_keep = min(num_active - math.floor(num_active * fraction), len(positive))
+    num_keep = min(num_active - int(Fraction(str(fraction)) * num_active), len(positive))
     largest = sorted(positive, key=lambda c: -w[c[0]][c[1]])
-    kept = set(largest[:num_keep])
-    candidates = [i for i in range(rows) if ablated == "revive" or any(m[i])]
-    alive = candidates
+    alive = candidates = [i for i in range(rows) if ablated == "revive" or any(m[i])]
     if gamma_sal > 0:
-        compared = gradient.abs() / gradient.abs().mean(dim=1, keepdim=True)
-        c = (compared if normalise else gradient.abs()).tolist()
+        mean = gradient.flatten(1).abs().mean(dim=1, keepdim=True)
+        c = (gradient.flatten(1).abs() / (mean if normalise else 1.0)).nan_to_num().tolist()
         order = sorted(cells, key=lambda x: (x[0] not in candidates, -c[x[0]][x[1]]))
-        salient = kept | set(order[: num_active - num_keep])
-        count = {i: sum(cell[0] == i for cell in salient) for i in candidates}
-        tau = gamma_sal if gamma_sal >= 1 else max(1, math.floor(gamma_sal * fan_in + 1e-9))
-        ranked = sorted(count.values(), reverse=True)
-        tau = min(tau, ranked[fan_in * rows // columns])
-        alive = [i for i in candidates if count[i] >= tau]
-    new_fan_in = fan_in * rows // len(alive)
-    kept = set([cell for cell in largest if cell[0] in alive][:num_keep])
-    result = torch.zeros_like(mask)
+        salient = set(largest[:num_keep]) | set(order[: num_active - num_keep])
+        num = {i: sum(cell[0] == i for cell in salient) for i in candidates}
+        tau = max(min_salient, int(Fraction(str(gamma_sal)) * (budget // rows)))
+        tau = gamma_sal if gamma_sal >= 1 else tau
+        ranked = [*sorted(num.values(), reverse=True), *[0] * rows]
+        tau = min(tau, ranked[budget // columns])
+        alive = [i for i in candidates if num[i] >= tau]
+    fan_in = min(budget // len(alive), columns)
+    kept = [cell for cell in largest if cell[0] in alive][:num_keep]
+    result = torch.zeros(rows, columns, dtype=torch.bool)
     for i in alive:
-        mine = sorted((j for k, j in kept if k == i), key=lambda j: -w[i][j])[:new_fan_in]
+        mine = sorted((j for k, j in kept if k == i), key=lambda j: -w[i][j])[:fan_in]
         others = sorted((j for j in range(columns) if j not in mine), key=lambda j: -g[i][j])
-        result[i, mine + others[: new_fan_in - len(mine)]] = True
-    return result
+        result[i, mine + others[: fan_in - len(mine)]] = True
+    return result.view(mask.shape)
 
 
 @pytest.mark.parametrize("normalise", [False, True])
 @pytest.mark.parametrize("ablated", ["revive", "permanent"])
-@pytest.mark.parametrize("gamma_sal", [0.0, 0.3, 0.7, 0.95, 4])
+@pytest.mark.parametrize("gamma_sal", [0.0, 0.3, 0.7, 0.95, 1, 4, 4.5])
 def test_srigl_equals_plain_loops_on_rows_of_differing_scale(gamma_sal, ablated, normalise) -> None:
-    options = {"gamma_sal": gamma_sal, "ablated": ablated, "normalise": normalise}
-    generator = torch.Generator().manual_seed(0)
-    num_ablated = num_revived = 0
-    for case in range(30):
-        num_empty = (0, 1, 5)[case % 3]
-        weight, gradient, mask = _layer(
-            generator, rows=12, columns=25, fan_in=4 + case % 4, num_empty=num_empty
-        )
-        if case % 5 == 0:
-            weight[:, ::2] = 0.0  # weights that never moved
-        fraction = (0.05, 0.3, 0.6)[case % 3 if case % 2 else case % 2]
+    generator, draw = torch.Generator().manual_seed(0), random.Random(0)
+    seen = torch.zeros(5)
+    for case in range(40):
+        shape = draw.choice([(12, 25), (8, 3, 3, 3), (5, 2, 1, 3), (9, 16, 1, 1)])
+        rows, columns = shape[0], math.prod(shape[1:])
+        num_empty = draw.choice([0, 1, rows // 2])
+        fan_in = draw.randint(1, columns * (rows - num_empty) // rows - 1)
+        weight, gradient, mask = _layer(generator, shape, fan_in=fan_in, num_empty=num_empty)
+        if case % 4 == 0:  # weights that never moved
+            weight[:, ::2] = 0.0
+        if case % 3 == 0:  # ties, and rows without any gradient
+            weight, gradient = (t.clamp(-2, 2).mul(2).round() for t in (weight, gradient))
+        budgets = [None, fan_in * rows + draw.randrange(rows), draw.randint(rows, mask.numel())]
+        options = {"gamma_sal": gamma_sal, "ablated": ablated, "normalise": normalise}
+        options |= {"min_salient": draw.choice([1, 2]), "budget": draw.choice(budgets)}
+        fraction = draw.choice([0.05, 0.29, 0.6, 1.0])
         moved = rules.srigl_rule(weight, gradient, mask, fraction, 0, **options)
         assert torch.equal(moved, _srigl_in_loops(weight, gradient, mask, fraction, **options))
-        before, after = mask.any(dim=1), moved.any(dim=1)
-        num_ablated += int((before & ~after).sum())
-        num_revived += int((~before & after).sum())
-    if not normalise:
-        assert (num_ablated > 0) == (gamma_sal > 0)
+        before, after = (t.flatten(1).any(dim=1) for t in (mask, moved))
+        dense, rest = moved.flatten(1).all(dim=1), moved.sum() > fan_in * rows
+        facts = (before & ~after, ~before & after, mask & (weight == 0), dense, rest)
+        seen += torch.tensor([fact.sum() for fact in facts])
+    num_ablated, num_revived, *others = seen.tolist()
+    assert (num_ablated > 0) == (gamma_sal > 0)
     assert (num_revived > 0) == (ablated == "revive")
+    assert min(others) > 0
+
+
+def test_a_budget_gives_out_after_an_ablation_what_no_row_could_take() -> None:
+    weight = torch.tensor([[0.9, 0.8, 0, 0, 0], [0.7, 0.6, 0, 0, 0], [0.1, 0.2, 0, 0, 0]])
+    gradient = torch.tensor([[0.0, 0, 0.4, 0.3, 0], [0, 0, 0.1, 0.3, 0], [0, 0, 0, 0, 0]])
+    moved = partial(rules.srigl_rule, weight, gradient, weight != 0, 0.34, 0, gamma_sal=0.9)
+    assert moved().int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0] * 5]
+    # from 10 on two rows of 5 leave no room: the third stays
+    expected = {3: [1, 1, 0], 7: [3, 3, 0], 8: [4, 4, 0], 10: [3, 3, 3], 15: [5, 5, 5]}
+    for budget, per_row in expected.items():
+        assert moved(budget=budget).sum(dim=1).tolist() == per_row
+    cut = rules.srigl_rule(weight + 0.01, gradient, weight < 9, 0.2, 0, gamma_sal=0, budget=6)
+    assert cut.sum(dim=1).tolist() == [2, 2, 2]
+
+
+def test_a_row_is_given_no_more_than_it_has() -> None:
+    weight = torch.tensor([[0.9, 0.8, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    moved = partial(rules.srigl_rule, weight, torch.ones(3, 3), weight != 0, 0.5, 0, budget=8)
+    assert moved(ablated="permanent").int().tolist() == [[1, 1, 1], [0] * 3, [0] * 3]
+    assert moved().int().tolist() == [[1, 1, 0]] * 3
 
 
 def test_the_budget_survives_any_number_of_ablations_and_revivals() -> None:
     generator = torch.Generator().manual_seed(1)
-    _, _, mask = _layer(generator, rows=40, columns=90, fan_in=7, num_empty=0)
+    _, _, mask = _layer(generator, (40, 90), fan_in=7)
     seen = set()
     for step in range(40):
-        weight, gradient, _ = _layer(generator, rows=40, columns=90, fan_in=7, num_empty=0)
+        weight, gradient, _ = _layer(generator, (40, 90), fan_in=7)
         gamma_sal = (0.9, 0.3, 0.99, 0.0)[step % 4]
         weight = torch.where(mask, weight + 1e-9, 0.0)
         mask = rules.srigl_rule(weight, gradient, mask, 0.3, 0, gamma_sal=gamma_sal)
@@ -197,9 +226,7 @@ def test_the_budget_survives_any_number_of_ablations_and_revivals() -> None:
 @settings(max_examples=20, deadline=None)
 def test_promises_of_every_rule(rule, shape, fraction, seed, num_empty) -> None:
     generator = torch.Generator().manual_seed(seed)
-    size = math.prod(shape[1:])
-    layer = _layer(generator, rows=shape[0], columns=size, fan_in=4, num_empty=num_empty)
-    weight, gradient, mask = (tensor.view(shape) for tensor in layer)
+    weight, gradient, mask = _layer(generator, shape, fan_in=4, num_empty=num_empty)
     given_in = [tensor.clone() for tensor in (weight, gradient, mask)]
     moved = rule(weight, gradient, mask, fraction, seed)
     assert moved.dtype == torch.bool
@@ -217,7 +244,7 @@ def test_promises_of_every_rule(rule, shape, fraction, seed, num_empty) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_moves_something_and_nothing_at_fraction_0(rule) -> None:
     generator = torch.Generator().manual_seed(0)
-    weight, gradient, mask = _layer(generator, rows=20, columns=50, fan_in=9, num_empty=0)
+    weight, gradient, mask = _layer(generator, (20, 50), fan_in=9)
     assert not torch.equal(rule(weight, gradient, mask, 0.3, 0), mask)
     still = rule(weight, gradient, mask, 0.0, 0)
     assert torch.equal(still, mask)
@@ -233,7 +260,7 @@ def test_full_and_empty_layers_stay(rule, value) -> None:
 
 def test_set_draws_from_its_seed_alone() -> None:
     generator = torch.Generator().manual_seed(0)
-    weight, gradient, mask = _layer(generator, rows=20, columns=50, fan_in=9, num_empty=0)
+    weight, gradient, mask = _layer(generator, (20, 50), fan_in=9)
     first = rules.set_rule(weight, gradient, mask, 0.5, 1)
     torch.manual_seed(99)
     assert torch.equal(first, rules.set_rule(weight, -gradient, mask, 0.5, 1))
@@ -243,10 +270,7 @@ def test_set_draws_from_its_seed_alone() -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_memory_layout_and_low_precision_change_nothing(rule) -> None:
     generator = torch.Generator().manual_seed(0)
-    weight, gradient, mask = (
-        tensor.view(8, 6, 3, 3)
-        for tensor in _layer(generator, rows=8, columns=54, fan_in=9, num_empty=0)
-    )
+    weight, gradient, mask = _layer(generator, (8, 6, 3, 3), fan_in=9)
     weight, gradient = weight.bfloat16(), gradient.bfloat16()
     expected = rule(weight.float(), gradient.float(), mask, 0.5, 0)
     if rule is not RULES[-1]:  # whose means of rows are rounded
@@ -263,6 +287,8 @@ def test_memory_layout_and_low_precision_change_nothing(rule) -> None:
         (lambda *a: rules.srigl_rule(*a, 0.3, 0), r"constant fan-in .* \[1, 2\]"),
         (lambda *a: rules.srigl_rule(*a, 0.3, 0, gamma_sal=-1), "gamma_sal .* got -1"),
         (lambda *a: rules.srigl_rule(*a, 0.3, 0, min_salient=0), "min_salient .* got 0"),
+        (lambda *a: rules.srigl_rule(*a, 0.3, 0, budget=1), r"budget .* \[2, 6\], .* got 1"),
+        (lambda *a: rules.srigl_rule(*a, 0.3, 0, budget=7), r"budget .* \[2, 6\], .* got 7"),
         (lambda *a: rules.srigl_rule(*a, 0.3, 0, ablated="no"), "'no' is none of 'revive'"),
     ],
 )

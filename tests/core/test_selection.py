@@ -54,6 +54,18 @@ def test_kth_largest_survives_a_bracket_that_misses(k: int, monkeypatch) -> None
         assert selection.kth_largest([piece], k) == 300_000 - k
 
 
+@pytest.mark.parametrize("k", [1, 50_000, 299_998])
+def test_top_of_more_than_the_sample(k: int, monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(300_000, generator=generator).mul(50).round()  # ties everywhere
+    scores[:2] = -torch.inf
+    expected = by_sorting(scores, k).nonzero().flatten()
+    assert torch.equal(selection.top_indices(scores, k), expected)
+    for low in (-1e9, 1e9, torch.inf):  # excludes nothing, too much, everything
+        monkeypatch.setattr(selection, "_bracket", lambda pieces, k, low=low: (low, torch.inf))
+        assert torch.equal(selection.top_indices(scores, k), expected)
+
+
 def test_kth_largest_ignores_pruned_entries() -> None:
     pieces = [torch.full((280_000,), -torch.inf), torch.arange(3.0), torch.tensor([torch.inf])]
     assert [selection.kth_largest(pieces, k) for k in (1, 2, 4)] == [torch.inf, 2.0, 0.0]
