@@ -44,13 +44,13 @@ def angles(states: Sequence[State], names: Sequence[str]) -> list[list[float]]:
     if 0.0 in norms:
         raise ValueError(f"state {norms.index(0.0)} is 0 everywhere, so it has no direction")
 
-    def unit(index: int, name: str) -> Tensor:
-        return states[index][name].double() / norms[index]
-
     def between(i: int, j: int) -> float:
-        apart = _norm(unit(i, name) - unit(j, name) for name in names)
-        along = _norm(unit(i, name) + unit(j, name) for name in names)
-        return math.degrees(2 * math.atan2(apart, along))
+        apart, along = [], []
+        for name in names:
+            u, v = (states[index][name].double() / norms[index] for index in (i, j))
+            apart.append(_norm([u - v]))
+            along.append(_norm([u + v]))
+        return math.degrees(2 * math.atan2(math.hypot(*apart), math.hypot(*along)))
 
     return _pairwise(len(states), between)
 
