@@ -14,6 +14,7 @@ EXPECTED = {
     "fit_overhead": ("| bare loop ", "| fit ", "are equal, bit for bit"),
     "data_pipeline": ("| ours ", "torchvision, 2 workers", "images/s"),
     "selection": ("ours: prune()", "torch.kthvalue", "all of them ties"),
+    "topology": ("| ours ", "loop over neurons", "are equal, bit for bit", "rows ablated"),
     "start_up": ("| --help ", "target at most 3"),
 }
 
