@@ -129,7 +129,7 @@ def erk_plus(scores: Scores, total: int, *, last_density: float = 1.0) -> Counts
     return _by_quotas(scores, total, rule)
 
 
-def from_ratios(scores: Scores, total: int, *, ratios: Mapping[str, float]) -> Counts:
+def from_ratios(scores: Scores, total: int, *, ratios: Mapping[str, float | Fraction]) -> Counts:
     """Give every layer a density proportional to its entry in `ratios`.
 
     Only the proportions matter: the ratios are scaled until the counts sum to `total`. A layer with
@@ -141,11 +141,15 @@ def from_ratios(scores: Scores, total: int, *, ratios: Mapping[str, float]) -> C
     """
     if set(ratios) != set(scores):
         raise ValueError(f"ratios for {sorted(ratios)}, but the layers are {sorted(scores)}")
-    shares = {name: decimal(ratios[name]) * score.numel() for name, score in scores.items()}
+    shares = {name: _exact(ratios[name]) * score.numel() for name, score in scores.items()}
     return apportion(shares, total, capacity=_capacity(scores, total))
 
 
-def in_whole_rows(scores: Scores, total: int, *, allocate: Allocate) -> Counts:
+def _exact(ratio: float | Fraction) -> Fraction:
+    return ratio if isinstance(ratio, Fraction) else decimal(ratio)
+
+
+def in_whole_rows(scores: Scores, total: int, *, allocate: Allocate, spread: bool = True) -> Counts:
     """Round the counts of `allocate` to multiples of the active rows, for constant fan-in.
 
     A row whose scores are all -inf is inactive; no row is given more than the least any active row
@@ -153,10 +157,17 @@ def in_whole_rows(scores: Scores, total: int, *, allocate: Allocate) -> Counts:
     per row at a time to the layer furthest below its target, while a layer fits. The sum may
     therefore be below `total`, by less than the number of rows of any layer not yet full.
 
+    `spread=False` hands nothing out, as the code of SRigL does (Lasby et al. 2024): each layer
+    keeps floor(count / rows) per row and the rest is lost: of ResNet-50 with ERK 0.02 to 0.06 % of
+    all weights. ValueError, as there, if a layer that was given weights would keep none.
+
     >>> import torch
     >>> in_whole_rows({"a": torch.ones(2, 4), "b": torch.ones(3, 4)}, 10, allocate=uniform)
     {'a': 4, 'b': 6}
-    >>> in_whole_rows({"a": torch.ones(4, 3), "b": torch.ones(3, 4)}, 12, allocate=uniform)
+    >>> scores = {"a": torch.ones(4, 3), "b": torch.ones(3, 4)}
+    >>> in_whole_rows(scores, 14, allocate=uniform)
+    {'a': 8, 'b': 6}
+    >>> in_whole_rows(scores, 14, allocate=uniform, spread=False)
     {'a': 4, 'b': 6}
     """
     rows, fan_in = {}, {}
@@ -165,7 +176,17 @@ def in_whole_rows(scores: Scores, total: int, *, allocate: Allocate) -> Counts:
         active = alive[alive > 0]
         rows[name] = active.numel()
         fan_in[name] = int(active.min()) if rows[name] else 0
-    return _in_steps(allocate(scores, total), total, steps=rows, limits=fan_in)
+    counts = allocate(scores, total)
+    if spread:
+        return _in_steps(counts, total, steps=rows, limits=fan_in)
+    for name, num in counts.items():
+        if 0 < num < rows[name]:
+            raise ValueError(
+                f"{name!r} gets {num} weights for {rows[name]} rows, so each would keep none; "
+                f"the smallest feasible number is {rows[name]}"
+            )
+    floors = _floors(counts, steps=rows, limits=fan_in)
+    return {name: floors[name] * rows[name] for name in counts}
 
 
 def in_whole_channels(scores: Scores, total: int, *, allocate: Allocate) -> Counts:
@@ -188,7 +209,7 @@ def in_whole_channels(scores: Scores, total: int, *, allocate: Allocate) -> Coun
 
 def _in_steps(targets: Counts, total: int, *, steps: Counts, limits: Counts) -> Counts:
     """Return multiples of `steps`, at most `limits` of them, that sum to `total` or just below."""
-    num = {n: min(targets[n] // steps[n], limits[n]) if steps[n] else 0 for n in targets}
+    num = _floors(targets, steps=steps, limits=limits)
     left = total - sum(num[name] * steps[name] for name in num)
     while True:
         fitting = [name for name in num if num[name] < limits[name] and steps[name] <= left]
@@ -197,6 +218,11 @@ def _in_steps(targets: Counts, total: int, *, steps: Counts, limits: Counts) -> 
         name = max(fitting, key=lambda name: Fraction(targets[name], steps[name]) - num[name])
         num[name] += 1
         left -= steps[name]
+
+
+def _floors(targets: Counts, *, steps: Counts, limits: Counts) -> Counts:
+    """Return how many whole `steps` fit into each target, at most `limits` of them."""
+    return {n: min(targets[n] // steps[n], limits[n]) if steps[n] else 0 for n in targets}
 
 
 def _capacity(scores: Scores, total: int) -> Counts:

@@ -16,6 +16,8 @@ Shapes = Mapping[str, Sequence[int]]
 Quotas = dict[str, Fraction]
 QuotaRule = Callable[[Shapes, Fraction], Quotas]
 
+_DIGITS = 10**6
+
 
 def erdos_renyi_densities(shapes: Shapes, *, density: float) -> dict[str, float]:
     """Return densities proportional to (in + out) / (in * out); kernels are ignored (ER).
@@ -128,11 +130,17 @@ def _require(
     """Raise unless fewest <= total <= most."""
     if fewest <= total <= most:
         return
-    word, bound = ("smallest", math.ceil(fewest)) if total < fewest else ("largest", int(most))
-    density = bound / sum(sizes.values())
+    size = sum(sizes.values())
+    # Rounded to the feasible side, so that what is named can be asked for
+    if total < fewest:
+        word, bound = "smallest", math.ceil(fewest)
+        density = Fraction(math.ceil(Fraction(bound, size) * _DIGITS), _DIGITS)
+    else:
+        word, bound = "largest", math.floor(most)
+        density = Fraction(math.floor(Fraction(bound, size) * _DIGITS), _DIGITS)
     raise ValueError(
-        f"cannot keep {float(total):g} of {sum(sizes.values())} weights: the {word} feasible "
-        f"number is {bound} (density {density:.6g}, sparsity {1 - density:.6g})"
+        f"cannot keep {float(total):g} of {size} weights: the {word} feasible "
+        f"number is {bound} (density {float(density)}, sparsity {float(1 - density)})"
     )
 
 

@@ -46,6 +46,49 @@ def constant_fan_in(scores: Tensor, count: int) -> Tensor:
     return (kept & active[:, None]).view(scores.shape)
 
 
+def balanced(scores: Tensor, count: int) -> Tensor:
+    """Keep nearly equal numbers for all outputs, so that none is left without an input.
+
+    Unstructured random masks of very sparse layers leave outputs empty (Liu et al. 2022 draw each
+    weight independently); here all rows are filled evenly with their highest scores, and what does
+    not go round goes one each to the rows whose next best score is highest, ties to the first row.
+    A row that is short of weights passes its part on. A row whose scores are all -inf stays empty.
+    Any count up to what is left is feasible but those that cannot give every other row a weight:
+    ValueError naming the smallest, the number of such rows. A count of 0 empties the layer, as with
+    every pattern: whoever allocates nothing asks for that.
+
+    >>> scores = torch.tensor([[9.0, 8.0, 7.0], [1.0, 3.0, 2.0]])
+    >>> balanced(scores, 3).int().tolist()
+    [[1, 1, 0], [0, 1, 0]]
+    """
+    rows = scores.flatten(1)
+    level, num_left = _water_level((rows > -math.inf).sum(dim=1), count)
+    base = selection.top_per_row(rows, level) & (rows > -math.inf)
+    if num_left == 0:
+        return base.view(scores.shape)
+    following = selection.top_per_row(rows, level + 1) & (rows > -math.inf) & ~base
+    next_best = rows.masked_fill(~following, -math.inf).amax(dim=1)
+    chosen = selection.top(next_best, num_left)
+    return (base | (following & chosen[:, None])).view(scores.shape)
+
+
+def _water_level(alive: Tensor, count: int) -> tuple[int, int]:
+    """Return how many every row keeps, or all of its `alive`, and how many of `count` are left."""
+    _require_at_most(count, int(alive.sum()))
+    num_rows = selection.count(alive)
+    if 0 < count < num_rows:
+        raise ValueError(
+            f"cannot keep {count} weights without emptying a row; {num_rows} rows have weights "
+            f"left, so the smallest feasible count is {num_rows}"
+        )
+    # row_counts[k] rows have k weights left, so holders[k] rows can keep more than k
+    row_counts = alive.bincount()
+    holders = alive.numel() - row_counts.cumsum(dim=0)
+    needed = holders.cumsum(dim=0)
+    level = selection.count(needed[:-1] <= count)
+    return level, count - (int(needed[level - 1]) if level else 0)
+
+
 def n_of_m(scores: Tensor, count: int, *, n: int, m: int) -> Tensor:
     """Keep the n highest of every m consecutive inputs (Zhou et al. 2021).
 

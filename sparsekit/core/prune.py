@@ -117,6 +117,19 @@ def num_kept(masks: Masks) -> Counts:
     return {name: selection.count(mask) for name, mask in masks.items()}
 
 
+def collapsed(masks: Masks) -> list[str]:
+    """Return the names of the layers that keep nothing.
+
+    A network without bypasses then passes nothing on (layer collapse, Tanaka et al. 2020), and what
+    it reports are the biases and normalisations behind the empty layer.
+
+    >>> import torch
+    >>> collapsed({"a": torch.tensor([True, False]), "b": torch.tensor([False, False])})
+    ['b']
+    """
+    return [name for name, num in num_kept(masks).items() if num == 0]
+
+
 def check_nested(before: Masks, after: Masks) -> None:
     """Raise ValueError if `after` keeps a weight that `before` does not.
 

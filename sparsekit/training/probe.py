@@ -1,4 +1,4 @@
-"""What data-driven scores ask of a task: gradients, products with the Hessian, SynFlow's flow."""
+"""What pruning asks of a task: gradients, products with the Hessian, SynFlow's flow, old masks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsekit.core.seeds import derive
-from sparsekit.core.types import Sample, Weights
+from sparsekit.core.types import Masks, Sample, Weights
 from sparsekit.data.types import Data
+from sparsekit.execution.store import Store
+from sparsekit.execution.tensors import load_ticket
 from sparsekit.training.history import EVALUATION_BATCH
 
 READING_BATCH = 256
@@ -29,12 +31,13 @@ class GradientProbe:
 
     The model is loaded when it is first asked for and never changed: weights and copies of the
     buffers are handed to its forward pass, so BatchNorm's running statistics stay as they are.
-    Answers lie on the CPU.
+    Answers lie on the CPU. `store`: where tickets are looked up by their keys.
     """
 
     load: Callable[[], nn.Module]
     data: Data
     device: torch.device
+    store: Store | None = None
     _drawn: dict[Sample, Sequence[Batch]] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
@@ -91,6 +94,18 @@ class GradientProbe:
             if not bool(output.isfinite()):
                 raise ValueError(f"the sum of SynFlow's output is {output.item()}, not finite")
             return {name: flow.cpu() for name, flow in _gradient(output, leaves).items()}
+
+    def stored_masks(self, ticket: str) -> Masks:
+        """See `Probe.stored_masks`. ValueError also without a store."""
+        if self.store is None:
+            raise ValueError(f"ticket={ticket!r} cannot be looked up: this probe has no store")
+        if ticket not in self.store.keys(ticket.split("-", 1)[0]):
+            raise ValueError(
+                f"ticket={ticket!r} is not in the store {self.store.root}; "
+                "the keys of a run stand in its record below named/"
+            )
+        _, masks = load_ticket(self.store, ticket)
+        return masks
 
     @cached_property
     def _model(self) -> nn.Module:

@@ -23,6 +23,16 @@ INF = math.inf
         (patterns.constant_fan_in, [[1.0, 1.0, 1.0], [0.0, 2.0, 2.0]], 4, [[1, 1, 0], [0, 1, 1]]),
         (patterns.constant_fan_in, [[-INF, -INF], [1.0, 2.0]], 1, [[0, 0], [0, 1]]),
         (patterns.constant_fan_in, [[-INF, -INF], [-INF, -INF]], 0, [[0, 0], [0, 0]]),
+        (patterns.balanced, [[9.0, 8.0, 7.0], [1.0, 3.0, 2.0]], 2, [[1, 0, 0], [0, 1, 0]]),
+        (patterns.balanced, [[9.0, 8.0, 7.0], [1.0, 3.0, 2.0]], 5, [[1, 1, 1], [0, 1, 1]]),
+        (patterns.balanced, [[9.0, 1.0], [3.0, 2.0], [4.0, 2.0]], 4, [[1, 0], [1, 1], [1, 0]]),
+        (patterns.balanced, [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]], 5, [[1, 1], [1, 1], [1, 0]]),
+        (patterns.balanced, [[-INF, 5.0], [1.0, 2.0], [3.0, 4.0]], 4, [[0, 1], [0, 1], [1, 1]]),
+        (patterns.balanced, [[-INF, 5.0], [1.0, 2.0], [3.0, 4.0]], 5, [[0, 1], [1, 1], [1, 1]]),
+        (patterns.balanced, [[-INF, -INF], [1.0, 2.0]], 1, [[0, 0], [0, 1]]),
+        (patterns.balanced, [[INF, -9.0], [INF, -8.0]], 3, [[1, 0], [1, 1]]),
+        (patterns.balanced, [[-INF, -INF], [-INF, -INF]], 0, [[0, 0], [0, 0]]),
+        (patterns.balanced, [[1.0, 2.0], [3.0, 4.0]], 0, [[0, 0], [0, 0]]),
         (patterns.channels, [[1.0, 1.0], [0.0, 3.0], [2.0, 0.0]], 4, [[1, 1], [1, 1], [0, 0]]),
         (patterns.channels, [[9.0, -INF], [0.0, 1.0]], 2, [[0, 0], [1, 1]]),
         (patterns.channels, [[INF, -INF], [0.0, 1.0]], 2, [[0, 0], [1, 1]]),
@@ -42,6 +52,9 @@ def test_masks(pattern, scores, count, expected) -> None:
         (lambda s: patterns.unstructured(s, -1), "cannot keep -1"),
         (lambda s: patterns.constant_fan_in(s, 3), "2 active rows, got 3; .* is 2"),
         (lambda s: patterns.constant_fan_in(s, 6), "cannot keep 6 .* largest feasible count is 4"),
+        (lambda s: patterns.balanced(s, 1), "cannot keep 1 .* smallest feasible count is 2"),
+        (lambda s: patterns.balanced(s, 6), "cannot keep 6 .* largest feasible count is 5"),
+        (lambda s: patterns.balanced(s, -1), "cannot keep -1"),
         (lambda s: patterns.channels(s, 4), "cannot keep 4 .* largest feasible count is 3"),
         (lambda s: patterns.channels(s, 2), "row size 3, got 2; .* is 0"),
         (lambda s: patterns.n_of_m(s, 3, n=1, m=2), "3 inputs do not divide .* m=2"),
@@ -99,6 +112,40 @@ def test_every_pattern_is_exact_and_keeps_the_best(seed: int, data) -> None:
     assert sorted(mask.flatten(1).sum(dim=1).tolist()) == [0] * (3 - num) + [8] * num
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10**6), st.data())
+def test_balanced_fills_the_emptiest_row_first(seed: int, data) -> None:
+    """Against the definition, weight by weight: each goes to the emptiest row that can take one,
+    of equal ones to the row with the highest score to offer."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(0, 3, (5, 2, 1, 3), generator=generator).float()
+    scores[torch.rand(scores.shape, generator=generator) < seed % 4 / 4] = -INF
+    queues = [sorted((-v, i) for i, v in enumerate(row) if v > -INF) for row in by_row(scores)]
+    num_rows, left = sum(map(bool, queues)), sum(map(len, queues))
+    count = data.draw(st.one_of(st.just(0), st.integers(num_rows, left)))
+    kept = [0] * 5
+    for _ in range(count):
+        open_rows = [row for row in range(5) if kept[row] < len(queues[row])]
+        kept[min(open_rows, key=lambda row: (kept[row], queues[row][kept[row]][0], row))] += 1
+    chosen = [{i for _, i in queue[:num]} for queue, num in zip(queues, kept, strict=True)]
+    mask = patterns.balanced(scores, count)
+    assert mask.shape == scores.shape
+    assert [{i for i, on in enumerate(row) if on} for row in by_row(mask)] == chosen
+    assert count == 0 or sum(map(bool, chosen)) == num_rows
+
+
+def by_row(tensor: torch.Tensor) -> list[list[float]]:
+    return tensor.flatten(1).tolist()
+
+
+def test_balanced_leaves_no_output_of_a_thin_random_layer_empty() -> None:
+    scores = torch.rand(64, 64, 3, 3, generator=torch.Generator().manual_seed(0))
+    count = 3 * 64 + 11
+    rows = patterns.balanced(scores, count).flatten(1).sum(dim=1)
+    assert sorted(rows.tolist()) == [3] * 53 + [4] * 11
+    assert (patterns.unstructured(scores, count).flatten(1).sum(dim=1) == 0).any()
+
+
 @given(st.integers(1, 4), st.integers(0, 10**6))
 def test_n_of_m_keeps_n_in_every_group(n: int, seed: int) -> None:
     scores = torch.rand(2, 8, 3, 3, generator=torch.Generator().manual_seed(seed))
@@ -116,5 +163,6 @@ def test_scores_are_not_changed() -> None:
     before = scores.clone()
     patterns.unstructured(scores, 2)
     patterns.constant_fan_in(scores, 2)
+    patterns.balanced(scores, 3)
     patterns.channels(scores, 2)
     assert torch.equal(scores, before)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sparsekit.core import allocate, patterns, scores
 from sparsekit.core.counts import budget
-from sparsekit.core.prune import apply, check_nested, num_kept, overlap, prune
+from sparsekit.core.prune import apply, check_nested, collapsed, num_kept, overlap, prune
 
 GLOBAL_MAGNITUDE = {
     "score": scores.magnitude,
@@ -189,3 +189,10 @@ def test_check_nested() -> None:
     check_nested(wide, wide)
     with pytest.raises(ValueError, match="1 pruned weights of 'a'"):
         check_nested(narrow, wide)
+
+
+def test_collapsed_layers_are_named_in_order() -> None:
+    empty, full = torch.zeros(2, 2).bool(), torch.ones(2, 2).bool()
+    one = torch.tensor([[False, False], [False, True]])
+    assert collapsed({"c": empty, "b": one, "a": empty, "d": full}) == ["c", "a"]
+    assert collapsed({"b": one}) == []

@@ -15,8 +15,12 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from sparsekit.core import allocate, patterns, schedules, scores
 from sparsekit.core.prune import iterated, num_kept, prune
+from sparsekit.core.ratios import redrawn, with_ratios_of
 from sparsekit.core.types import Masks, Sample, Scores, Weights
 from sparsekit.data.memory import InMemory, Split
+from sparsekit.execution.identity import Stage
+from sparsekit.execution.store import Store
+from sparsekit.execution.tensors import save_ticket
 from sparsekit.training.probe import GradientProbe, draw
 
 CPU = torch.device("cpu")
@@ -244,6 +248,53 @@ def test_flow_takes_the_size_of_everything_and_survives_what_overflows_float32()
     named |= {f"{i}.weight": torch.full((16, 16), 1e38) for i in range(1, 6)}
     with pytest.raises(ValueError, match="SynFlow's output is inf, not finite"):
         probe_of(more).flow(named)
+
+
+def test_stored_masks_are_those_of_the_ticket(tmp_path: Path) -> None:
+    store, masks = Store(tmp_path), {"b": torch.tensor([[True, False]]), "a": torch.ones(2).bool()}
+    first, ticket = Stage("fit", {"epochs": 1}), Stage("ticket", {"epochs": 1})
+    state = {"a": torch.zeros(2), "b": torch.zeros(1, 2)}
+    store.ensure(first, lambda folder: save_ticket(folder, state=state, masks=masks))
+    store.ensure(ticket, lambda folder: save_ticket(folder, state=first.key, masks=first.key))
+    probe = GradientProbe(small_net, three_classes(), CPU, store)
+    for key in (first.key, ticket.key):
+        found = probe.stored_masks(key)
+        assert list(found) == ["b", "a"]
+        assert all(torch.equal(found[name], mask) for name, mask in masks.items())
+
+
+@pytest.mark.parametrize("key", ["ticket-0", "fit", "", "../fit", "ticket-"])
+def test_a_ticket_that_is_not_in_the_store_is_refused_with_both_names(
+    key: str, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    masks = {"a": torch.ones(2).bool()}
+    for kind in ("fit", "ticket"):
+        store.ensure(Stage(kind, {}), lambda folder: save_ticket(folder, state=masks, masks=masks))
+    probe = GradientProbe(small_net, three_classes(), CPU, store)
+    with pytest.raises(ValueError, match=f"ticket='{key}' is not in the store {tmp_path}"):
+        probe.stored_masks(key)
+
+
+def test_a_probe_without_a_store_has_no_tickets() -> None:
+    with pytest.raises(ValueError, match=r"ticket='ticket-0' .* no store"):
+        probe_of(small_net()).stored_masks("ticket-0")
+
+
+def test_ratios_of_a_stored_ticket_are_drawn_anew(tmp_path: Path) -> None:
+    model, store = small_net(), Store(tmp_path)
+    weights = weights_of(model)
+    dense = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    probe = GradientProbe(lambda: model, three_classes(), CPU, store)
+    snip = once(partial(scores.snip, seed=0, images_per_class=4))
+    stored, stage = snip(weights, dense, probe, 40), Stage("ticket", {})
+    store.ensure(stage, lambda folder: save_ticket(folder, state=weights, masks=stored))
+    arguments: dict[str, Any] = {"seed": 0, "pattern": patterns.unstructured}
+    kept = with_ratios_of(weights, dense, probe, 40, ticket=stage.key, **arguments)
+    again = redrawn(weights, dense, probe, 40, prune=snip, **arguments)
+    assert num_kept(kept) == num_kept(stored)
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+    assert not torch.equal(kept["4.weight"], stored["4.weight"])
 
 
 class Recorded:
