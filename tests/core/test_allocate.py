@@ -121,6 +121,10 @@ def test_ratios_may_be_exact_fractions() -> None:
     counts = allocate.from_ratios(scores, 3, ratios=ratios)
     assert counts == {"a": 1, "b": 2, "c": 0}
     assert allocate.from_ratios(scores, 50, ratios=ratios) == {"a": 20, "b": 30, "c": 0}
+    # an exact tie, which goes to the first layer; as floats 3 * (1 / 3) < 7 * (1 / 7)
+    tied = {"a": torch.ones(1, 3), "b": torch.ones(1, 7)}
+    ratios = {"a": Fraction(1, 3), "b": Fraction(1, 7)}
+    assert allocate.from_ratios(tied, 1, ratios=ratios) == {"a": 1, "b": 0}
 
 
 def test_uniform_plus_keeps_exactly_its_smallest_feasible_number() -> None:
