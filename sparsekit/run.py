@@ -17,7 +17,8 @@ from sparsekit.config import ConfigError
 PROGRAM = "python -m sparsekit.run"
 HELP = ("--help", "-h")
 OPTIONS = ("-m", "--cfg job", "--dry-run", "--config-dir FOLDER")
-LISTED = ("experiment", "method", "prune", "model", "data", "train")
+LISTED = ("experiment", "method", "prune", "merge", "control", "model", "data", "train")
+ADDED = ("experiment", "control")
 INTRODUCTION = f"""\
 sparsekit: exact, resumable, shared experiments with sparse neural networks
 
@@ -58,7 +59,7 @@ def listing(folders: Sequence[Path] = ()) -> str:
     groups = list_groups(folders)
     lines = [INTRODUCTION]
     for group in LISTED:
-        lines.append(f"{'+' if group == 'experiment' else ''}{group}=")
+        lines.append(f"{'+' if group in ADDED else ''}{group}=")
         lines += [f"  {name:<24} {summary(file)}" for name, file in groups[group].items()]
     others = sorted(set(groups) - set(LISTED))
     lines += [f"{group}=  {', '.join(groups[group])}" for group in others]

@@ -21,16 +21,19 @@ def points(grids: Sequence[Mapping[str, Any]], typed: Sequence[str]) -> Iterator
     [['seed=0'], ['seed=1']]
     >>> list(points(grids, ["seed=7"]))
     [['method=dense'], ['method=imp']]
+    >>> list(points([{"+control": ["shuffle_layers", "reinitialise"]}], ["+control=reinitialise"]))
+    [[]]
     """
     fixed = dict(_split(text) for text in typed)
     everything = [point for grid in grids for point in _product(grid)]
+    spelling = {key.lstrip("+~"): key for grid in grids for key in grid}
     offered = {key: {p[key] for p in everything if key in p} for key in fixed}
     selecting = {key: value for key, value in fixed.items() if value in offered[key]}
     seen = []
     for point in everything:
         if any(point.get(key, value) != value for key, value in selecting.items()):
             continue
-        chosen = [f"{key}={value}" for key, value in point.items() if key not in fixed]
+        chosen = [f"{spelling[key]}={value}" for key, value in point.items() if key not in fixed]
         if chosen not in seen:
             seen.append(chosen)
             yield chosen
@@ -62,7 +65,8 @@ def key_of(override: str) -> str:
 def _product(grid: Mapping[str, Any]) -> Iterator[Point]:
     lists = [values if isinstance(values, list) else [values] for values in grid.values()]
     for values in itertools.product(*lists):
-        yield {key: spelled(value) for key, value in zip(grid, values, strict=True)}
+        keys = (key.lstrip("+~") for key in grid)
+        yield {key: spelled(value) for key, value in zip(keys, values, strict=True)}
 
 
 def _split(override: str) -> tuple[str, str]:

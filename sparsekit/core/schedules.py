@@ -56,9 +56,7 @@ def cubic(step: int, start: float, stop: float, steps: int) -> float:
     return _between(start, stop, 1 - (1 - _progress(step, steps)) ** 3)
 
 
-def polynomial(
-    step: int, start: float, stop: float, steps: int, *, exponent: float = 3.0
-) -> float:
+def polynomial(step: int, start: float, stop: float, steps: int, *, exponent: float = 3.0) -> float:
     """Move as `cubic` with any positive `exponent`: stop + (start - stop) * (1 - u)^exponent.
 
     With stop = 0 the "exponential" decay of the drop fraction in RigL's code.

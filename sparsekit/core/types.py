@@ -72,7 +72,6 @@ class Probe(Protocol):
         """
         ...
 
-
     def stored_masks(self, ticket: str) -> Masks:
         """Return the masks of a stored stage, by its key. ValueError if it is not in the store."""
         ...

@@ -104,11 +104,12 @@ def particles(subject: Subject) -> dict[str, Any]:
 
 
 def barriers(subject: Subject, *, num_points: int = 11, cycles: bool = True) -> dict[str, Any]:
-    """Errors on the lines between particles, and with `cycles` from the last ticket to this one.
+    """Error and loss on the lines between particles, and from the last ticket to this one.
 
     Linear mode connectivity (Frankle et al. 2020): `num_points` equally spaced points, the
     statistics of normalisation layers estimated anew at each. `instability` is the highest error
-    less the mean of the ends, `barrier` less the chord between them. ValueError unless
+    less the mean of the ends; a barrier is the most that error or loss rises above the chord
+    between them. `cycles`: whether to walk from ticket to ticket. ValueError unless
     num_points >= 3.
     """
     if num_points < 3:
@@ -131,9 +132,14 @@ def _pair(
     found: dict[str, Any] = {"kind": kind, "between": list(between)}
     for split in SPLITS:
         errors = [1 - one[f"{split}_accuracy"] for one in measured]
-        found[f"{split}_error"] = errors
-        found[f"{split}_instability"] = geometry.instability(errors)
-        found[f"{split}_barrier"] = geometry.barrier(alphas, errors)
+        losses = [one[f"{split}_loss"] for one in measured]
+        found |= {
+            f"{split}_error": errors,
+            f"{split}_loss": losses,
+            f"{split}_instability": geometry.instability(errors),
+            f"{split}_barrier": geometry.barrier(alphas, errors),
+            f"{split}_loss_barrier": geometry.barrier(alphas, losses),
+        }
     return found
 
 

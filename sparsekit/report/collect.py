@@ -122,7 +122,8 @@ def _is_uninteresting(override: str) -> bool:
 
 def _seconds(ticket: str, store: Store) -> float:
     inputs: Sequence[str] = store.description(ticket)["inputs"]
-    return float(sum(store.read(key, "cost.json")["seconds"] for key in inputs))
+    fits = [key for key in inputs if key.startswith("fit-")]
+    return float(sum(store.read(key, "cost.json")["seconds"] for key in fits))
 
 
 def _store_root(record: Path) -> Path:

@@ -95,3 +95,40 @@ def test_a_different_seed_gives_different_bits(run_tiny: Run) -> None:
     for one, other in zip(first, second, strict=True):
         states = [load_ticket(store, key)[0] for key in (one, other)]
         assert any(bool((states[0][name] != states[1][name]).any()) for name in states[0])
+
+
+def test_a_collapsed_layer_is_named(run_tiny: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    store, tickets = run_tiny("method=one_shot", "sparsity=0.9998", "model=mlp")
+    metrics = store.read(tickets[-1], "metrics.json")
+    empty = [name for name, layer in metrics["layers"].items() if layer["kept"] == 0]
+    assert empty
+    assert metrics["collapsed"] == empty
+    fit = store.description(tickets[-1])["inputs"][0]
+    start = store.description(fit)["inputs"][0]
+    assert store.read(start, "metrics.json")["collapsed"] == empty
+    assert f"layer collapse: nothing is left of {', '.join(empty)}" in capsys.readouterr().err
+
+
+def test_dynamic_methods_say_how_far_they_have_come(run_tiny: Run) -> None:
+    store, tickets = run_tiny("method=srigl", "method.mover.interval=1", "train.epochs=2")
+    metrics = store.read(tickets[-1], "metrics.json")
+    fit = store.description(tickets[-1])["inputs"][0]
+    row = store.read(fit, "history.json")[-1]
+    assert metrics["itop"] == row["itop"] > metrics["num_kept"] / metrics["num_prunable"]
+    for name, layer in metrics["layers"].items():
+        assert row[f"active_neurons/{name}"] == layer["active_neurons"]
+        assert [row[f"fan_in/{name}/min"], row[f"fan_in/{name}/max"]] == layer["fan_in"]
+        assert layer["fan_in"][0] == layer["fan_in"][1] > 0
+
+
+def test_the_average_of_a_gradual_pruning_lies_between_its_ends(run_tiny: Run) -> None:
+    store, tickets = run_tiny("method=gmp", "method.mover.interval=1", "train.epochs=2")
+    metrics = store.read(tickets[-1], "metrics.json")
+    average, total = metrics["average_num_kept"], metrics["num_prunable"]
+    assert metrics["num_kept"] < average < total
+    assert metrics["average_num_parameters"] == pytest.approx(
+        average + metrics["num_parameters"] - total
+    )
+    store, tickets = run_tiny("method=random")
+    metrics = store.read(tickets[-1], "metrics.json")
+    assert metrics["average_num_kept"] == metrics["num_kept"]

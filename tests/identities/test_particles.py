@@ -233,3 +233,6 @@ def test_barriers_begin_and_end_at_what_they_lie_between(soup: tuple[Job, list])
             highest = max(errors) - (errors[0] + errors[-1]) / 2
             assert pair[f"{split}_instability"] == pytest.approx(highest)
             assert pair[f"{split}_barrier"] >= 0
+            losses = [pair[f"{split}_loss"][end] for end in (0, -1)]
+            assert losses == pytest.approx([end[f"{split}_loss"] for end in ends])
+            assert pair[f"{split}_loss_barrier"] >= 0

@@ -36,6 +36,21 @@ def test_accumulation_is_the_same_step_up_to_rounding(run_tiny: Run) -> None:
     assert store.read(fit, "history.json")[-1]["step"] == 10
 
 
+def test_masks_move_alike_on_every_rank(run_tiny: Run) -> None:
+    """Two processes see halves of every batch; what grows is decided by the mean of both. They
+    compare their masks at every move and stop where they differ."""
+    asked = ("method=rigl", "method.mover.interval=2", "method.mover.num_gradients=2")
+    _, masks = load_ticket(*(lambda store, keys: (store, keys[-1]))(*run_tiny(*asked)))
+    store, tickets = run_tiny(*asked, "runtime.devices=2", store="two")
+    _, others = load_ticket(store, tickets[-1])
+    fit = store.description(tickets[-1])["inputs"][0]
+    start = load_ticket(store, store.description(fit)["inputs"][0])[1]
+    for name, mask in others.items():
+        agree = float((mask & masks[name]).sum() / mask.sum())
+        stayed = float((mask & start[name]).sum() / mask.sum())
+        assert agree > 0.95 > stayed, "the same masks up to rounding, and not those of the start"
+
+
 def test_two_devices_train_the_same_network(run_tiny: Run) -> None:
     """DDP over two processes: equal masks, exact zeros, and the numbers of one device."""
     one = final_state(*run_tiny("method=one_shot"))
