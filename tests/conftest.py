@@ -66,6 +66,8 @@ def short(method_file: Path) -> Sequence[str]:
     if config.get("average_from"):
         overrides += ["train.epochs=2.3", "method.average_from=0", "method.cycles=1"]
         overrides.remove("method.cycles=2")
+    if config.get("several_from", 1) > 1:
+        overrides.append("method.several_from=1")
     if config.get("num_particles", 1) > 1:
         overrides.append("method.num_particles=2")
     if config.get("span"):

@@ -4,9 +4,11 @@ A step costs in proportion to the weights that are kept: the usual count of 6 op
 parameter and image, without what is never pruned.
 """
 
+import functools
 from collections.abc import Callable
 
 
+@functools.lru_cache(maxsize=64)
 def average_density(schedule: Callable[..., float], *, start: float, stop: float) -> float:
     """Return the mean of 1 - sparsity while `schedule` moves from sparsity `start` to `stop`.
 

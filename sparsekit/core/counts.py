@@ -4,6 +4,7 @@ Every fraction is read as the decimal number a person wrote (0.9, not 0.90000000
 computed with exactly, so that no weight is lost because 1 - 0.9 is a little less than 0.1.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from fractions import Fraction
@@ -36,6 +37,7 @@ def decimal(value: float) -> Fraction:
     return Fraction(str(float(value)))
 
 
+@functools.lru_cache(maxsize=1024)  # movers ask at every step
 def num_steps(steps: int, fraction: float) -> int:
     """Return the number of whole steps in `fraction` of `steps`, rounded down.
 
