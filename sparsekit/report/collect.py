@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ NOT_PART_OF_RESULTS = ("runtime", "executor", "logger")
 class Result:
     """One ticket of one run: where it stands, and everything measured about it.
 
-    Runs of one `variant` have the same configuration but for seed and sparsity.
+    Runs of one `variant` have the same configuration but for seed and sparsity. `studies` holds
+    the content of those that were asked for and that the run has, by name.
     """
 
     experiment: str
@@ -31,33 +35,67 @@ class Result:
     ticket: str
     metrics: Mapping[str, Any]
     seconds: float
+    studies: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
-def collect(paths: Iterable[Path]) -> list[Result]:
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a run wrote about itself, and where."""
+
+    file: Path
+    content: Mapping[str, Any]
+
+
+def collect(paths: Iterable[Path], *, studies: Collection[str] = ()) -> list[Result]:
     """Every finished result below `paths`: record files, folders of them, or whole stores.
 
     Raises FileNotFoundError where a path holds no record.
     """
-    results = []
+    return results_of(read_records(paths), studies=studies)
+
+
+def read_records(paths: Iterable[Path]) -> list[Record]:
+    """Every record below `paths`, once; FileNotFoundError where a path holds none."""
+    files: dict[Path, None] = {}
     for path in paths:
-        files = record_files(path)
-        if not files:
+        found = record_files(path)
+        if not found:
             raise FileNotFoundError(
                 f"{path}: no results here; give a store (runs), a folder in its named/, or a record"
             )
-        for file in files:
-            results += _of_record(file)
+        files |= dict.fromkeys(found)
+    return [_read_record(file) for file in files]
+
+
+def results_of(records: Iterable[Record], *, studies: Collection[str] = ()) -> list[Result]:
+    """The results in `records`, with the studies of these names.
+
+    Only what a report shows is read, and each file once, however many runs share its stage. All of
+    it is verified: CorruptResult for a file that is not what was published.
+    """
+    root_of = functools.cache(_store_root)
+    measured = functools.cache(_measured)
+    study = functools.cache(_study)
+    results = []
+    for record in records:
+        store = Store(root_of(record.file.resolve().parent))
+        for row in record.content["rows"]:
+            if row["is_result"]:
+                named = {n: key for n, key in row.get("studies", {}).items() if n in studies}
+                content = {name: study(store, key) for name, key in named.items()}
+                results.append(
+                    _result(record.content, row, measured(store, row["ticket"]), content)
+                )
     return results
 
 
-def unfinished(paths: Iterable[Path]) -> list[str]:
-    """One line for every record below `paths` whose run has not come to its end."""
-    lines = []
-    for file in (file for path in paths for file in record_files(path)):
-        record = _read_record(file)
-        if record["status"] != "done":
-            lines.append(f"{file} is not done: {record['status']} after {_cycles(record)}")
-    return lines
+def unfinished(records: Iterable[Record]) -> list[str]:
+    """One line for every record whose run has not come to its end."""
+    return [
+        f"{record.file} is not done: {record.content['status']} after {_cycles(record.content)}"
+        for record in records
+        if record.content["status"] != "done"
+    ]
 
 
 def _cycles(record: Mapping[str, Any]) -> str:
@@ -73,29 +111,24 @@ def record_files(path: Path) -> list[Path]:
     return sorted((named if named.is_dir() else path).rglob("*.json"))
 
 
-def _of_record(file: Path) -> list[Result]:
-    record = _read_record(file)
-    store = Store(_store_root(file))
-    results = []
-    for row in record["rows"]:
-        if row["is_result"]:
-            results.append(_result(record, row, store))
-    return results
-
-
-def _read_record(file: Path) -> Mapping[str, Any]:
+def _read_record(file: Path) -> Record:
     try:
-        record: Mapping[str, Any] = read_json(file)
-        missing = [name for name in ("rows", "status", "variant") if name not in record]
+        content: Mapping[str, Any] = read_json(file)
+        missing = [name for name in ("rows", "status", "variant") if name not in content]
     except (ValueError, TypeError) as error:
         raise ValueError(f"{file} is no record of a run: {error}") from error
     if missing:
         raise ValueError(f"{file} is no record of a run: it has no {missing[0]!r}")
-    return record
+    return Record(file, content)
 
 
-def _result(record: Mapping[str, Any], row: Mapping[str, Any], store: Store) -> Result:
-    metrics = store.read(row["ticket"], "metrics.json")
+def _result(
+    record: Mapping[str, Any],
+    row: Mapping[str, Any],
+    measured: tuple[Mapping[str, Any], float],
+    studies: Mapping[str, Mapping[str, Any]],
+) -> Result:
+    metrics, seconds = measured
     return Result(
         experiment=record["experiment"],
         method=record["choices"]["method"],
@@ -106,7 +139,8 @@ def _result(record: Mapping[str, Any], row: Mapping[str, Any], store: Store) -> 
         sparsity=row["sparsity"],
         ticket=row["ticket"],
         metrics=metrics,
-        seconds=_seconds(row["ticket"], store),
+        seconds=seconds,
+        studies=studies,
     )
 
 
@@ -120,14 +154,35 @@ def _is_uninteresting(override: str) -> bool:
     return key in SHOWN_ELSEWHERE or key.partition(".")[0] in NOT_PART_OF_RESULTS
 
 
-def _seconds(ticket: str, store: Store) -> float:
-    inputs: Sequence[str] = store.description(ticket)["inputs"]
+def _measured(store: Store, ticket: str) -> tuple[Mapping[str, Any], float]:
+    """Metrics of a ticket, and how long its fits took."""
+    description = store.description(ticket)
+    inputs: Sequence[str] = description["inputs"]
     fits = [key for key in inputs if key.startswith("fit-")]
-    return float(sum(store.read(key, "cost.json")["seconds"] for key in fits))
+    seconds = float(sum(store.read(key, "cost.json")["seconds"] for key in fits))
+    return _read(store, ticket, "metrics.json", description["files"]), seconds
 
 
-def _store_root(record: Path) -> Path:
-    for folder in record.resolve().parents:
-        if (folder / "stages").is_dir():
-            return folder
-    raise FileNotFoundError(f"{record} lies in no store: no folder above it has stages/")
+def _read(store: Store, key: str, name: str, files: Mapping[str, str]) -> Any:
+    """`store.read` for a description that is known: it is as long as all the rest of a ticket.
+
+    What does not match its checksum is left to the store to refuse.
+    """
+    path = store.path(key) / name
+    if path.is_file():
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == files.get(name):
+            return json.loads(content)
+    return store.read(key, name)
+
+
+def _study(store: Store, key: str) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = store.read(key, "study.json")
+    return content
+
+
+def _store_root(folder: Path) -> Path:
+    for root in (folder, *folder.parents):
+        if (root / "stages").is_dir():
+            return root
+    raise FileNotFoundError(f"{folder} lies in no store: no folder above it has stages/")

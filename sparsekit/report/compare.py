@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparsekit.execution.store import Store
 
-KINDS = ("init", "start", "fit", "ticket")
+KINDS = ("init", "start", "fit", "ticket", "study")
 MEASURED = ("cost.json",)
 
 

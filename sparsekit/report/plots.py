@@ -4,24 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sparsekit.report.collect import Result
-from sparsekit.report.tables import Row, rows_of
+from sparsekit.report.rows import Row, rows_of
 
 TICKS = (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1)
+MARKERS = "os^Dv<>PXph*d"
+DASHES = ("-", "--", ":", "-.")
+NUM_COLOURS = 10
+MOST_INSIDE = 6
+MOST_PER_COLUMN = 16
 
 
 def accuracy_plot(results: Sequence[Result], path: Path) -> None:
-    """Test accuracy against the fraction of weights kept: means, bars of one standard deviation."""
+    """Test accuracy against the fraction of weights kept: means, bars of one standard deviation.
+
+    A method at one sparsity is a point. The dense network is a line across if there is only one;
+    of several, each is a point.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
     rows = rows_of(results)
-    for label in dict.fromkeys(row.label for row in rows):
-        _draw(axes, label, [row for row in rows if row.label == label])
+    reference = dense_reference(rows)
+    if reference:
+        accuracy = 100 * reference.spread("test_accuracy").mean
+        axes.axhline(accuracy, linestyle=(0, (6, 3)), linewidth=1, color="grey", label="dense")
+    sparse = {row.label for row in rows if row.sparsity > 0}
+    drawn = [row for row in rows if row.label in sparse or reference is None]
+    for number, label in enumerate(dict.fromkeys(row.label for row in drawn)):
+        _draw(axes, [row for row in drawn if row.label == label], look=_look(number))
+    _label(axes, rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def dense_reference(rows: Sequence[Row]) -> Row | None:
+    """The one dense network there is: of the methods that are dense and nothing else, or, without
+    such, of all rows at sparsity 0. None if there are several, of different tickets."""
+    sparse = {row.label for row in rows if row.sparsity > 0}
+    dense = [row for row in rows if row.sparsity == 0]
+    alone = [row for row in dense if row.label not in sparse]
+    different = {frozenset(one.ticket for one in row.results): row for row in alone or dense}
+    return next(iter(different.values())) if len(different) == 1 else None
+
+
+def _look(number: int) -> dict[str, Any]:
+    """How the curve of this number looks: none of the first 40 has both colour and dashes of
+    another, and no two neighbours share a marker."""
+    return {
+        "color": f"C{number % NUM_COLOURS}",
+        "linestyle": DASHES[number // NUM_COLOURS % len(DASHES)],
+        "marker": MARKERS[number % len(MARKERS)],
+    }
+
+
+def _draw(axes: Any, rows: Sequence[Row], *, look: dict[str, Any]) -> None:
+    kept = [100 * (1 - row.spread("sparsity_prunable").mean) for row in rows]
+    spreads = [row.spread("test_accuracy") for row in rows]
+    means = [100 * spread.mean for spread in spreads]
+    bars = [100 * (spread.deviation or 0.0) for spread in spreads]
+    if len(rows) == 1:
+        look = {**look, "linestyle": "none"}
+    axes.errorbar(
+        kept, means, yerr=bars, markersize=5, linewidth=1.2, capsize=2, label=rows[0].label, **look
+    )
+
+
+def _label(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], minor=False)
     axes.set_xticks([], minor=True)
@@ -30,18 +85,9 @@ def accuracy_plot(results: Sequence[Result], path: Path) -> None:
     axes.set_xlabel("weights kept (%, of the prunable ones)")
     axes.set_ylabel("test accuracy (%)")
     axes.grid(alpha=0.3)
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
-
-
-def _draw(axes, label: str, rows: Sequence[Row]) -> None:  # type: ignore[no-untyped-def]
-    kept = [100 * (1 - row.spread("sparsity_prunable").mean) for row in rows]
-    spreads = [row.spread("test_accuracy") for row in rows]
-    means = [100 * spread.mean for spread in spreads]
-    bars = [100 * (spread.deviation or 0.0) for spread in spreads]
-    if kept == [100.0]:
-        axes.axhline(means[0], linestyle="--", color="grey", label=label)
+    num = len(axes.get_legend_handles_labels()[1])
+    if num <= MOST_INSIDE:
+        axes.legend(fontsize="small")
     else:
-        axes.errorbar(kept, means, yerr=bars, marker="o", markersize=4, capsize=2, label=label)
+        columns = 1 + (num - 1) // MOST_PER_COLUMN
+        axes.legend(fontsize="small", ncols=columns, loc="upper left", bbox_to_anchor=(1.01, 1.0))

@@ -1,171 +1,92 @@
-"""Mean and standard deviation over seeds, as terminal, Markdown and CSV tables."""
+"""The main table: mean and standard deviation over seeds, per method and sparsity."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
-import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
-from tabulate import tabulate
-
+from sparsekit.report import formats
 from sparsekit.report.collect import Result
+from sparsekit.report.formats import Table
+from sparsekit.report.rows import Row, Spread, mean_and_std, rows_of
 
 HEADERS = (
-    "method", "sparsity", "test accuracy", "validation", "n",
-    "sparsity (prunable)", "sparsity (all)", "parameters", "FLOPs", "seconds per fit",
+    "method", "sparsity", "test accuracy", "n", "parameters", "average parameters", "FLOPs",
+    "sparsity (prunable)", "sparsity (all)", "seconds per fit", "validation",
 )  # fmt: skip
+METRICS = (
+    "test_accuracy", "val_accuracy", "test_loss", "sparsity_prunable", "sparsity_all",
+    "num_parameters_kept", "flops",
+)  # fmt: skip
+METRICS_SINCE = ("average_num_parameters", "average_num_kept", "itop", "itop_sparse")
 
 
-@dataclasses.dataclass(frozen=True)
-class Spread:
-    """Mean and sample standard deviation of n values; with one value there is no deviation."""
+def main_table(rows: Sequence[Row]) -> Table:
+    """One row per method and sparsity; layers that keep nothing are named below it.
 
-    mean: float
-    deviation: float | None
-    count: int
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        listed = list(values)
-        deviation = statistics.stdev(listed) if len(listed) > 1 else None
-        return cls(statistics.fmean(listed), deviation, len(listed))
-
-    def percent(self) -> str:
-        """
-        >>> Spread.of([0.9, 0.92]).percent()
-        '91.00 +- 1.41'
-        """
-        spread = "" if self.deviation is None else f" +- {100 * self.deviation:.2f}"
-        return f"{100 * self.mean:.2f}{spread}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """All seeds of one method at one sparsity."""
-
-    label: str
-    sparsity: float
-    results: tuple[Result, ...]
-
-    def spread(self, name: str) -> Spread:
-        """Of a metric over the seeds."""
-        return Spread.of(float(result.metrics[name]) for result in self.results)
-
-    def kept(self, layer: str) -> str:
-        """Percentage of a layer's weights that are kept; empty where there is no such layer."""
-        found = [r.metrics["layers"][layer] for r in self.results if layer in r.metrics["layers"]]
-        shares = [100 * one["kept"] / one["size"] for one in found]
-        return f"{statistics.fmean(shares):.2f}" if shares else ""
-
-    @property
-    def seconds(self) -> float:
-        return statistics.fmean(result.seconds for result in self.results)
-
-
-def rows_of(results: Sequence[Result]) -> list[Row]:
-    """Results grouped by label and sparsity, in order of appearance and of sparsity.
-
-    Runs that differ in more than seed and sparsity never share a row. A ticket that several runs
-    share, such as the dense network they all begin with, counts once.
+    `average parameters` are those that were there on average over the steps of training: what a
+    dense start costs. Tickets of older stores do not know it.
     """
-    labels = _labels(results)
-    groups: dict[tuple[str, float], dict[str, Result]] = {}
-    for result in results:
-        key = labels[_kind(result)], round(result.sparsity, 6)
-        groups.setdefault(key, {}).setdefault(result.ticket, result)
-    order = {label: i for i, label in enumerate(labels.values())}
-    keys = sorted(groups, key=lambda key: (order[key[0]], key[1]))
-    return [Row(*key, tuple(groups[key].values())) for key in keys]
-
-
-Kind = tuple[str, str, str]
-
-
-def _kind(result: Result) -> Kind:
-    return result.experiment, result.method, result.variant
-
-
-def _labels(results: Sequence[Result]) -> dict[Kind, str]:
-    """The shortest name that tells each kind of run from the others: the method; what else was
-    asked for; the experiment; the digest of the configuration."""
-    asked = {_kind(result): result.asked for result in results}
-    spellings = {
-        kind: tuple(
-            " ".join(filter(None, part))
-            for part in (kind[1:2], (kind[1], asked[kind]), (f"{kind[0]}:", kind[1], asked[kind]))
-        )
-        for kind in asked
-    }
-    labels = {}
-    for kind, names in spellings.items():
-        others = [spellings[other] for other in spellings if other != kind]
-        alone = [n for i, n in enumerate(names) if all(other[i] != n for other in others)]
-        labels[kind] = (alone or [f"{names[-1]} #{kind[2]}"])[0]
-    return labels
+    names = (*METRICS, *METRICS_SINCE, "seconds")
+    columns = [f"{name}_{kind}" for name in names for kind in ("mean", "std")]
+    return Table(
+        headers=HEADERS,
+        cells=[_cells(row) for row in rows],
+        columns=["method", "sparsity", "n", *columns],
+        values=[_values(row) for row in rows],
+        notes=[note for row in rows for note in collapses(row)],
+    )
 
 
 def terminal(results: Sequence[Result]) -> str:
     """A table for a terminal; percentages, mean +- standard deviation over n seeds."""
-    return tabulate(_cells(results), headers=HEADERS, disable_numparse=True)
+    return formats.terminal(main_table(rows_of(results)))
 
 
 def markdown(results: Sequence[Result]) -> str:
     """The same table in Markdown."""
-    return tabulate(_cells(results), headers=HEADERS, tablefmt="github", disable_numparse=True)
+    return formats.markdown(main_table(rows_of(results)))
 
 
 def comma_separated(results: Sequence[Result]) -> str:
     """The same numbers for machines, unrounded: mean, deviation and count in columns."""
-    metrics = ("test_accuracy", "val_accuracy", "test_loss", "sparsity_prunable", "sparsity_all",
-               "num_parameters_kept", "flops")  # fmt: skip
-    header = ["method", "sparsity", "n"]
-    header += [f"{metric}_{kind}" for metric in metrics for kind in ("mean", "std")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows_of(results):
-        spreads = [row.spread(metric) for metric in metrics]
-        values = [value for s in spreads for value in (s.mean, s.deviation)]
-        writer.writerow([row.label, row.sparsity, len(row.results), *values])
-    return text.getvalue()
+    return formats.comma_separated(main_table(rows_of(results)))
 
 
-def layers(results: Sequence[Result]) -> str:
-    """What each layer keeps in percent, mean over seeds; one column per row of the table."""
-    columns = rows_of(results)
-    names = list(dict.fromkeys(name for result in results for name in result.metrics["layers"]))
-    headers = ["layer", "weights", *(f"{row.label} {100 * row.sparsity:.2f}" for row in columns)]
-    cells = [[name, _size(results, name), *(row.kept(name) for row in columns)] for name in names]
-    return tabulate(cells, headers=headers, disable_numparse=True)
-
-
-def _size(results: Sequence[Result], name: str) -> str:
-    sizes = {r.metrics["layers"][name]["size"] for r in results if name in r.metrics["layers"]}
-    return " or ".join(f"{size:,}" for size in sorted(sizes))
-
-
-FORMATS: dict[str, Callable[[Sequence[Result]], str]] = {
-    "terminal": terminal,
-    "markdown": markdown,
-    "csv": comma_separated,
-}
-
-
-def _cells(results: Sequence[Result]) -> list[list[str]]:
+def collapses(row: Row) -> list[str]:
+    """A line for each group of layers that keep nothing in the same seeds of a row."""
+    seeds: dict[str, list[str]] = {}
+    for result in row.results:
+        for name in result.metrics.get("collapsed", ()):
+            seeds.setdefault(name, []).append(result.ticket)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, tickets in seeds.items():
+        groups.setdefault(tuple(tickets), []).append(name)
+    where = f"layer collapse: {row.label} at {100 * row.sparsity:.2f} %"
     return [
-        [
-            row.label,
-            f"{100 * row.sparsity:.2f}",
-            row.spread("test_accuracy").percent(),
-            row.spread("val_accuracy").percent(),
-            str(len(row.results)),
-            f"{100 * row.spread('sparsity_prunable').mean:.3f}",
-            f"{100 * row.spread('sparsity_all').mean:.3f}",
-            f"{row.spread('num_parameters_kept').mean:,.0f}",
-            f"{row.spread('flops').mean:,.0f}",
-            f"{row.seconds:.1f}",
-        ]
-        for row in rows_of(results)
+        f"{where}: {', '.join(names)} ({len(tickets)} of {row.count} seeds)"
+        for tickets, names in groups.items()
     ]
+
+
+def _cells(row: Row) -> list[str]:
+    average = row.known("average_num_parameters")
+    return [
+        row.label,
+        f"{100 * row.sparsity:.2f}",
+        row.spread("test_accuracy").percent(),
+        str(row.count),
+        f"{row.spread('num_parameters_kept').mean:,.0f}",
+        "" if average is None else f"{average.mean:,.0f}",
+        f"{row.spread('flops').mean:,.0f}",
+        f"{100 * row.spread('sparsity_prunable').mean:.3f}",
+        f"{100 * row.spread('sparsity_all').mean:.3f}",
+        f"{row.seconds.mean:.1f}",
+        row.spread("val_accuracy").percent(),
+    ]
+
+
+def _values(row: Row) -> list[object]:
+    spreads: list[Spread | None] = [row.spread(name) for name in METRICS]
+    spreads += [row.known(name) for name in METRICS_SINCE]
+    spreads.append(row.seconds)
+    return [row.label, row.sparsity, row.count, *mean_and_std(spreads)]

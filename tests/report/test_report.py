@@ -1,4 +1,4 @@
-"""Tables and pictures of stores: hand-made ones with known numbers, and real ones."""
+"""The main table: hand-made stores with known numbers, and real ones."""
 
 from __future__ import annotations
 
@@ -9,96 +9,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from PIL import Image
 
-from sparsekit.execution.identity import Stage
-from sparsekit.execution.store import Store, write_json
+from sparsekit.execution.store import Store
 from sparsekit.report import __main__ as report
 from sparsekit.report.collect import collect
 from sparsekit.report.compare import differences
-from sparsekit.report.tables import Spread, comma_separated, markdown, rows_of, terminal
-
-Row = tuple[float, str]
-
-
-class Writer:
-    """A store with records whose numbers are known."""
-
-    def __init__(self, root: Path) -> None:
-        self.store = Store(root)
-
-    def ticket(self, name: str, accuracy: float, sparsity: float, *, seconds: float = 2.0) -> str:
-        fit = Stage("fit", {"name": name})
-        ticket = Stage("ticket", {"name": name}, (fit.key,))
-        metrics = {
-            "test_accuracy": accuracy,
-            "val_accuracy": accuracy - 0.01,
-            "test_loss": 1 - accuracy,
-            "sparsity_prunable": sparsity,
-            "sparsity_all": sparsity / 2,
-            "num_parameters_kept": round(1000 * (1 - sparsity)),
-            "flops": round(50_000 * (1 - sparsity)),
-            "layers": {"fc.weight": {"size": 1000, "kept": round(2000 * accuracy) - 1000}},
-        }
-        cost = {"seconds": seconds}
-        self.store.ensure(fit, lambda folder: write_json(folder / "cost.json", cost))
-        self.store.ensure(ticket, lambda folder: write_json(folder / "metrics.json", metrics))
-        return ticket.key
-
-    def record(
-        self,
-        method: str,
-        seed: int,
-        rows: Sequence[Row],
-        *,
-        experiment: str = "test",
-        variant: str = "v",
-        overrides: Sequence[str] = (),
-        status: str = "done",
-        anchor: str | None = None,
-    ) -> Path:
-        """Rows are (sparsity, ticket); an anchor is a first row that is no result."""
-        cycles: list[Mapping[str, Any]] = [
-            {"cycle": i, "sparsity": sparsity, "ticket": ticket, "is_result": True}
-            for i, (sparsity, ticket) in enumerate(rows)
-        ]
-        if anchor:
-            extra = {"cycle": 0, "sparsity": 0.0, "ticket": anchor, "is_result": False}
-            cycles = [extra, *cycles]
-        content = {
-            "experiment": experiment,
-            "choices": {"method": method},
-            "overrides": list(overrides),
-            "seed": seed,
-            "variant": variant,
-            "config": {},
-            "status": status,
-            "rows": cycles,
-            "error": None,
-        }
-        return self.store.name(experiment, f"{method}-seed{seed}-{variant}", content)
-
-
-@pytest.fixture
-def writer(tmp_path: Path) -> Writer:
-    return Writer(tmp_path / "runs")
-
-
-def three_seeds(writer: Writer) -> None:
-    for seed, accuracy in enumerate((0.90, 0.92, 0.97)):
-        dense = writer.ticket(f"dense{seed}", accuracy, 0.0)
-        pruned = writer.ticket(f"imp{seed}", accuracy - 0.1, 0.8, seconds=seed + 1)
-        writer.record("imp", seed, [(0.0, dense), (0.8, pruned)])
-
-
-def output(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert report.main([str(argument) for argument in arguments]) == 0
-    return capsys.readouterr().out
+from sparsekit.report.rows import Spread, rows_of
+from sparsekit.report.tables import comma_separated, markdown, terminal
+from tests.report.writer import Writer, output, three_seeds
 
 
 def test_mean_and_deviation_over_seeds(writer: Writer) -> None:
@@ -111,7 +33,8 @@ def test_mean_and_deviation_over_seeds(writer: Writer) -> None:
     assert spread.deviation == pytest.approx(0.03605551275)
     assert spread.count == 3
     assert spread.percent() == "83.00 +- 3.61"
-    assert pruned.seconds == pytest.approx(2.0)
+    assert pruned.seconds.mean == pytest.approx(2.0)
+    assert pruned.seconds.deviation == pytest.approx(1.0)
 
 
 def test_one_seed_has_no_deviation() -> None:
@@ -122,27 +45,80 @@ def test_one_seed_has_no_deviation() -> None:
 def test_the_table_shows_literally(writer: Writer) -> None:
     three_seeds(writer)
     table = terminal(collect([writer.store.root])).splitlines()
-    assert " ".join(table[0].split()) == (
-        "method sparsity test accuracy validation n sparsity (prunable) sparsity (all) "
-        "parameters FLOPs seconds per fit"
-    )
-    assert table[2].split("  ")[0] == "imp"
-    assert " ".join(table[2].split()) == (
-        "imp 0.00 93.00 +- 3.61 92.00 +- 3.61 3 0.000 0.000 1,000 50,000 2.0"
-    )
+    assert table[0].split() == [
+        "method", "sparsity", "test", "accuracy", "n", "parameters", "average", "FLOPs",
+        "sparsity", "sparsity", "seconds", "validation",
+    ]  # fmt: skip
+    assert table[1].split() == ["parameters", "(prunable)", "(all)", "per", "fit"]
+    assert table[3].split("  ")[0] == "imp"
     assert " ".join(table[3].split()) == (
-        "imp 80.00 83.00 +- 3.61 82.00 +- 3.61 3 80.000 40.000 200 10,000 2.0"
+        "imp 0.00 93.00 +- 3.61 3 1,000 50,000 0.000 0.000 2.0 92.00 +- 3.61"
     )
+    assert " ".join(table[4].split()) == (
+        "imp 80.00 83.00 +- 3.61 3 200 10,000 80.000 40.000 2.0 82.00 +- 3.61"
+    )
+    assert len(table) == 5
+    assert max(map(len, table)) < 140
+
+
+def test_average_parameters_are_shown_where_all_seeds_know_them(writer: Writer) -> None:
+    for seed, average in enumerate((500.0, 600.0)):
+        more = {"average_num_parameters": average, "average_num_kept": average - 100, "itop": 0.5,
+                "itop_sparse": None}  # fmt: skip
+        writer.record("gmp", seed, [(0.9, writer.ticket(f"g{seed}", 0.8, 0.9, more=more))])
+    for seed, known in enumerate(({"average_num_parameters": 7.0}, {})):
+        ticket = writer.ticket(f"s{seed}", 0.8, 0.9, more=known)
+        writer.record("set", seed, [(0.9, ticket)])
+    results = collect([writer.store.root])
+    gmp, partly = (line.split() for line in terminal(results).splitlines()[3:])
+    assert gmp[5:9] == ["2", "100", "550", "5,000"]
+    assert partly[5:8] == ["2", "100", "5,000"]
+    rows = list(csv.DictReader(io.StringIO(comma_separated(results))))
+    assert float(rows[0]["average_num_parameters_mean"]) == 550
+    assert float(rows[0]["average_num_parameters_std"]) == pytest.approx(70.710678118)
+    assert float(rows[0]["average_num_kept_mean"]) == 450
+    assert (rows[0]["itop_mean"], rows[0]["itop_sparse_mean"]) == ("0.5", "")
+    assert (rows[1]["average_num_parameters_mean"], rows[1]["itop_mean"]) == ("", "")
+    assert (rows[0]["seconds_mean"], rows[0]["seconds_std"]) == ("2.0", "0.0")
+
+
+def test_what_collapsed_is_named_below_the_table(
+    writer: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, names in enumerate((["conv.weight", "fc.weight"], ["fc.weight"], [])):
+        dense = writer.ticket("dense", 0.9, 0.0, more={"collapsed": []})
+        pruned = writer.ticket(f"p{seed}", 0.1, 0.99, more={"collapsed": names})
+        writer.record("snip", seed, [(0.0, dense), (0.99, pruned)])
+    lines = [
+        "layer collapse: snip at 99.00 %: conv.weight (1 of 3 seeds)",
+        "layer collapse: snip at 99.00 %: fc.weight (2 of 3 seeds)",
+    ]
+    assert terminal(collect([writer.store.root])).splitlines()[5:] == lines
+    shown = output(capsys, writer.store.root, "--format", "markdown").splitlines()
+    assert shown[4:] == ["", *(f"* {line}" for line in lines)]
+    assert report.main([str(writer.store.root), "--format", "csv"]) == 0
+    out, err = capsys.readouterr()
+    assert "collapse" not in out
+    assert err.splitlines() == lines
+
+
+def test_layers_that_collapse_in_the_same_seeds_share_a_line(writer: Writer) -> None:
+    for seed in (0, 1):
+        ticket = writer.ticket(f"p{seed}", 0.1, 0.99, more={"collapsed": ["a", "b"]})
+        writer.record("snip", seed, [(0.99, ticket)])
+    (line,) = terminal(collect([writer.store.root])).splitlines()[4:]
+    assert line == "layer collapse: snip at 99.00 %: a, b (2 of 2 seeds)"
 
 
 def test_markdown_is_a_table(writer: Writer) -> None:
     three_seeds(writer)
     lines = markdown(collect([writer.store.root])).splitlines()
     assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {11}
+    assert {line.count("|") for line in lines} == {12}
     assert set(lines[1]) <= set("|-:")
     cells = [cell.strip() for cell in lines[3].split("|")[1:-1]]
-    assert cells[:5] == ["imp", "80.00", "83.00 +- 3.61", "82.00 +- 3.61", "3"]
+    assert cells[:5] == ["imp", "80.00", "83.00 +- 3.61", "3", "200"]
+    assert cells[5] == ""
 
 
 def test_csv_parses_back_unrounded(writer: Writer) -> None:
@@ -196,62 +172,6 @@ def test_equal_methods_of_two_experiments_never_share_a_row(writer: Writer) -> N
     assert labels == {"first: imp", "second: imp"}
 
 
-def test_an_anchor_is_no_result(writer: Writer) -> None:
-    anchor, ticket = writer.ticket("anchor", 0.3, 0.0), writer.ticket("imp", 0.9, 0.8)
-    writer.record("imp", 0, [(0.8, ticket)], anchor=anchor)
-    assert [result.ticket for result in collect([writer.store.root])] == [ticket]
-
-
-def test_a_path_is_a_store_a_folder_or_a_record(writer: Writer, tmp_path: Path) -> None:
-    first = writer.record("imp", 0, [(0.8, writer.ticket("a", 0.9, 0.8))], experiment="one")
-    writer.record("imp", 0, [(0.8, writer.ticket("b", 0.8, 0.8))], experiment="two")
-    root = writer.store.root
-    assert len(collect([root])) == 2
-    assert len(collect([root / "named"])) == 2
-    assert len(collect([root / "named" / "one"])) == 1
-    assert len(collect([first])) == 1
-    assert len(collect([first, root / "named" / "two"])) == 2
-    other = Writer(tmp_path / "other")
-    other.record("imp", 1, [(0.8, other.ticket("c", 0.7, 0.8))], experiment="one")
-    (row,) = rows_of(collect([first, other.store.root]))
-    assert [result.seed for result in row.results] == [0, 1]
-
-
-def test_mistakes_are_one_message(
-    writer: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    three_seeds(writer)
-    stray = tmp_path / "stray.json"
-    stray.write_text("{}")
-    broken = tmp_path / "broken.json"
-    broken.write_text("{")
-    lost = writer.record("lost", 0, [(0.8, "ticket-0")], variant="lost")
-    (tmp_path / "empty").mkdir()
-    for path, message in [
-        (tmp_path / "nowhere", "nowhere: no results here; give a store"),
-        (tmp_path / "empty", "empty: no results here"),
-        (stray, "stray.json is no record of a run: it has no 'rows'"),
-        (broken, "broken.json is no record of a run"),
-        (writer.store.root / "stages", "is no record of a run"),
-        (lost, "ticket-0 is not in the store"),
-    ]:
-        assert report.main([str(path)]) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("error: ")
-        assert message in err
-        assert err.count("\n") == 1
-
-
-def test_damaged_numbers_are_not_shown(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
-    ticket = writer.ticket("a", 0.9, 0.8)
-    path = writer.record("imp", 0, [(0.8, ticket)])
-    metrics = writer.store.path(ticket) / "metrics.json"
-    metrics.write_text(metrics.read_text().replace("0.9", "0.99"))
-    assert report.main([str(path)]) == 2
-    assert f"{ticket}: checksum mismatch in metrics.json" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
 def test_what_is_not_done_is_said_at_the_end(
     writer: Writer, capsys: pytest.CaptureFixture[str], status: str
@@ -261,7 +181,7 @@ def test_what_is_not_done_is_said_at_the_end(
     path = writer.record("imp", 3, [row], status=status)
     lines = output(capsys, writer.store.root).splitlines()
     assert lines[-1] == f"{path} is not done: {status} after 1 cycle"
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert list(csv.reader(io.StringIO(output(capsys, path, "--format", "csv"))))[1][2] == "1"
     nothing = writer.record("imp", 4, [], status=status)
     assert f"{nothing} is not done: {status} after 0 cycles" in output(capsys, nothing)
@@ -272,26 +192,6 @@ def test_finished_runs_are_not_remarked_upon(
 ) -> None:
     three_seeds(writer)
     assert "not done" not in output(capsys, writer.store.root)
-
-
-def colours(path: Path) -> int:
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        assert min(image.size) > 300
-        return len(image.convert("RGB").getcolors(maxcolors=1 << 24) or [])
-
-
-def test_the_picture_has_content(
-    writer: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    three_seeds(writer)
-    output(capsys, writer.store.root, "--plot", tmp_path / "pictures" / "one.png")
-    writer.record("random", 0, [(0.8, writer.ticket("r", 0.4, 0.8))], variant="r")
-    writer.record("dense", 0, [(0.0, writer.ticket("d", 0.9, 0.0))], variant="d")
-    output(capsys, writer.store.root, "--plot", tmp_path / "two.png")
-    one, two = tmp_path / "pictures" / "one.png", tmp_path / "two.png"
-    assert colours(two) > colours(one) > 10
-    assert one.read_bytes() != two.read_bytes()
 
 
 def test_reading_changes_nothing(
@@ -361,11 +261,6 @@ def test_comparing_stores(tmp_path: Path) -> None:
     other = first.ticket("other", 0.5, 0.8)
     second.ticket("other", 0.6, 0.8)
     assert f"{other}/metrics.json differs" in differences(first.store, second.store)
-
-
-def test_layers_show_what_each_keeps(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
-    three_seeds(writer)
-    lines = output(capsys, writer.store.root, "--layers").splitlines()
-    start = lines.index("kept of each layer (%)")
-    assert lines[start + 1].split() == ["layer", "weights", "imp", "0.00", "imp", "80.00"]
-    assert lines[start + 3].split() == ["fc.weight", "1,000", "86.00", "66.00"]
+    first.study("particles", {"best": 0})
+    key = second.study("particles", {"best": 1})
+    assert f"{key}/study.json differs" in differences(first.store, second.store)

@@ -1,0 +1,186 @@
+"""Essential sparsity and the knee of every method, against its dense reference."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+
+from sparsekit.report.formats import Table
+from sparsekit.report.knee import Point, drops_in_slope, essential, knee
+from sparsekit.report.rows import Row
+
+HEADERS = (
+    "method", "dense", "dense of", "points", "n", "essential sparsity", "lost at", "knee",
+)  # fmt: skip
+COLUMNS = (
+    "method", "dense_accuracy", "dense_of", "num_points", "n", "tolerance", "essential_sparsity",
+    "lost_at", "knee", "last_measured",
+)  # fmt: skip
+POINT_HEADERS = ("method", "sparsity", "test accuracy", "to dense", "slope drop")
+POINT_COLUMNS = ("method", "sparsity", "test_accuracy", "to_dense", "drop_in_slope")
+LEAST = 3
+CAVEAT = "mean test accuracies, looked at afterwards: nothing is chosen by these numbers"
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Mean test accuracy of one method against the measured sparsity of its prunable weights.
+
+    `points` ascend; the first is the dense reference at sparsity 0, of the methods `dense_of`.
+    """
+
+    label: str
+    dense_of: str
+    points: tuple[Point, ...]
+    num_seeds: int
+
+    @property
+    def dense(self) -> float:
+        return self.points[0][1]
+
+    @property
+    def last(self) -> float:
+        return self.points[-1][0]
+
+
+def curves(rows: Sequence[Row]) -> tuple[list[Curve], list[str]]:
+    """The curve of every method of which there are enough points, and what is in the way of others.
+
+    The dense reference is the method's own row at sparsity 0; else the method `dense` of the same
+    experiment; else all rows at sparsity 0 of the experiment. The mean of several counts each
+    ticket once. `num_seeds` is that of the point that has fewest.
+    """
+    found, short, unreferenced = [], [], []
+    for label in dict.fromkeys(row.label for row in rows if row.sparsity > 0):
+        own = [row for row in rows if row.label == label]
+        dense = _dense_rows(own, rows)
+        if not dense:
+            unreferenced.append(label)
+            continue
+        curve = _curve(own, dense)
+        if len(curve.points) < LEAST:
+            short.append(label)
+        else:
+            found.append(curve)
+    obstacles = {
+        f"fewer than {LEAST} sparsities, the dense one among them": short,
+        "no row at sparsity 0, and no dense run in the experiment": unreferenced,
+    }
+    return found, [
+        f"cannot be determined for {', '.join(labels)}: {why}"
+        for why, labels in obstacles.items()
+        if labels
+    ]
+
+
+def essential_sparsities(rows: Sequence[Row], *, tolerance: float) -> Table:
+    """One row per curve; the notes say what lies beyond what was measured, or cannot be said.
+
+    ValueError unless 0 <= tolerance < 1.
+    """
+    found, obstacles = curves(rows)
+    ends = [essential(c.points, dense=c.dense, tolerance=tolerance) for c in found]
+    lines = [
+        (c, end.within, end.beyond, knee(c.points)) for c, end in zip(found, ends, strict=True)
+    ]
+    return Table(
+        headers=HEADERS,
+        cells=[_cells(*line) for line in lines],
+        columns=COLUMNS,
+        values=[
+            [c.label, c.dense, c.dense_of, len(c.points), c.num_seeds, tolerance, *numbers, c.last]
+            for c, *numbers in lines
+        ],
+        notes=[*(note for line in lines for note in _notes(*line)), *obstacles, CAVEAT],
+    )
+
+
+def curve_points(rows: Sequence[Row]) -> Table:
+    """The points of the curves, what each has lost to dense, and where their slopes drop."""
+    lines = [
+        (curve, sparsity, accuracy, dict(drops_in_slope(curve.points)).get(sparsity))
+        for curve in curves(rows)[0]
+        for sparsity, accuracy in curve.points
+    ]
+    return Table(
+        headers=POINT_HEADERS,
+        cells=[
+            [
+                curve.label,
+                f"{100 * sparsity:.2f}",
+                f"{100 * accuracy:.2f}",
+                f"{100 * (accuracy - curve.dense):+z.2f}",
+                "" if drop is None else f"{drop:+z.3f}",
+            ]
+            for curve, sparsity, accuracy, drop in lines
+        ],
+        columns=POINT_COLUMNS,
+        values=[[c.label, s, accuracy, accuracy - c.dense, drop] for c, s, accuracy, drop in lines],
+    )
+
+
+def _dense_rows(own: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    mine = [row for row in own if row.sparsity == 0]
+    experiment = own[0].results[0].experiment
+    others = [r for r in rows if r.sparsity == 0 and r.results[0].experiment == experiment]
+    return mine or [row for row in others if row.results[0].method == "dense"] or others
+
+
+def _curve(own: Sequence[Row], dense: Sequence[Row]) -> Curve:
+    """Rows that turn out equally sparse, whatever was asked for, are one point."""
+    references = {result.ticket: result for row in dense for result in row.results}
+    reference = statistics.fmean(one.metrics["test_accuracy"] for one in references.values())
+    accuracies: dict[float, list[float]] = {}
+    for row in own:
+        sparsity = round(row.spread("sparsity_prunable").mean, 6)
+        accuracies.setdefault(sparsity, []).append(row.spread("test_accuracy").mean)
+    means = {sparsity: statistics.fmean(several) for sparsity, several in accuracies.items()}
+    label, labels = own[0].label, dict.fromkeys(row.label for row in dense)
+    of = "itself" if label in labels else ", ".join(labels)
+    return Curve(
+        label=label,
+        dense_of=of if len(labels) <= 2 else f"{len(labels)} methods",
+        points=((0.0, reference), *sorted((s, mean) for s, mean in means.items() if s > 0)),
+        num_seeds=min(len(references), *(row.count for row in own)),
+    )
+
+
+def _cells(
+    curve: Curve, within: float | None, beyond: float | None, bend: float | None
+) -> list[str]:
+    open_end = ">= " if beyond is None else ""
+    return [
+        curve.label,
+        f"{100 * curve.dense:.2f}",
+        curve.dense_of,
+        str(len(curve.points)),
+        str(curve.num_seeds),
+        f"{open_end}{_percent(within)}",
+        _percent(beyond),
+        _percent(bend),
+    ]
+
+
+def _notes(
+    curve: Curve, within: float | None, beyond: float | None, bend: float | None
+) -> list[str]:
+    label, notes = curve.label, []
+    if beyond is None:
+        notes.append(
+            f"{label}: the essential sparsity lies beyond the last measured, {_percent(curve.last)}"
+        )
+    elif within == 0:
+        notes.append(
+            f"{label}: the essential sparsity lies below the first measured, {_percent(beyond)}"
+        )
+    if bend is None:
+        notes.append(
+            f"{label}: the knee cannot be determined: the curve bends down nowhere before the last "
+            f"measured sparsity, {_percent(curve.last)}"
+        )
+    return notes
+
+
+def _percent(number: float | None) -> str:
+    return "" if number is None else f"{100 * number:.2f}"

@@ -1,0 +1,73 @@
+"""Tables as text for a terminal, as Markdown, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+
+from tabulate import tabulate
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """One table twice: rounded texts for people, unrounded values for machines.
+
+    `notes` are lines that belong below it and are no part of the CSV.
+    """
+
+    headers: Sequence[str]
+    cells: Sequence[Sequence[str]]
+    columns: Sequence[str]
+    values: Sequence[Sequence[object]]
+    notes: Sequence[str] = ()
+
+
+def terminal(table: Table) -> str:
+    """Aligned columns, headers broken to the width of what stands below them, and the notes.
+
+    >>> print(terminal(Table(["a", "two words"], [["1", "0.25"]], ["a"], [[1]], ["c is missing"])))
+    a    two
+         words
+    ---  -------
+    1    0.25
+    c is missing
+    """
+    columns = zip(table.headers, *table.cells, strict=True)
+    headers = [_broken(header, below) for header, *below in columns]
+    text = tabulate(table.cells, headers=headers, disable_numparse=True)
+    return "\n".join([text, *table.notes])
+
+
+def markdown(table: Table) -> str:
+    """The same in Markdown; the notes are a list, so that they do not become rows."""
+    text = tabulate(table.cells, headers=table.headers, tablefmt="github", disable_numparse=True)
+    notes = [f"* {note}" for note in table.notes]
+    return "\n".join([text, "", *notes]) if notes else text
+
+
+def comma_separated(table: Table) -> str:
+    """The values, nothing rounded; what is not known is empty.
+
+    >>> comma_separated(Table(["a"], [["0.33"]], ["a", "b"], [[1 / 3, None]]))
+    'a,b\\n0.3333333333333333,\\n'
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(table.values)
+    return text.getvalue()
+
+
+def _broken(header: str, below: Sequence[str]) -> str:
+    width = max(map(len, [*header.split(), *below]), default=1)
+    return textwrap.fill(header, width, break_long_words=False, break_on_hyphens=False)
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "terminal": terminal,
+    "markdown": markdown,
+    "csv": comma_separated,
+}

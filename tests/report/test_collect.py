@@ -1,0 +1,141 @@
+"""What is read of stores, that it is verified, and how often it is read."""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsekit.report import __main__ as report
+from sparsekit.report.collect import collect, read_records
+from sparsekit.report.rows import rows_of
+from tests.report.writer import Writer, three_seeds
+
+
+def test_an_anchor_is_no_result(writer: Writer) -> None:
+    anchor, ticket = writer.ticket("anchor", 0.3, 0.0), writer.ticket("imp", 0.9, 0.8)
+    writer.record("imp", 0, [(0.8, ticket)], anchor=anchor)
+    assert [result.ticket for result in collect([writer.store.root])] == [ticket]
+
+
+def test_a_path_is_a_store_a_folder_or_a_record(writer: Writer, tmp_path: Path) -> None:
+    first = writer.record("imp", 0, [(0.8, writer.ticket("a", 0.9, 0.8))], experiment="one")
+    writer.record("imp", 0, [(0.8, writer.ticket("b", 0.8, 0.8))], experiment="two")
+    root = writer.store.root
+    assert len(collect([root])) == 2
+    assert len(collect([root / "named"])) == 2
+    assert len(collect([root / "named" / "one"])) == 1
+    assert len(collect([first])) == 1
+    assert len(collect([first, root / "named" / "two"])) == 2
+    other = Writer(tmp_path / "other")
+    other.record("imp", 1, [(0.8, other.ticket("c", 0.7, 0.8))], experiment="one")
+    (row,) = rows_of(collect([first, other.store.root]))
+    assert [result.seed for result in row.results] == [0, 1]
+
+
+def test_mistakes_are_one_message(
+    writer: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three_seeds(writer)
+    stray = tmp_path / "stray.json"
+    stray.write_text("{}")
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    lost = writer.record("lost", 0, [(0.8, "ticket-0")], variant="lost")
+    (tmp_path / "empty").mkdir()
+    for path, message in [
+        (tmp_path / "nowhere", "nowhere: no results here; give a store"),
+        (tmp_path / "empty", "empty: no results here"),
+        (stray, "stray.json is no record of a run: it has no 'rows'"),
+        (broken, "broken.json is no record of a run"),
+        (writer.store.root / "stages", "is no record of a run"),
+        (lost, "ticket-0 is not in the store"),
+    ]:
+        assert report.main([str(path)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("error: ")
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_damaged_numbers_are_not_shown(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    ticket = writer.ticket("a", 0.9, 0.8)
+    path = writer.record("imp", 0, [(0.8, ticket)])
+    metrics = writer.store.path(ticket) / "metrics.json"
+    metrics.write_text(metrics.read_text().replace("0.9", "0.99"))
+    assert report.main([str(path)]) == 2
+    assert f"{ticket}: checksum mismatch in metrics.json" in capsys.readouterr().err
+
+
+def test_studies_are_read_if_they_are_asked_for(writer: Writer) -> None:
+    keys = {name: writer.study(name, {"of": name}) for name in ("particles", "barriers", "other")}
+    dense, ticket = writer.ticket("d", 0.9, 0.0), writer.ticket("a", 0.9, 0.8)
+    path = writer.record("soup", 0, [(0.0, dense), (0.8, ticket)], studies=keys)
+    assert [result.studies for result in collect([path])] == [{}, {}]
+    without, of_last = collect([path], studies=("particles", "barriers"))
+    assert without.studies == {}
+    assert of_last.studies == {"particles": {"of": "particles"}, "barriers": {"of": "barriers"}}
+
+
+def test_damage_matters_only_where_it_would_be_shown(
+    writer: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = writer.study("particles", {"best": 0})
+    path = writer.record("soup", 0, [(0.8, writer.ticket("a", 0.9, 0.8))],
+                         studies={"particles": study})  # fmt: skip
+    file = writer.store.path(study) / "study.json"
+    file.write_text(file.read_text().replace("0", "1"))
+    assert report.main([str(path)]) == 0
+    assert report.main([str(path), "--particles"]) == 2
+    assert f"{study}: checksum mismatch in study.json" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_a_message(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    ticket = writer.ticket("a", 0.9, 0.8)
+    path = writer.record("imp", 0, [(0.8, ticket)])
+    (writer.store.path(ticket) / "metrics.json").unlink()
+    assert report.main([str(path)]) == 2
+    assert f"{ticket}: metrics.json is missing" in capsys.readouterr().err
+
+
+def test_every_file_is_read_once(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three_seeds(writer)
+    shared = writer.ticket("dense0", 0.90, 0.0)
+    writer.record("rigl", 0, [(0.0, shared), (0.8, writer.ticket("rigl", 0.8, 0.8))])
+    opened: collections.Counter[str] = collections.Counter()
+    original = io.open
+
+    def counting(file: Any, *arguments: Any, **named: Any) -> Any:
+        opened[str(file)] += 1
+        return original(file, *arguments, **named)
+
+    monkeypatch.setattr(io, "open", counting)
+    monkeypatch.setattr(builtins, "open", counting)
+    assert report.main([str(writer.store.root)]) == 0
+    reads = {Path(name): n for name, n in opened.items() if str(writer.store.root) in name}
+    assert len(reads) == 4 + 7 * 4  # records; description and file of ticket and fit
+    assert set(reads.values()) == {1}
+
+
+def test_a_record_that_is_named_twice_is_one(writer: Writer) -> None:
+    path = writer.record("imp", 0, [(0.8, writer.ticket("a", 0.9, 0.8))], status="running")
+    assert len(read_records([writer.store.root, path, writer.store.root / "named"])) == 1
+
+
+def test_many_records_are_read_in_seconds(writer: Writer) -> None:
+    tickets = [writer.ticket(f"t{number}", 0.9, 0.8) for number in range(20)]
+    for number in range(1000):
+        row = (0.8, tickets[number % 20])
+        writer.record(f"m{number % 20}", number, [row], variant=f"v{number % 20}")
+    started = time.process_time()
+    rows = rows_of(collect([writer.store.root]))
+    assert time.process_time() - started < 2
+    assert len(rows) == 20

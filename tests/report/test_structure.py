@@ -1,0 +1,119 @@
+"""What layers keep, as neurons and fan-in, and what was ever active."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.report.writer import Writer, output, three_seeds
+
+
+def layer(size: int, kept: int, neurons: int, active: int, fan_in: Sequence[int]) -> dict[str, Any]:
+    return {"size": size, "kept": kept, "neurons": neurons, "active_neurons": active,
+            "fan_in": list(fan_in)}  # fmt: skip
+
+
+FULL = {"fc": layer(1200, 1200, 30, 30, (40, 40)), "head": layer(300, 300, 10, 10, (30, 30))}
+SEEDS = (
+    {"fc": layer(1200, 120, 30, 20, (6, 6)), "head": layer(300, 30, 10, 10, (1, 9))},
+    {"fc": layer(1200, 60, 30, 15, (4, 4)), "head": layer(300, 60, 10, 10, (2, 9))},
+)
+
+
+@pytest.fixture
+def structured(writer: Writer) -> Writer:
+    for seed, layers in enumerate(SEEDS):
+        dense = writer.ticket(
+            "d", 0.9, 0.0, more={"layers": FULL, "itop": 1.0, "itop_sparse": None}
+        )
+        rates = {"itop": 0.5 + 0.1 * seed, "itop_sparse": 0.25}
+        pruned = writer.ticket(f"p{seed}", 0.8, 0.9, more={"layers": layers, **rates})
+        writer.record("srigl", seed, [(0.0, dense), (0.9, pruned)])
+    return writer
+
+
+def section(text: str, title: str) -> list[list[str]]:
+    """The cells of a table below a title, split at blanks."""
+    lines = text.split(f"{title}\n")[1].split("\n\n")[0].splitlines()
+    rule = next(number for number, line in enumerate(lines) if line.startswith("---"))
+    return [line.split() for line in lines[rule + 1 :]]
+
+
+def test_layers_show_what_each_keeps(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    three_seeds(writer)
+    lines = output(capsys, writer.store.root, "--layers").splitlines()
+    start = lines.index("kept of each layer (%)")
+    assert lines[start + 1].split() == ["layer", "weights", "imp", "imp"]
+    assert lines[start + 2].split() == ["0.00", "80.00"]
+    assert lines[start + 4].split() == ["fc.weight", "1,000", "86.00", "66.00"]
+    assert not any("structure" in line for line in lines)
+
+
+def test_structure_is_a_table_for_each_row(
+    structured: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = output(capsys, structured.store.root, "--structure")
+    assert section(text, "structure of srigl at 0.00 % (n = 1)") == [
+        ["fc", "1,200", "100.00", "30/30", "40"],
+        ["head", "300", "100.00", "10/10", "30"],
+    ]
+    assert section(text, "structure of srigl at 90.00 % (n = 2)") == [
+        ["fc", "1,200", "7.50", "17.5/30", "5"],
+        ["head", "300", "15.00", "10/10", "1.5..9"],
+    ]
+    assert "kept of each layer" not in text
+
+
+def test_exploration_is_shown_with_the_structure(
+    structured: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = output(capsys, structured.store.root, "--structure")
+    assert section(text, "weights ever active (ITOP rate, %)") == [
+        ["srigl", "0.00", "100.00", "1"],
+        ["srigl", "90.00", "55.00", "+-", "7.07", "25.00", "+-", "0.00", "2"],
+    ]
+
+
+def test_layers_show_the_structure_of_rows_with_inactive_neurons(
+    structured: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = output(capsys, structured.store.root, "--layers")
+    assert section(text, "kept of each layer (%)")[0] == ["fc", "1,200", "100.00", "7.50"]
+    assert "structure of srigl at 90.00 %" in text
+    assert "structure of srigl at 0.00 %" not in text
+    assert "ITOP" not in text
+
+
+def test_older_stores_have_empty_cells(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    three_seeds(writer)
+    text = output(capsys, writer.store.root, "--structure")
+    assert section(text, "structure of imp at 80.00 % (n = 3)") == [["fc.weight", "1,000", "66.00"]]
+    assert text.endswith("no ticket here knows what was active while it was trained\n")
+
+
+def test_layers_for_machines(structured: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, structured.store.root, "--layers", "--format", "csv")
+    rows = {(r["sparsity"], r["layer"]): r for r in csv.DictReader(io.StringIO(text))}
+    assert set(rows) == {(s, name) for s in ("0.0", "0.9") for name in ("fc", "head")}
+    assert rows["0.9", "head"] == {
+        "method": "srigl", "sparsity": "0.9", "n": "2", "layer": "head", "size": "300.0",
+        "kept": "45.0", "neurons": "10.0", "active_neurons": "10.0", "fan_in_min": "1.5",
+        "fan_in_max": "9.0",
+    }  # fmt: skip
+    assert output(capsys, structured.store.root, "--structure", "--format", "csv") == text
+
+
+def test_sections_in_markdown_are_tables(
+    structured: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = output(capsys, structured.store.root, "--structure", "--format", "markdown")
+    title, gap, header, rule = text[text.index("structure of srigl at 90") :].splitlines()[:4]
+    assert (title, gap) == ("structure of srigl at 90.00 % (n = 2)", "")
+    assert [cell.strip() for cell in header.split("|")[1:-1]] == [
+        "layer", "weights", "kept (%)", "neurons (active/all)", "fan-in (min..max)",
+    ]  # fmt: skip
+    assert set(rule) <= set("|-")

@@ -1,0 +1,104 @@
+"""Stores with records whose numbers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsekit.execution.identity import Stage
+from sparsekit.execution.store import Store, write_json
+from sparsekit.report import __main__ as report
+
+Row = tuple[float, str]
+
+
+class Writer:
+    """A store with records whose numbers are known."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root)
+
+    def ticket(
+        self,
+        name: str,
+        accuracy: float,
+        sparsity: float,
+        *,
+        seconds: float = 2.0,
+        more: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Without `more` metrics, it is a ticket of an older store."""
+        fit = Stage("fit", {"name": name})
+        ticket = Stage("ticket", {"name": name}, (fit.key,))
+        metrics = {
+            "test_accuracy": accuracy,
+            "val_accuracy": accuracy - 0.01,
+            "test_loss": 1 - accuracy,
+            "sparsity_prunable": sparsity,
+            "sparsity_all": sparsity / 2,
+            "num_parameters_kept": round(1000 * (1 - sparsity)),
+            "flops": round(50_000 * (1 - sparsity)),
+            "layers": {"fc.weight": {"size": 1000, "kept": round(2000 * accuracy) - 1000}},
+            **(more or {}),
+        }
+        cost = {"seconds": seconds}
+        self.store.ensure(fit, lambda folder: write_json(folder / "cost.json", cost))
+        self.store.ensure(ticket, lambda folder: write_json(folder / "metrics.json", metrics))
+        return ticket.key
+
+    def study(self, name: str, content: Mapping[str, Any]) -> str:
+        stage = Stage("study", {"name": name})
+        self.store.ensure(stage, lambda folder: write_json(folder / "study.json", content))
+        return stage.key
+
+    def record(
+        self,
+        method: str,
+        seed: int,
+        rows: Sequence[Row],
+        *,
+        experiment: str = "test",
+        variant: str = "v",
+        overrides: Sequence[str] = (),
+        status: str = "done",
+        anchor: str | None = None,
+        studies: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Rows are (sparsity, ticket); an anchor is a first row that is no result. `studies` are
+        those of the last row."""
+        cycles: list[Mapping[str, Any]] = [
+            {"cycle": i, "sparsity": sparsity, "ticket": ticket, "is_result": True}
+            for i, (sparsity, ticket) in enumerate(rows)
+        ]
+        if studies:
+            cycles[-1] = {**cycles[-1], "studies": dict(studies)}
+        if anchor:
+            extra = {"cycle": 0, "sparsity": 0.0, "ticket": anchor, "is_result": False}
+            cycles = [extra, *cycles]
+        content = {
+            "experiment": experiment,
+            "choices": {"method": method},
+            "overrides": list(overrides),
+            "seed": seed,
+            "variant": variant,
+            "config": {},
+            "status": status,
+            "rows": cycles,
+            "error": None,
+        }
+        return self.store.name(experiment, f"{method}-seed{seed}-{variant}", content)
+
+
+def three_seeds(writer: Writer) -> None:
+    for seed, accuracy in enumerate((0.90, 0.92, 0.97)):
+        dense = writer.ticket(f"dense{seed}", accuracy, 0.0)
+        pruned = writer.ticket(f"imp{seed}", accuracy - 0.1, 0.8, seconds=seed + 1)
+        writer.record("imp", seed, [(0.0, dense), (0.8, pruned)])
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert report.main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
