@@ -75,7 +75,11 @@ def _parser() -> argparse.ArgumentParser:
         help="the sparsity up to which a method loses at most this much accuracy (absolute, "
         "%(const)s unless given) to the dense network, and where its curve bends most",
     )
-    parser.add_argument("--plot", type=Path, help="write accuracy against sparsity here")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        help="write accuracy against sparsity here; methods in order, if each has one sparsity",
+    )
     return parser
 
 

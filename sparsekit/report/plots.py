@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.report.collect import Result
+from sparsekit.report.ranking import draw_ranking_, ranked
 from sparsekit.report.rows import Row, rows_of
 
 TICKS = (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1)
@@ -20,8 +21,9 @@ MOST_PER_COLUMN = 16
 def accuracy_plot(results: Sequence[Result], path: Path) -> None:
     """Test accuracy against the fraction of weights kept: means, bars of one standard deviation.
 
-    A method at one sparsity is a point. The dense network is a line across if there is only one;
-    of several, each is a point.
+    A method at one sparsity is a point; if all are, they stand below each other in order of
+    accuracy (`ranking`). The dense network is a line across if there is only one; of several, each
+    is a point.
     """
     import matplotlib
 
@@ -31,6 +33,17 @@ def accuracy_plot(results: Sequence[Result], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     rows = rows_of(results)
     reference = dense_reference(rows)
+    order = ranked(rows, reference)
+    if order:
+        draw_ranking_(axes, order, reference)
+    else:
+        _draw_curves_(axes, rows, reference)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def _draw_curves_(axes: Any, rows: Sequence[Row], reference: Row | None) -> None:
     if reference:
         accuracy = 100 * reference.spread("test_accuracy").mean
         axes.axhline(accuracy, linestyle=(0, (6, 3)), linewidth=1, color="grey", label="dense")
@@ -39,9 +52,6 @@ def accuracy_plot(results: Sequence[Result], path: Path) -> None:
     for number, label in enumerate(dict.fromkeys(row.label for row in drawn)):
         _draw(axes, [row for row in drawn if row.label == label], look=_look(number))
     _label(axes, rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, bbox_inches="tight")
-    pyplot.close(figure)
 
 
 def dense_reference(rows: Sequence[Row]) -> Row | None:

@@ -1,0 +1,66 @@
+"""A picture of methods at one sparsity each: a line for each method, in order of accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sparsekit.report.rows import Row
+
+INCHES_PER_ROW = 0.22
+LEAST_HEIGHT = 2.6
+WIDTH = 5.0
+
+
+def ranked(rows: Sequence[Row], reference: Row | None) -> list[Row]:
+    """The sparse rows by accuracy, the worst first, if there are two and each has a label of its
+    own; else none, because a method at several sparsities is a curve.
+
+    None either if a dense row holds tickets that `reference`, the line across, does not: it would
+    be in no picture.
+    """
+    sparse = [row for row in rows if row.sparsity > 0]
+    alone = len({row.label for row in sparse}) == len(sparse) > 1
+    dense = {one.ticket for row in rows if row.sparsity == 0 for one in row.results}
+    shown = {one.ticket for one in reference.results} if reference else set()
+    if not alone or dense - shown:
+        return []
+    return sorted(sparse, key=lambda row: row.spread("test_accuracy").mean)
+
+
+def draw_ranking_(axes: Any, rows: Sequence[Row], reference: Row | None) -> None:
+    """Draw rows from below: mean and one standard deviation; dense as a vertical line."""
+    spreads = [row.spread("test_accuracy") for row in rows]
+    axes.errorbar(
+        [100 * spread.mean for spread in spreads],
+        range(len(rows)),
+        xerr=[100 * (spread.deviation or 0.0) for spread in spreads],
+        fmt="o",
+        markersize=4,
+        capsize=2,
+        linewidth=1,
+    )
+    if reference:
+        accuracy = 100 * reference.spread("test_accuracy").mean
+        axes.axvline(accuracy, linestyle=(0, (6, 3)), linewidth=1, color="grey", label="dense")
+        axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False)
+    height = max(LEAST_HEIGHT, 0.8 + INCHES_PER_ROW * len(rows))
+    axes.figure.set_size_inches(WIDTH, height)
+    axes.set_yticks(range(len(rows)), names(rows), fontsize="small")
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.margins(x=0.08)
+    axes.set_xlabel(_title(rows))
+    axes.grid(alpha=0.3)
+
+
+def names(rows: Sequence[Row]) -> list[str]:
+    """Labels, with the sparsity where not all have the same."""
+    if len({row.sparsity for row in rows}) == 1:
+        return [row.label for row in rows]
+    return [f"{row.label} {100 * row.sparsity:.2f}" for row in rows]
+
+
+def _title(rows: Sequence[Row]) -> str:
+    sparsities = {row.sparsity for row in rows}
+    where = f"at sparsity {100 * rows[0].sparsity:.2f} %" if len(sparsities) == 1 else ""
+    return f"test accuracy (%) {where}".rstrip()
