@@ -138,7 +138,8 @@ class Method:
             yield self._controlled(last)
         else:
             # Masks that moved are known only at the end: they are trained once more, held fixed.
-            yield from trunk
+            yield from trunk[:-1]
+            yield dataclasses.replace(last, is_result=False)
             again = Cycle(index=last.index + 1, sparsity=last.sparsity, studies=self.studies)
             yield self._controlled(dataclasses.replace(again, rewinds=True))
 

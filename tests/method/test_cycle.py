@@ -157,8 +157,10 @@ def test_a_control_changes_only_the_last_cycle() -> None:
 def test_masks_that_moved_are_controlled_in_a_cycle_of_their_own() -> None:
     plain = Method(**MOVED)
     controlled = list(dataclasses.replace(plain, control=controls.within_layers).plan())
-    assert controlled[:-1] == list(plain.plan())
-    last = controlled[-1]
+    dense, moved = plain.plan()
+    *before, last = controlled
+    assert before == [dense, dataclasses.replace(moved, is_result=False)]
+    assert last.is_result
     assert (last.index, last.mover, last.prune, last.rewinds) == (2, None, None, True)
     assert last.control is controls.within_layers
 
