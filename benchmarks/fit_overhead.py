@@ -113,8 +113,10 @@ def prepare(setting: Setting, store: Store, runtime: Runtime) -> dict[str, Any]:
     )
     init = ensure_init(task, 0, store=store, root=runtime.data_root)
     cycle = Cycle(index=0)
-    start = start_fits(cycle, (init,), init, judge=TaskJudge(task, runtime), store=store)
-    return {"task": task, "train": describe(train), "start": start, **cycle.settings({})}
+    judge = TaskJudge(task, runtime)
+    (start,) = start_fits(cycle, (init,), None, seed=0, judge=judge, store=store)
+    common = {"task": task, "train": describe(train), "start": start}
+    return cycle.settings({}, common)
 
 
 def whole_fit(
@@ -154,7 +156,7 @@ def bare_loop(
             loss.backward()
             optimizer.step()
             ends.append(clock())
-        evaluate(model, data.eval_batches("val", batch_size=EVALUATION_BATCH, device=CPU))
+        evaluate([model], data.eval_batches("val", batch_size=EVALUATION_BATCH, device=CPU))
     return Sample(clock() - started, mean_step(ends), model.state_dict())
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsekit.execution.store import CorruptResult
-from sparsekit.report.collect import read_records, results_of, unfinished
+from sparsekit.report.collect import last_of, read_records, results_of, unfinished
 from sparsekit.report.essential import curve_points, essential_sparsities
 from sparsekit.report.formats import FORMATS, Table
 from sparsekit.report.particles import STUDIES, particles
@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         records = read_records(options.paths)
-        results = results_of(records, studies=STUDIES if options.particles else ())
+        shown = last_of(records) if options.last else records
+        results = results_of(shown, studies=STUDIES if options.particles else ())
         text, notes = _written(rows_of(results), options)
     except (FileNotFoundError, CorruptResult, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("paths", nargs="+", type=Path, help="stores, folders in named/, records")
     parser.add_argument("--format", choices=sorted(FORMATS), default="terminal")
+    parser.add_argument(
+        "--last", action="store_true", help="only the last cycle of every run: methods side by side"
+    )
     parser.add_argument(
         "--layers",
         action="store_true",

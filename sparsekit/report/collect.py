@@ -67,6 +67,15 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
     return [_read_record(file) for file in files]
 
 
+def last_of(records: Iterable[Record]) -> list[Record]:
+    """The same records with the last result of each alone: what a method of many cycles ends at."""
+    shortened = []
+    for record in records:
+        rows = [row for row in record.content["rows"] if row["is_result"]][-1:]
+        shortened.append(dataclasses.replace(record, content={**record.content, "rows": rows}))
+    return shortened
+
+
 def results_of(records: Iterable[Record], *, studies: Collection[str] = ()) -> list[Result]:
     """The results in `records`, with the studies of these names.
 

@@ -12,7 +12,7 @@ from PIL import Image
 NUM_CLASSES = 10
 
 
-def write_mnist(root: Path, *, num_train: int = 60, num_test: int = 20) -> None:
+def write_mnist(root: Path, *, num_train: int = 160, num_test: int = 20) -> None:
     """IDX files, gzipped, in root/MNIST/raw."""
     folder = root / "MNIST" / "raw"
     folder.mkdir(parents=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sparsekit.report import __main__ as report
-from sparsekit.report.collect import collect, read_records
+from sparsekit.report.collect import collect, last_of, read_records, results_of
 from sparsekit.report.rows import rows_of
 from tests.report.writer import Writer, three_seeds
 
@@ -139,3 +139,16 @@ def test_many_records_are_read_in_seconds(writer: Writer) -> None:
     rows = rows_of(collect([writer.store.root]))
     assert time.process_time() - started < 2
     assert len(rows) == 20
+
+
+def test_last_shows_what_every_run_ends_at(
+    writer: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three_seeds(writer)
+    records = read_records([writer.store.root])
+    assert [result.sparsity for result in results_of(last_of(records))] == [0.8] * 3
+    assert report.main([str(writer.store.root), "--last"]) == 0
+    shown = capsys.readouterr().out
+    assert "80.00" in shown
+    assert report.main([str(writer.store.root)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(shown.splitlines()) + 1
