@@ -23,6 +23,7 @@ def mistakes(method: Method) -> Iterator[str]:
     yield from _averaging(method)
     yield from _span(method)
     yield from _controls(method)
+    yield from _without_cycles(method)
 
 
 def _ranges(method: Method) -> Iterator[str]:
@@ -105,3 +106,11 @@ def _controls(method: Method) -> Iterator[str]:
     untrained = method.retrain_epochs == 0
     if untrained and (method.control is not None or method.reinitialise or method.mover):
         yield "retrain_epochs=0 with a control or a mover: nothing would train"
+
+
+def _without_cycles(method: Method) -> Iterator[str]:
+    if method.cycles:
+        return
+    for name in ("retrain", "retrain_epochs", "mover"):
+        if getattr(method, name) is not None:
+            yield f"{name} with cycles=0 would be ignored: the dense network is trained as it is"

@@ -103,6 +103,7 @@ def test_the_last_sparsity_is_exactly_the_one_asked_for() -> None:
         ({**ALONG, "rewind_step": 0}, "rewind_step=0 with `span`"),
         ({**ALONG, "dense_first": False}, "`span` needs dense_first=true"),
         ({**CUT, "sparsity": 0.5, "cycles": 1, "ramp": schedules.cubic}, "`ramp` needs `span`"),
+        ({"retrain_epochs": 3}, "retrain_epochs with cycles=0 would be ignored"),
         ({"reinitialise": True}, "reinitialise with cycles=0: there are no masks"),
         ({**MOVED, "reprune": True}, "reprune needs `prune`"),
         ({**MOVED, "sources": "apart"}, "sources='apart' needs `prune`"),
