@@ -236,3 +236,18 @@ def test_barriers_begin_and_end_at_what_they_lie_between(soup: tuple[Job, list])
             losses = [pair[f"{split}_loss"][end] for end in (0, -1)]
             assert losses == pytest.approx([end[f"{split}_loss"] for end in ends])
             assert pair[f"{split}_loss_barrier"] >= 0
+
+
+def test_the_overlap_of_equal_particles_is_imp(run_tiny: Run) -> None:
+    merge = "method.merge={_target_:sparsekit.core.averaging.uniform_soup}"
+    store, plain = run_tiny("method=imp", "method.cycles=2")
+    asked = ("method=imp", "method.cycles=2", "method.sources=particles", merge)
+    _, equal = run_tiny(*asked, "method.variations=[{},{}]")
+    assert equal[-1] != plain[-1], "two particles were there"
+    one, other = weights_of(store, plain[-1]), weights_of(store, equal[-1])
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    _, differing = run_tiny(*asked, "method.num_particles=2")
+    first, second = (store.description(key)["inputs"] for key in differing[1:])
+    overlap = masks_of(store, second[0])
+    assert kept(overlap) < kept(masks_of(store, plain[-1])), "what only one of them keeps is gone"
+    assert all(is_within(overlap, masks_of(store, key)) for key in first)
