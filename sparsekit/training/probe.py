@@ -99,7 +99,7 @@ class GradientProbe:
         """See `Probe.stored_masks`. ValueError also without a store."""
         if self.store is None:
             raise ValueError(f"ticket={ticket!r} cannot be looked up: this probe has no store")
-        if not self.store.path(ticket).is_dir():
+        if ticket not in self.store.keys(ticket.split("-", 1)[0]):
             raise ValueError(
                 f"ticket={ticket!r} is not in the store {self.store.root}; "
                 "the keys of a run stand in its record below named/"
