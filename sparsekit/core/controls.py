@@ -10,7 +10,7 @@ import math
 from torch import Tensor
 
 from sparsekit.core import allocate, patterns
-from sparsekit.core.prune import num_kept
+from sparsekit.core.prune import num_kept, total_kept
 from sparsekit.core.scores import random
 from sparsekit.core.seeds import derive
 from sparsekit.core.types import Masks, Pattern, Scores
@@ -53,7 +53,7 @@ def across_layers(masks: Masks, seed: int) -> Masks:
     2
     """
     values = _random(masks, seed)
-    counts = allocate.globally(values, sum(num_kept(masks).values()))
+    counts = allocate.globally(values, total_kept(masks))
     return {name: patterns.unstructured(values[name], counts[name]) for name in masks}
 
 

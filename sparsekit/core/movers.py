@@ -13,7 +13,7 @@ from sparsekit.core import schedules
 from sparsekit.core.compute import average_density, parts_of_steps
 from sparsekit.core.counts import budget
 from sparsekit.core.counts import num_steps as steps_in
-from sparsekit.core.prune import num_kept, prune
+from sparsekit.core.prune import prune, total_kept
 from sparsekit.core.rules import Rule
 from sparsekit.core.seeds import derive
 from sparsekit.core.types import Allocate, Masks, Pattern, Score, Weights
@@ -220,7 +220,7 @@ class Gradual:
             weights,
             masks,
             None,
-            num_kept=min(budget(total, sparsity), sum(num_kept(masks).values())),
+            num_kept=min(budget(total, sparsity), total_kept(masks)),
             score=self.score,
             allocate=self.allocate,
             pattern=self.pattern,

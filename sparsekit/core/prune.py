@@ -55,7 +55,7 @@ def prune(
 
 
 def _require_alive(masks: Masks, wanted: int) -> None:
-    alive = sum(num_kept(masks).values())
+    alive = total_kept(masks)
     if not 0 <= wanted <= alive:
         raise ValueError(f"cannot keep {wanted} weights; the largest feasible number is {alive}")
 
@@ -117,6 +117,16 @@ def num_kept(masks: Masks) -> Counts:
     return {name: selection.count(mask) for name, mask in masks.items()}
 
 
+def total_kept(masks: Masks) -> int:
+    """Return how many weights all masks together keep.
+
+    >>> import torch
+    >>> total_kept({"a": torch.tensor([True, False]), "b": torch.tensor([True])})
+    2
+    """
+    return sum(num_kept(masks).values())
+
+
 def collapsed(masks: Masks) -> list[str]:
     """Return the names of the layers that keep nothing.
 
@@ -176,19 +186,15 @@ def iterated(
     """
     if iterations < 1:
         raise ValueError(f"iterations must be 1 or more, got {iterations}")
-    alive = _alive(masks)
+    alive = total_kept(masks)
     if not 1 <= num_kept <= alive:
         raise ValueError(f"cannot keep {num_kept} weights; feasible are 1 to {alive}")
     for turn in range(1, iterations + 1):
         sparsity = schedule(turn, start=0.0, stop=1 - num_kept / alive, steps=iterations)
         wanted = num_kept if turn == iterations else max(budget(alive, sparsity), num_kept)
         # a structure may have rounded the turn before down to less than is wanted now
-        masks = prune(apply(weights, masks), masks, probe, min(wanted, _alive(masks)))
+        masks = prune(apply(weights, masks), masks, probe, min(wanted, total_kept(masks)))
     return masks
-
-
-def _alive(masks: Masks) -> int:
-    return sum(selection.count(mask) for mask in masks.values())
 
 
 def _select(weights: Weights, masks: Masks) -> Weights:

@@ -7,9 +7,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from sparsekit.core.counts import budget
 from sparsekit.core.learning_rates import norm_drop
-from sparsekit.core.prune import apply, collapsed, overlap
+from sparsekit.core.prune import apply, collapsed, overlap, total_kept
 from sparsekit.core.seeds import derive
 from sparsekit.core.types import Lineage, Masks, State
 from sparsekit.execution.identity import Stage
@@ -152,17 +154,13 @@ def _prune_source(
     weights = {name: state[name] for name in masks}
     num_kept = budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
     after = cycle.prune(weights, masks, judge.probe(state), num_kept=num_kept)
-    alive = sum(int(mask.sum()) for mask in masks.values())
-    kept = sum(int(mask.sum()) for mask in after.values())
+    removed = 1 - total_kept(after) / total_kept(masks)
     drop = norm_drop(judge.parameters(apply(state, masks)), after)
-    return after, {"norm_drop": drop, "fraction": 1 - kept / alive}
+    return after, {"norm_drop": drop, "fraction": removed}
 
 
 def _union(particles: Sequence[str], masks: Sequence[Masks]) -> Masks:
-    return {
-        name: sum((other[name] for other in masks), start=mask.clone())
-        for name, mask in masks[0].items()
-    }
+    return {name: torch.stack([other[name] for other in masks]).any(dim=0) for name in masks[0]}
 
 
 def _common_masks(particles: Sequence[str], masks: Sequence[Masks]) -> Masks:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from sparsekit.core.prune import total_kept
 from sparsekit.core.types import Masks, Weights
 
 
@@ -20,7 +21,7 @@ class Topology:
     def __init__(self, masks: Masks) -> None:
         self.explored = {name: mask.clone() for name, mask in masks.items()}
         self.began_sparse = [name for name, mask in masks.items() if not bool(mask.all())]
-        self.num_kept = num_active(masks)
+        self.num_kept = total_kept(masks)
         self.kept_in_steps = 0
         self.num_steps = 0
 
@@ -41,7 +42,7 @@ class Topology:
     def note(self, masks: Masks) -> None:
         """From now on these are the masks."""
         self.explored = {n: self.explored[n].to(mask.device) | mask for n, mask in masks.items()}
-        self.num_kept = num_active(masks)
+        self.num_kept = total_kept(masks)
 
     def count_step(self) -> None:
         """One optimizer step was taken with the present masks."""
@@ -94,10 +95,5 @@ class GradientMean:
         return mean
 
 
-def num_active(masks: Masks) -> int:
-    """Number of weights that are kept in all masks."""
-    return sum(int(mask.sum()) for mask in masks.values())
-
-
 def _rate(masks: Masks) -> float:
-    return num_active(masks) / max(1, sum(mask.numel() for mask in masks.values()))
+    return total_kept(masks) / max(1, sum(mask.numel() for mask in masks.values()))
