@@ -24,7 +24,7 @@ CONFIGS = next(
     if path.is_dir()
 )
 ADDED_GROUPS = ("experiment", "debug", "control")
-NOT_IDENTITY = ("runtime", "executor", "logger", "sweep")
+NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep")
 Memory = dict[tuple[str, ...], tuple[Any, dict[str, str]]]
 HYDRA_KEYS = ("hydra", "hydra/launcher", "hydra/sweeper")
 

@@ -30,6 +30,8 @@ class Spine:
     prunable: Any = None
     train: Any = None
     method: Any = None
+    cluster: Any = None
+    resources: Any = None
     executor: Any = None
     logger: Any = None
     runtime: Any = None
@@ -38,9 +40,13 @@ class Spine:
     sweep: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
-LEAVES = ("model", "data", "prunable", "train", "method", "executor", "runtime")
+LEAVES = (
+    "model", "data", "prunable", "train", "method", "cluster", "resources", "executor", "runtime"
+)  # fmt: skip
 OPTIONAL_LEAVES = ("logger",)
-LIGHT_MODULES = ("sparsekit.training.settings",)
+LIGHT_MODULES = (
+    "sparsekit.training.settings", "sparsekit.execution.resources", "sparsekit.execution.clusters"
+)  # fmt: skip
 
 
 def check(config: Mapping[str, Any]) -> None:

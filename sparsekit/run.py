@@ -7,6 +7,7 @@ and misspelt names are answered at once.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not given or known != given:
             print(listing(options.config_dir))
             return 0
+        options.given = given
         return _main(options)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -83,9 +85,9 @@ def _main(options: argparse.Namespace) -> int:
         print(f"{len(runs)} runs")
         return 0
     print(f"{len(runs)} run{'s' * (len(runs) != 1)}; importing PyTorch", file=sys.stderr)
-    from sparsekit.runner import run_all
+    from sparsekit.launch import launch
 
-    return run_all(runs)
+    return launch(runs, command=shlex.join([PROGRAM, *options.given]))
 
 
 def _sweeps(text: str) -> bool:

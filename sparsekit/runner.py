@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,19 @@ from sparsekit import config
 from sparsekit.compose import Run, identity_of
 from sparsekit.config import ConfigError
 from sparsekit.core.seeds import derive
-from sparsekit.execution.executors import Executor, Failures
+from sparsekit.execution.executors import Executor
+from sparsekit.execution.fit_jobs import Parked
 from sparsekit.execution.identity import canonical, describe
-from sparsekit.execution.store import SESSION, Store
+from sparsekit.execution.interruption import Stopped
+from sparsekit.execution.sealing import SESSION
+from sparsekit.execution.store import Busy, Store
 from sparsekit.method import loop
 from sparsekit.method.cycle import Method
 from sparsekit.method.loop import Turn
 from sparsekit.rehearsal import rehearse
 from sparsekit.report.collect import collect
 from sparsekit.report.tables import terminal
-from sparsekit.training.fit import Observer, fit
+from sparsekit.training.fit import Observer, Settings, fit
 from sparsekit.training.judge import TaskJudge
 from sparsekit.training.settings import Runtime
 from sparsekit.training.task import PARTS, ensure_init
@@ -32,7 +36,7 @@ from sparsekit.training.task import PARTS, ensure_init
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run with its objects built."""
+    """A run with its objects built. Stages that others compute are waited for, for `patience` s."""
 
     run: Run
     method: Method
@@ -40,6 +44,7 @@ class Job:
     runtime: Runtime
     executor: Executor
     observers: tuple[Observer, ...]
+    patience: float = math.inf
 
     @property
     def seed(self) -> int:
@@ -54,30 +59,12 @@ class Job:
 
     @property
     def store(self) -> Store:
-        return Store(Path(self.runtime.store).expanduser(), self.runtime.stale_seconds)
+        root = Path(self.runtime.store).expanduser()
+        return Store(root, self.runtime.stale_seconds, self.patience)
 
     @property
     def judge(self) -> TaskJudge:
         return TaskJudge(self.settings["task"], self.runtime)
-
-
-def run_all(runs: Sequence[Run]) -> int:
-    """Rehearse every run, run them in order, print the table. 0, or 1 if any run failed."""
-    jobs = [build_job(run) for run in runs]
-    rehearse_all(jobs)
-    records, failed = [], 0
-    for number, job in enumerate(jobs, 1):
-        title = f"[{number}/{len(jobs)}] {job.name}"
-        try:
-            records.append(run_job(job, title))
-        except Exception as error:
-            failed += 1
-            _say(f"{title} failed: {_reason(error)}")
-    if records:
-        _conclude(jobs[0], records)
-    if failed:
-        _say(f"{failed} of {len(jobs)} runs failed; the same command goes on from there")
-    return int(failed > 0)
 
 
 def build_job(run: Run) -> Job:
@@ -127,28 +114,50 @@ def run_job(job: Job, title: str) -> dict[str, Any]:
     """Run one job to its end, or go on where it was stopped; returns its record.
 
     The record of a run that ends early keeps the cycles that were finished. Lightning turns an
-    interrupt during a fit into SystemExit; it leaves here as the KeyboardInterrupt it was.
+    interrupt during a fit into SystemExit; it leaves here as the KeyboardInterrupt it was. Any
+    other SystemExit is an error of whoever wanted to end the whole program, for this is one run.
     """
     rows: list[dict[str, Any]] = []
     try:
         _run_cycles(job, rows, title)
-    except (KeyboardInterrupt, SystemExit) as error:
+    except (Stopped, Busy, Parked):
         _record(job, rows, status="interrupted")
-        raise KeyboardInterrupt from error
+        raise
+    except (KeyboardInterrupt, SystemExit) as error:
+        if _is_interrupt(error):
+            _record(job, rows, status="interrupted")
+            raise KeyboardInterrupt from error
+        _record(job, rows, status="failed", error=traceback.format_exc())
+        raise RuntimeError(f"something in the run ended the program: {error!r}") from error
     except Exception:
         _record(job, rows, status="failed", error=traceback.format_exc())
         raise
     return _record(job, rows, status="done")
 
 
+def _is_interrupt(error: BaseException) -> bool:
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+
+
+def thawed(frozen: Mapping[str, Any]) -> Run:
+    """The run that was frozen as plain data, as in a sweep's file."""
+    names = [field.name for field in dataclasses.fields(Run)]
+    content = {name: frozen[name] for name in names}
+    return Run(**{**content, "overrides": tuple(content["overrides"])})
+
+
+def fit_of(job: Job) -> Callable[[Settings], str]:
+    """Computes one fit of a job, given its settings; returns its key."""
+    return functools.partial(fit, store=job.store, runtime=job.runtime, observers=job.observers)
+
+
 def _run_cycles(job: Job, rows: list[dict[str, Any]], title: str) -> None:
     store = job.store
     _record(job, rows, status="running")
-    train = functools.partial(fit, store=store, runtime=job.runtime, observers=job.observers)
     turns = loop.run(
         job.method,
         functools.partial(_draw, job),
-        fit=train,
+        fit=fit_of(job),
         settings=job.settings,
         judge=job.judge,
         store=store,
@@ -206,7 +215,8 @@ def _progress(title: str, turn: Turn, store: Store) -> str:
     )
 
 
-def _conclude(job: Job, records: Sequence[Mapping[str, Any]]) -> None:
+def conclude(job: Job, records: Sequence[Mapping[str, Any]]) -> None:
+    """Print the table of finished runs, draw their picture, say how much was computed now."""
     from sparsekit.report.plots import accuracy_plot
 
     store = job.store
@@ -223,12 +233,6 @@ def _conclude(job: Job, records: Sequence[Mapping[str, Any]]) -> None:
 
 def _shown(run: Run) -> str:
     return " ".join(run.overrides) or "the defaults"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Failures):
-        return str(error)
-    return f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
 def _say(text: str) -> None:

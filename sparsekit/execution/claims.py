@@ -41,6 +41,12 @@ def claim(work: Path, key: str, *, stale_after: float) -> Path | None:
     return _adopt(owners[0], mine, stale_after=stale_after)
 
 
+def is_held(work: Path, key: str, *, stale_after: float) -> bool:
+    """Is somebody at work on `key`, as far as its heartbeat and this machine's processes tell?"""
+    owners = _owners(work / key)
+    return bool(owners) and not _abandoned(owners[0], stale_after=stale_after)
+
+
 def resign(folder: Path) -> None:
     """Give up a claim but keep the folder, with its checkpoints, for whoever tries next."""
     with contextlib.suppress(OSError):

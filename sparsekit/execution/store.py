@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -21,21 +22,33 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sparsekit.execution.claims import HEARTBEAT, claim, forget, heartbeat, release, resign
-from sparsekit.execution.files import checksum, spelled, sync, write_json
-from sparsekit.execution.identity import Stage, canonical, key_of
+from sparsekit.execution import interruption
+from sparsekit.execution.claims import HEARTBEAT, claim, forget, heartbeat, is_held, release, resign
+from sparsekit.execution.files import sync, write_json
+from sparsekit.execution.identity import Stage
+from sparsekit.execution.sealing import (
+    SCRATCH,
+    CorruptResult,
+    read_description,
+    seal,
+    verify,
+)
 
 log = logging.getLogger(__name__)
 
-DESCRIPTION = "description.json"
-SCRATCH = "scratch"
-SESSION = os.environ.setdefault("SPARSEKIT_SESSION", uuid.uuid4().hex)
 FIRST_POLL, LAST_POLL = 0.05, 2.0
 MAX_ATTEMPTS = 3
 
 
-class CorruptResult(RuntimeError):
-    """A stored result whose files do not match their checksums."""
+class Busy(BaseException):
+    """Somebody else is computing `key`; whoever asked had better do something else meanwhile.
+
+    No error, and so no Exception: nothing that catches errors may take it for one.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} is being computed by another process")
+        self.key = key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,25 +56,33 @@ class Store:
     """Results under `root`, safe to share between processes and machines.
 
     A claim whose heartbeat is older than `stale_after` seconds is taken over by whoever needs it.
+    A stage that somebody else is computing is waited for, for `patience` seconds.
     """
 
     root: Path
     stale_after: float = 60.0
+    patience: float = math.inf
 
     def ensure(self, stage: Stage, compute: Callable[[Path], None]) -> str:
         """Key of `stage`; calls `compute(work folder)` only if nobody has computed it yet.
 
         The work folder survives a killed process: `compute` finds in it what it had saved below
         `scratch/`, which is not part of the result. Whoever else is computing the stage is waited
-        for. Raises whatever `compute` raises; the claim is then free for the next try. A process
-        whose claim was taken over, for it seemed dead, waits for the result of the other one.
+        for, or, when the store's patience is over, left to them: Busy. Raises whatever `compute`
+        raises; the claim is then free for the next try. A process whose claim was taken over, for
+        it seemed dead, waits for the result of the other one. One that was asked to end computes
+        nothing more: Stopped.
         """
         pause, attempts = FIRST_POLL, 0
+        deadline = time.monotonic() + self.patience
         while not self.has(stage.key):
             if attempts == MAX_ATTEMPTS:
                 raise CorruptResult(f"{stage.key} failed its checksums {attempts} times in a row")
+            interruption.check()
             self._work.mkdir(parents=True, exist_ok=True)
             folder = claim(self._work, stage.key, stale_after=self.stale_after)
+            if folder is None and time.monotonic() > deadline:
+                raise Busy(stage.key)
             if folder is None:
                 pause = _wait(stage.key, pause)
             elif self._is_published(stage.key):
@@ -82,6 +103,11 @@ class Store:
             self._put_aside(key)
             return False
         return True
+
+    def is_in_work(self, key: str) -> bool:
+        """Is somebody computing `key`, and has not published it yet?"""
+        held = is_held(self._work, key, stale_after=self.stale_after)
+        return held and not self.path(key).exists()
 
     def path(self, key: str) -> Path:
         """Folder of a published stage."""
@@ -218,71 +244,3 @@ def _prepare(folder: Path) -> None:
         copy = folder / f".copy.{path.name}"
         shutil.copyfile(path, copy)
         os.replace(copy, path)
-
-
-def seal(stage: Stage, folder: Path, started: float) -> None:
-    """Write the description, last and with the checksum of every other file, down to the disk.
-
-    Raises FileNotFoundError if somebody else has taken the folder over.
-    """
-    _discard(folder / SCRATCH)
-    names = sorted(path.name for path in folder.iterdir() if path.name != HEARTBEAT)
-    for name in names:
-        sync(folder / name)
-    provenance = {"session": SESSION, "started": started, "finished": time.time()}
-    body = {
-        **stage.description(),
-        "key": stage.key,
-        "files": {name: checksum(folder / name) for name in names},
-        "provenance": provenance,
-    }
-    body["checksum"] = hashlib.sha256(canonical(body).encode()).hexdigest()
-    write_json(folder / DESCRIPTION, body)
-    # Must exist: nothing creates it but a claim, so a folder with one is still the one we claimed.
-    (folder / HEARTBEAT).unlink()
-    sync(folder)
-
-
-def verify(folder: Path, key: str) -> None:
-    """Raise CorruptResult unless every byte of a published stage is what was published.
-
-    OSError where it cannot be read for other reasons, such as missing permissions.
-    """
-    files = read_description(folder, key)["files"]
-    try:
-        damaged = [name for name, digest in files.items() if checksum(folder / name) != digest]
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise CorruptResult(f"{key}: a file is missing: {error.filename}") from error
-    if damaged:
-        raise CorruptResult(f"{key}: checksum mismatch in {', '.join(damaged)}")
-
-
-def read_description(folder: Path, key: str) -> dict[str, Any]:
-    """The description of a published stage; CorruptResult unless it is what was published."""
-    try:
-        text = (folder / DESCRIPTION).read_text()
-        body: dict[str, Any] = json.loads(text)
-        rest = {name: value for name, value in body.items() if name != "checksum"}
-        intact = (
-            text == spelled(body)
-            and body["checksum"] == hashlib.sha256(canonical(rest).encode()).hexdigest()
-            and key_of({name: body[name] for name in _IDENTITY}) == key
-        )
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise CorruptResult(f"{key}: {DESCRIPTION} is missing") from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CorruptResult(f"{key}: {DESCRIPTION} is damaged: {error}") from error
-    if not intact:
-        raise CorruptResult(f"{key}: checksum mismatch in {DESCRIPTION}")
-    return body
-
-
-_IDENTITY = ("kind", "config", "inputs", "version")
-
-
-def _discard(folder: Path) -> None:
-    # Moved out of the way first: on NFS a folder in which a file is still open cannot be removed.
-    trash = folder.parent.parent.parent / f".trash.{uuid.uuid4().hex[:8]}"
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(folder, trash)
-    shutil.rmtree(trash, ignore_errors=True)

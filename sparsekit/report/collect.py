@@ -14,7 +14,7 @@ from sparsekit.execution.files import read_json
 from sparsekit.execution.store import Store
 
 SHOWN_ELSEWHERE = ("seed", "method", "sparsity", "experiment")
-NOT_PART_OF_RESULTS = ("runtime", "executor", "logger")
+NOT_PART_OF_RESULTS = ("runtime", "cluster", "resources", "executor", "logger")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,14 +45,19 @@ def fit(
     weights and masks to start from. `observers` make callbacks that watch, given key, settings
     and scratch folder; they cannot be part of the result.
     """
-    asked = {name: value for name, value in settings.items() if name != "start"}
-    stage = Stage("fit", asked, inputs=(settings["start"],), version=FIT_VERSION)
+    stage = fit_stage(settings)
 
     def compute(folder: Path) -> None:
         watching = [watch(stage.key, settings, folder / SCRATCH) for watch in observers]
         _train(settings, folder, store=store, runtime=runtime, watching=watching)
 
     return store.ensure(stage, compute)
+
+
+def fit_stage(settings: Settings) -> Stage:
+    """Identity of the fit that `settings` describe."""
+    asked = {name: value for name, value in settings.items() if name != "start"}
+    return Stage("fit", asked, inputs=(settings["start"],), version=FIT_VERSION)
 
 
 def _train(

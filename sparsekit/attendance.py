@@ -1,0 +1,132 @@
+"""One life of a job at a member of a sweep: claim it, work, and say how it ended.
+
+What a job says of itself is for people and for whoever looks after the sweep; no result depends
+on it. However a life ends, the next one goes on from what is in the store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from sparsekit.execution import claims, interruption
+from sparsekit.execution.files import read_json
+from sparsekit.execution.fit_jobs import Parked
+from sparsekit.execution.interruption import Stopped
+from sparsekit.execution.store import Busy
+from sparsekit.execution.sweeps import Sweep
+
+MAX_IDLE_LIVES = 3
+ELSEWHERE = "another process is at work on it"
+
+
+def attend(
+    sweep: Sweep,
+    member: str,
+    work: Callable[[], None],
+    *,
+    log: str | None = None,
+    stale_after: float = 60.0,
+) -> str:
+    """State at the end of this life: done, stopped, waiting, parked, failed, or cancelled.
+
+    Waiting also where another process is at work on the same member; then nothing is said.
+    """
+    interruption.listen()
+    place = claims.claim(sweep.claims, member, stale_after=stale_after)
+    if place is None:
+        _print(f"{sweep.name} {member}: {ELSEWHERE}")
+        return "waiting"
+    try:
+        with claims.heartbeat(place):
+            return _live(sweep, member, work, log)
+    finally:
+        claims.release(place)
+
+
+def job_number() -> str | None:
+    """Number of the SLURM job that this process is in, `ARRAY_INDEX` for a member of an array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if array is not None:
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ.get("SLURM_JOB_ID")
+
+
+@dataclasses.dataclass(frozen=True)
+class _End:
+    state: str
+    reason: str = ""
+    error: str | None = None
+    waits_for: str | None = None
+
+
+def _live(sweep: Sweep, member: str, work: Callable[[], None], log: str | None) -> str:
+    before = sweep.said(member)
+    said = {
+        "state": "running",
+        "reason": "",
+        "error": None,
+        "job": job_number(),
+        "node": os.environ.get("SLURMD_NODENAME") or platform.node(),
+        "pid": os.getpid(),
+        "log": log,
+        "begun": time.time(),
+        "lives": before.get("lives", 0) + 1,
+        "seconds": before.get("seconds", 0.0),
+        "idle_lives": before.get("idle_lives", 0),
+        "position": before.get("position"),
+    }
+    sweep.say(member, said)
+    end = _worked(work)
+    seconds = said["seconds"] + time.time() - said["begun"]
+    position = _position(sweep, member)
+    idle = _idle_lives(said, end, position)
+    if idle >= MAX_IDLE_LIVES:
+        end = _End("failed", f"stopped {idle} times at the same place; give it more minutes")
+    final = dataclasses.asdict(end)
+    sweep.say(
+        member,
+        {**said, **final, "seconds": seconds, "position": position, "idle_lives": idle},
+    )
+    _print(f"{sweep.name} {member}: {end.state}{': ' * bool(end.reason)}{end.reason}")
+    return end.state
+
+
+def _worked(work: Callable[[], None]) -> _End:
+    try:
+        work()
+    except Stopped:
+        return _End("stopped", f"stopped by {', '.join(interruption.received())}")
+    except Busy as busy:
+        return _End("waiting", f"another run computes {busy.key}", waits_for=busy.key)
+    except Parked as parked:
+        return _End("parked", str(parked))
+    except BaseException as error:
+        traceback.print_exc()
+        return _End("failed", f"{type(error).__name__}: {error}"[:2000], traceback.format_exc())
+    return _End("done")
+
+
+def _position(sweep: Sweep, member: str) -> Any:
+    """Where the last fit of this member was, as far as a stopped life can tell."""
+    try:
+        told = read_json(sweep.progress(member))
+    except FileNotFoundError:
+        return None
+    return [told["key"], told["step"]]
+
+
+def _idle_lives(said: dict[str, Any], end: _End, position: Any) -> int:
+    if end.state != "stopped" or position is None or position != said["position"]:
+        return 0
+    return int(said["idle_lives"]) + 1
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,176 @@
+"""Submitting the runs of a sweep to SLURM, and submitting again what was lost.
+
+No process watches from the login node: each array is followed by a small job, the controller,
+which looks at what became of it, submits again what is missing without a reason, and its own
+successor while anything is left to wait for. The number of rounds is bounded.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sparsekit import config
+from sparsekit.execution import scheduler
+from sparsekit.execution.clusters import Slurm
+from sparsekit.execution.fit_jobs import Parked
+from sparsekit.execution.liveness import Observation, observe
+from sparsekit.execution.resources import Resources
+from sparsekit.execution.slurm import submit_controller, submit_members
+from sparsekit.execution.sweeps import Sweep, member_of, number_of
+from sparsekit.member import slurm_controller, slurm_fit, slurm_run
+
+MAX_PATIENCE = 20
+SECONDS_BETWEEN_LOOKS = 120
+RUNS, FITS, CONTINUED, CONTROLLER = "runs", "fits", "continued", "controller"
+TRIED_AGAIN = ("lost", "open")
+
+
+def submit_runs(sweep: Sweep, numbers: Sequence[int]) -> list[str]:
+    """Numbers of the job arrays for runs of a sweep, one array per kind of resources and chunk.
+
+    The controller that follows them is submitted too. RuntimeError with SLURM's own words where
+    it refuses.
+    """
+    cluster, jobs = _cluster(sweep), []
+    for resources, group in _by_resources(sweep, numbers):
+        members = [member_of(number) for number in group]
+        entries = [functools.partial(slurm_run, sweep.folder, number) for number in group]
+        jobs += submit_members(sweep, members, entries, cluster=cluster, resources=resources)
+    _submit_controller(sweep, jobs)
+    return jobs
+
+
+def submit_fits(sweep: Sweep, member: str, fits: Mapping[str, Any], *, rounds: int) -> None:
+    """Submit fits, by member, as an array, and the run itself to go on after it; raises Parked.
+
+    Fits that are jobs already are waited for. RuntimeError where fits failed, or were lost more
+    than `rounds` times.
+    """
+    _refuse_failed(sweep, fits)
+    queued = scheduler.queue(sweep.frozen["user"]) or []
+    waiting = _in_queue(sweep, queued, kinds=(FITS,))
+    open_fits = {one: item for one, item in fits.items() if one not in waiting}
+    jobs = {waiting[one].partition("_")[0] for one in fits if one in waiting}
+    tries = max((_times(sweep, one, FITS) for one in open_fits), default=0)
+    if tries > rounds:
+        raise RuntimeError(f"{len(open_fits)} fits were lost {tries} times: {', '.join(open_fits)}")
+    cluster = _cluster(sweep)
+    number = number_of(member)
+    resources = _resources(sweep, number)
+    if open_fits:
+        entries = [
+            functools.partial(slurm_fit, sweep.folder, one, item) for one, item in open_fits.items()
+        ]
+        jobs |= set(
+            submit_members(
+                sweep, list(open_fits), entries, cluster=cluster, resources=resources, kind=FITS
+            )
+        )
+    again = functools.partial(slurm_run, sweep.folder, number)
+    submit_members(
+        sweep,
+        [member],
+        [again],
+        cluster=cluster,
+        resources=resources,
+        kind=CONTINUED,
+        after=sorted(jobs),
+    )
+    raise Parked(f"{len(fits)} fits are jobs {', '.join(sorted(jobs))}")
+
+
+def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
+    """Submit again what was lost, and a controller to look again when what is left has ended.
+
+    A run that is at work without a job in the queue, such as one on a node that was lost to SLURM,
+    is looked at every two minutes, `patience` times.
+    """
+    observations = observe(sweep, stale_after=sweep.stale_after)
+    rounds = _cluster(sweep).rounds
+    lost = [
+        one.number
+        for one in observations
+        if one.state in TRIED_AGAIN and _times(sweep, member_of(one.number), RUNS) <= rounds
+    ]
+    for line in map(_line, observations):
+        print(line)
+    if lost:
+        submit_runs(sweep, lost)
+        return
+    live = [one for one in observations if one.is_live]
+    queued = scheduler.queue(sweep.frozen["user"]) or []
+    jobs = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED))
+    after = sorted({job.partition("_")[0] for job in jobs.values()})
+    if after:
+        _submit_controller(sweep, after)
+    elif live and patience > 0:
+        _submit_controller(sweep, [], patience=patience - 1)
+
+
+def jobs_of(sweep: Sweep, members: Sequence[str] | None = None) -> list[str]:
+    """Numbers of the jobs in the queue for these members and their fits; all of the sweep's."""
+    queued = scheduler.queue(sweep.frozen["user"]) or []
+    if members is None:
+        return [one.job for one in queued if one.name.startswith(f"sparsekit.{sweep.name}.")]
+    jobs = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED))
+    return [job for member, job in jobs.items() if member.partition(".")[0] in members]
+
+
+def _submit_controller(sweep: Sweep, after: Sequence[str], *, patience: int = MAX_PATIENCE) -> None:
+    entry = functools.partial(slurm_controller, sweep.folder, patience)
+    delay = None if after else SECONDS_BETWEEN_LOOKS
+    submit_controller(sweep, entry, cluster=_cluster(sweep), after=after, delay=delay)
+
+
+def _in_queue(
+    sweep: Sweep, queued: Sequence[scheduler.Queued], *, kinds: Sequence[str]
+) -> dict[str, str]:
+    """Number of the job in the queue, by member."""
+    notes = {note["id"]: note for note in sweep.submissions() if note["kind"] in kinds}
+    found = {}
+    for one in queued:
+        note = notes.get(one.name.rpartition(".")[2])
+        if note is not None:
+            found[note["members"][int(one.job.partition("_")[2] or 0)]] = one.job
+    return found
+
+
+def _times(sweep: Sweep, member: str, kind: str) -> int:
+    """How often a member was submitted, since somebody last asked for it."""
+    since = sweep.renewed(member)
+    notes = [note for note in sweep.submissions() if note["kind"] == kind and note["time"] > since]
+    return sum(member in note["members"] for note in notes)
+
+
+def _refuse_failed(sweep: Sweep, fits: Mapping[str, Any]) -> None:
+    said = {one: sweep.said(one) for one in fits}
+    failed = {one: about for one, about in said.items() if about.get("state") == "failed"}
+    if failed:
+        listing = "\n".join(
+            f"--- {one}: {about['reason']} (log: {about['log']})\n{about['error'] or ''}"
+            for one, about in failed.items()
+        )
+        raise RuntimeError(f"{len(failed)} of {len(fits)} fits failed\n{listing}")
+
+
+def _cluster(sweep: Sweep) -> Slurm:
+    cluster: Slurm = config.build(sweep.frozen["cluster"])
+    return cluster
+
+
+def _resources(sweep: Sweep, number: int) -> Resources:
+    resources: Resources = config.build(sweep.runs[number]["config"]["resources"])
+    return resources
+
+
+def _by_resources(sweep: Sweep, numbers: Sequence[int]) -> list[tuple[Resources, list[int]]]:
+    groups: dict[Resources, list[int]] = {}
+    for number in numbers:
+        groups.setdefault(_resources(sweep, number), []).append(number)
+    return list(groups.items())
+
+
+def _line(one: Observation) -> str:
+    return f"run {one.number}: {one.state}{': ' * bool(one.reason)}{one.reason}"

@@ -1,0 +1,210 @@
+"""Starting the runs of a sweep: checked, frozen, and handed to where they are to be computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit import config
+from sparsekit.attendance import attend
+from sparsekit.compose import Run
+from sparsekit.config import ConfigError
+from sparsekit.execution import claims
+from sparsekit.execution.clusters import Inline, Local, Slurm
+from sparsekit.execution.fit_jobs import Jobs
+from sparsekit.execution.liveness import observe
+from sparsekit.execution.sweeps import Sweep, differing, freeze, member_of
+from sparsekit.pool import run_pool
+from sparsekit.runner import Job, build_job, conclude, rehearse_all, run_job, thawed
+from sparsekit.snapshot import provenance, take_snapshot
+
+SUBMISSION = "submission"
+LOOK = "look: python -m sparsekit.status {name}{store}"
+
+
+def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> int:
+    """Check, rehearse and freeze these runs as one sweep, and start it where they say.
+
+    0: all finished, or all are queued; 1: some failed. Nothing is started unless all can be.
+    """
+    jobs = [build_job(run) for run in runs]
+    cluster = _refuse_mixed(jobs)
+    rehearse_all(jobs)
+    root = jobs[0].store.root.absolute()
+    content = {
+        "created": time.time(),
+        "command": command,
+        "user": getpass.getuser(),
+        "cluster": runs[0].config["cluster"],
+        "code": {**provenance(), "snapshot": None},
+        "runs": _frozen(jobs),
+    }
+    sweep = freeze(root, label or _label(runs), content)
+    if isinstance(cluster, Slurm) and cluster.snapshot:
+        place = take_snapshot(sweep.folder / "code")
+        code = {**content["code"], "snapshot": str(place)}
+        sweep = freeze(root, label or _label(runs), {**content, "code": code})
+    return start(sweep, range(len(jobs)))
+
+
+def start(sweep: Sweep, numbers: Sequence[int]) -> int:
+    """Start runs of a frozen sweep, or start them again, where it says."""
+    cluster = config.build(sweep.frozen["cluster"])
+    return WAYS[type(cluster)](sweep, numbers, cluster)
+
+
+def _inline(sweep: Sweep, numbers: Sequence[int], cluster: Inline) -> int:
+    records, failed = [], 0
+    for turn, number in enumerate(numbers, 1):
+        job = build_job(thawed(sweep.runs[number]))
+        title = f"[{turn}/{len(numbers)}] {job.name}"
+
+        def work(job: Job = job, title: str = title) -> None:
+            records.append(run_job(job, title))
+
+        sweep.renew([member_of(number)])
+        state = attend(sweep, member_of(number), work, stale_after=sweep.stale_after)
+        if state != "done":
+            failed += 1
+            said = sweep.said(member_of(number))
+            _say(f"{title} {state}: {said['error'] or said['reason']}")
+    return _finish(sweep, records, failed=failed, num_runs=len(numbers))
+
+
+def _local(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> int:
+    sweep.renew([member_of(number) for number in numbers])
+    _say(f"{sweep.name}: {cluster.processes} processes; {_look(sweep)}")
+    states = run_pool(sweep, numbers, cluster)
+    done = [number for number, state in states.items() if state == "done"]
+    records = [_with_path(sweep, number) for number in done]
+    return _finish(sweep, records, failed=len(numbers) - len(done), num_runs=len(numbers))
+
+
+def _slurm(sweep: Sweep, numbers: Sequence[int], cluster: Slurm) -> int:
+    from sparsekit.control import submit_runs
+
+    place = _claimed_for_submission(sweep)
+    try:
+        observed = [one for one in observe(sweep) if one.number in set(numbers)]
+        missing = [one.number for one in observed if one.is_missing]
+        sweep.renew([member_of(number) for number in missing])
+        jobs = submit_runs(sweep, missing) if missing else []
+    except RuntimeError as error:
+        raise ConfigError(str(error)) from error
+    finally:
+        claims.release(place)
+    done = sum(one.state == "done" for one in observed)
+    live = sum(one.is_live for one in observed)
+    print(f"sweep {sweep.name}: {len(observed)} runs, {done} done, {live} under way already")
+    print(f"{len(missing)} submitted as {_arrays(jobs)}" if jobs else "nothing to submit")
+    print(_look(sweep))
+    return 0
+
+
+WAYS: Mapping[type, Callable[[Sweep, Sequence[int], Any], int]] = {
+    Inline: _inline,
+    Local: _local,
+    Slurm: _slurm,
+}
+
+
+def _claimed_for_submission(sweep: Sweep) -> Path:
+    """Two processes that submit the same sweep at once take turns: the second finds it queued."""
+    while True:
+        place = claims.claim(sweep.claims, SUBMISSION, stale_after=sweep.stale_after)
+        if place is not None:
+            return place
+        time.sleep(0.5)
+
+
+def _refuse_mixed(jobs: Sequence[Job]) -> Any:
+    """The one cluster of all runs; ConfigError for what would be ignored or cannot work."""
+    for key, place in (("cluster", "cluster"), ("store", "runtime.store")):
+        values = [_chosen(job.run, key) for job in jobs]
+        if any(value != values[0] for value in values):
+            raise ConfigError(f"the runs of one sweep have different values of {place}")
+    cluster = config.build(jobs[0].run.config["cluster"])
+    if type(cluster) not in WAYS:
+        valid = ", ".join(f"{way.__module__}.{way.__qualname__}" for way in WAYS)
+        raise ConfigError(f"cluster: {cluster!r} is none of {valid}")
+    for job in jobs:
+        if isinstance(job.executor, Jobs) and not isinstance(cluster, Slurm):
+            raise ConfigError("executor=jobs needs cluster=slurm; elsewhere: inline, workers")
+        if isinstance(cluster, Slurm):
+            _refuse_slurm(cluster, job)
+    return cluster
+
+
+def _refuse_slurm(cluster: Slurm, job: Job) -> None:
+    import shutil
+
+    if shutil.which("sbatch") is None:
+        raise ConfigError("cluster=slurm: there is no sbatch here; elsewhere: local, inline")
+    try:
+        cluster.refuse(config.build(job.run.config["resources"]))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _chosen(run: Run, key: str) -> Any:
+    return run.config["runtime"].get("store") if key == "store" else run.config[key]
+
+
+def _frozen(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    differs = differing([job.run.overrides for job in jobs])
+    return [
+        {
+            "number": number,
+            "name": job.name,
+            "experiment": job.run.experiment,
+            "differs": differs[number],
+            **dataclasses.asdict(_absolute(job)),
+        }
+        for number, job in enumerate(jobs)
+    ]
+
+
+def _absolute(job: Job) -> Run:
+    """The run with the places of store and data as they are, wherever its job will start."""
+    runtime = dict(job.run.config["runtime"])
+    runtime["store"] = str(job.store.root.absolute())
+    runtime["data"] = str(job.runtime.data_root.absolute())
+    return dataclasses.replace(job.run, config={**job.run.config, "runtime": runtime})
+
+
+def _label(runs: Sequence[Run]) -> str:
+    return "+".join(dict.fromkeys(run.experiment for run in runs))
+
+
+def _with_path(sweep: Sweep, number: int) -> dict[str, Any]:
+    run, record = sweep.runs[number], sweep.record(number)
+    assert record is not None
+    path = sweep.root / "named" / run["experiment"] / f"{run['name']}.json"
+    return {**record, "path": str(path)}
+
+
+def _finish(
+    sweep: Sweep, records: Sequence[Mapping[str, Any]], *, failed: int, num_runs: int
+) -> int:
+    if records:
+        conclude(build_job(thawed(sweep.runs[0])), records)
+    if failed:
+        _say(f"{failed} of {num_runs} runs failed; the same command goes on from there")
+    return int(failed > 0)
+
+
+def _arrays(jobs: Sequence[str]) -> str:
+    return f"job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
+
+
+def _look(sweep: Sweep) -> str:
+    return f"look: python -m sparsekit.status {sweep.name} --store {sweep.root}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,147 @@
+"""What the jobs of a sweep run: one run, one fit of a run, or the controller that looks after them.
+
+    python -m sparsekit.member FOLDER NUMBER    one run, for the processes of cluster=local
+
+Only the standard library is imported until it is known that there is something to compute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparsekit.attendance import attend, job_number
+from sparsekit.execution import scheduler
+from sparsekit.execution.fit_jobs import Jobs
+from sparsekit.execution.interruption import received
+from sparsekit.execution.store import Store
+from sparsekit.execution.sweeps import Sweep, member_of, number_of
+
+if TYPE_CHECKING:
+    from sparsekit.runner import Job
+
+EXIT = {"done": 0, "failed": 1, "cancelled": 0, "waiting": 75, "parked": 75, "stopped": 143}
+PATIENCE = 5.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one run of a sweep in this process; exit status 75 asks to be started again later."""
+    folder, number = Path(arguments[0]), int(arguments[1])
+    return EXIT[run_member(folder, number, log=_local_log(folder, number))]
+
+
+def slurm_run(folder: Path, number: int) -> None:
+    """A job of SLURM that runs one run; it goes back into the queue when it has more to do."""
+    _leave(run_member(folder, number, log=_slurm_log(folder)))
+
+
+def slurm_fit(folder: Path, member: str, item: Mapping[str, Any]) -> None:
+    """A job of SLURM that computes one fit of a run."""
+    sweep = Sweep(folder)
+
+    def work() -> None:
+        from sparsekit.runner import fit_of
+
+        fit_of(_job(sweep, member))(item)
+
+    if _still_waits(sweep, member):
+        _leave("waiting")
+    else:
+        _leave(attend(sweep, member, work, log=_slurm_log(folder), stale_after=sweep.stale_after))
+
+
+def slurm_controller(folder: Path, patience: int) -> None:
+    """A small job of SLURM that submits again what was lost, and its own successor."""
+    from sparsekit.control import look_after
+
+    look_after(Sweep(folder), patience=patience)
+
+
+def run_member(folder: Path, number: int, *, log: str | None = None) -> str:
+    """Run one run of a sweep until it is done or must leave; how it ended."""
+    sweep, member = Sweep(folder), member_of(number)
+    if sweep.is_done(number):
+        return "done"
+    if sweep.is_cancelled(member):
+        return "cancelled"
+    if _still_waits(sweep, member):
+        return "waiting"
+
+    def work() -> None:
+        from sparsekit.runner import run_job
+
+        job = _job(sweep, member)
+        run_job(job, job.name)
+
+    return attend(sweep, member, work, log=log, stale_after=sweep.stale_after)
+
+
+def _job(sweep: Sweep, member: str) -> Job:
+    """The run as it was frozen, with what a member of a sweep does differently."""
+    from sparsekit.runner import build_job, thawed
+    from sparsekit.training.beacon import beacon
+
+    job = build_job(thawed(sweep.runs[number_of(member)]))
+    shown = functools.partial(beacon, file=str(sweep.progress(member)))
+    executor = job.executor
+    if isinstance(executor, Jobs):
+        submit = functools.partial(_submit_fits, sweep, member, job.store, executor.rounds)
+        executor = dataclasses.replace(executor, submit=submit)
+    job.runtime.limit_threads_()
+    return dataclasses.replace(
+        job, observers=(*job.observers, shown), executor=executor, patience=PATIENCE
+    )
+
+
+def _submit_fits(
+    sweep: Sweep,
+    member: str,
+    store: Store,
+    rounds: int,
+    function: Callable[[Any], str],
+    items: Sequence[Any],
+) -> list[str]:
+    from sparsekit.control import submit_fits
+    from sparsekit.training.fit import fit_stage
+
+    stages = {fit_stage(item).key: item for item in items}
+    missing = {f"{member}.{key}": item for key, item in stages.items() if not store.has(key)}
+    if len(missing) > 1:
+        submit_fits(sweep, member, missing, rounds=rounds)
+    return [function(item) for item in items]
+
+
+def _still_waits(sweep: Sweep, member: str) -> bool:
+    """Does another process compute what this member waits for? Asked without importing PyTorch."""
+    key = sweep.said(member).get("waits_for")
+    return key is not None and Store(sweep.root, sweep.stale_after).is_in_work(key)
+
+
+def _leave(state: str) -> None:
+    """Back into the queue where there is more to do; else an exit that tells SLURM how it was.
+
+    After SIGTERM alone it is up to SLURM, which requeues what it preempts, and ends what somebody
+    cancelled. Where requeuing is forbidden the controller submits the run again.
+    """
+    again = state == "waiting" or (state == "stopped" and "SIGUSR2" in received())
+    job = job_number()
+    if again and job is not None and not scheduler.requeue(job):
+        print(f"job {job} cannot be requeued; it will be submitted again", file=sys.stderr)
+    if state == "failed":
+        sys.exit(1)
+
+
+def _slurm_log(folder: Path) -> str:
+    return str(folder / "jobs" / f"{job_number()}_0_log.out")
+
+
+def _local_log(folder: Path, number: int) -> str:
+    return str(folder / "jobs" / f"{member_of(number)}.log")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
