@@ -1,7 +1,11 @@
 """Image sets too large for memory, such as ImageNet: decoded by worker processes as they go."""
 
+import contextlib
 import hashlib
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +19,8 @@ from sparsekit.data.folders import Listing, list_splits
 from sparsekit.data.order import global_batches, hashed_seed, rank_slice
 from sparsekit.data.splits import split_indices
 from sparsekit.data.types import SplitName
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -158,12 +164,14 @@ class ImageFolder:
             images,
             batch_sampler=batches,
             num_workers=self.num_workers,
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=_leave_signals,
             pin_memory=device.type == "cuda",
             # A generator of its own, or the loader would draw from the global one at every start.
             generator=torch.Generator(),
         )
-        for pixels, labels in loader:
+        with _signals_held():
+            decoded = iter(loader)  # starts the processes
+        for pixels, labels in decoded:
             yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
@@ -196,13 +204,38 @@ class _Images(Dataset[tuple[Tensor, int]]):
             return self.transform(image)
 
 
-def _ignore_signals(worker: int) -> None:
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Keep `SIGNALS` back from this thread, and for good from the processes it starts meanwhile.
+
+    A loader's process, until it can leave them, would die of SIGTERM by a handler of PyTorch's.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave_signals(worker: int) -> None:
     """Leave the signals with which a cluster announces the end of a job to the main process.
 
     It saves a checkpoint first; workers that die before that would end the epoch with an error.
+    Only their parent ends workers, when it does: to a parent that leaves in the middle of an epoch
+    and waits for them, workers that ignored its SIGTERM too would be a wait without end.
     """
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "darwin":  # no clusters there, and no sigwaitinfo
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    parent = os.getppid()
+
+    def wait() -> None:
+        while signal.sigwaitinfo(SIGNALS).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True, name="sparsekit-signals").start()
 
 
 def _train_transform(

@@ -84,8 +84,11 @@ def held() -> Iterator[None]:
     """Keep both signals back from this thread, and from the processes it starts meanwhile.
 
     A process is born without a handler and would die of them. Started in here it notices them when
-    it calls `listen`, or never.
+    it calls `listen`, or never. Nothing happens in a process that does not listen.
     """
+    if not listening():
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from sparsekit.execution import interruption
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.history import History
 from sparsekit.training.masking import Masking
 from sparsekit.training.module import Classifier
+from sparsekit.training.stopping import Group, agreed, first_signal, group_of_ranks, stop
 
 LAST = "last.ckpt"
 
@@ -24,6 +26,8 @@ class Checkpoints(Callback):
 
     Batches, augmentation, dropout and learning rate are functions of the step, so that the step,
     the weights, the optimizer, the masks, the average and the history are all there is to save.
+    A fit that was asked to end saves at the next place where it may and stops there, on all ranks
+    at the same step; after its last step it finishes instead.
     """
 
     def __init__(
@@ -43,13 +47,20 @@ class Checkpoints(Callback):
         self.average = average
         self.every_seconds = every_seconds
         self.due = time.monotonic() + every_seconds
+        self.listens = interruption.listening()
+        self.group: Group | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.listens:
+            interruption.listen()  # ranks of several devices are new processes
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
+        self.group = group_of_ranks(trainer)
         if self.saved is not None:
             trainer.optimizers[0].load_state_dict(self.saved["optimizer"])
             trainer.precision_plugin.load_state_dict(self.saved["precision"])
-            pl_module.loss_sum.fill_(self.saved["loss_sum"])
+            pl_module.loss_sum.fill_(_own(self.saved["loss_sum"], trainer))
             pl_module.steps_in_sum = self.saved["steps_in_sum"]
             self.saved = None
 
@@ -58,33 +69,51 @@ class Checkpoints(Callback):
         # The last step of an epoch is followed by its validation, which belongs to it.
         course = pl_module.course
         if pl_module.between_steps and pl_module.step < course.epoch_end(pl_module.step - 1):
-            self._save_if_due(trainer, pl_module)
+            self._save_or_stop(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         if pl_module.step < pl_module.course.last:
-            self._save_if_due(trainer, pl_module)
+            self._save_or_stop(trainer, pl_module)
 
-    def _save_if_due(self, trainer: Trainer, module: Classifier) -> None:
-        if trainer.is_global_zero and time.monotonic() >= self.due:
+    def _save_or_stop(self, trainer: Trainer, module: Classifier) -> None:
+        is_due = time.monotonic() >= self.due
+        asked, due = agreed([first_signal(), int(is_due)], self.group)
+        if asked or due:
             self.history.check(module)
             self.save(trainer, module)
             self.due = time.monotonic() + self.every_seconds
+        if asked:
+            stop(asked, self.group)
 
     def save(self, trainer: Trainer, module: Classifier) -> None:
-        """Write the state of the fit; a reader sees the previous file or this one, whole."""
+        """Write the state of the fit; a reader sees the previous file or this one, whole.
+
+        All ranks must call it: each has a mean loss of its own. Rank 0 writes.
+        """
+        losses = trainer.strategy.all_gather(module.loss_sum)
+        if not trainer.is_global_zero:
+            return
         content = {
             "step": module.step,
             "model": module.model.state_dict(),
             "optimizer": trainer.optimizers[0].state_dict(),
             "precision": trainer.precision_plugin.state_dict(),
-            "loss_sum": float(module.loss_sum),
+            "loss_sum": losses.flatten().cpu(),
             "steps_in_sum": module.steps_in_sum,
             "masking": self.masking.state_dict(),
             "history": self.history.state_dict(),
             "average": self.average.state_dict(),
         }
         write_checkpoint(self.path, content)
+
+
+def _own(saved: Any, trainer: Trainer) -> float:
+    """The sum of losses of this rank; the mean one where there were more or fewer ranks."""
+    losses = torch.as_tensor(saved).flatten()
+    if len(losses) == trainer.world_size:
+        return float(losses[trainer.global_rank])
+    return float(losses.mean())
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ from sparsekit.training.masking import Masking
 from sparsekit.training.module import Classifier
 from sparsekit.training.progress import Progress
 from sparsekit.training.settings import Runtime, Train
+from sparsekit.training.stopping import train_
 from sparsekit.training.task import load_data, loaded_model
 
 FIT_VERSION = 2
@@ -43,7 +44,8 @@ def fit(
 
     `settings` is plain data: task, train, seed, what the cycle asks, and `start`, the key of the
     weights and masks to start from. `observers` make callbacks that watch, given key, settings
-    and scratch folder; they cannot be part of the result.
+    and scratch folder; they cannot be part of the result. Asked to end, it saves and raises
+    Stopped.
     """
     stage = fit_stage(settings)
 
@@ -102,7 +104,7 @@ def _train(
     callbacks = [masking, history, average, checkpoints, *told, results]
     trainer = _trainer(runtime, train, callbacks, num_epochs=course.num_epochs)
     _continue_at_(trainer, course.epoch(module.step))
-    trainer.fit(module)
+    train_(trainer, module)
     if not (folder / PARTS_FILE).exists():
         raise RuntimeError("the trainer stopped before the end of the fit; nothing was published")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,9 +20,11 @@ def main(lines: Iterable[str]) -> int:
     """Mirror the fits told on `lines`; 1 where wandb is missing.
 
     It steps back for the training: lowest priority, and nothing is measured or collected beyond
-    what it is told.
+    what it is told. What ends the training reaches it through `lines`: a cluster sends its signals
+    to every process of a job. Blocked rather than ignored, they are blocked in what wandb starts.
     """
     os.nice(19)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGUSR2))
     try:
         import wandb
     except ImportError:
