@@ -5,15 +5,20 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from sparsekit.execution import interruption
 from sparsekit.execution.executors import Failures, inline, workers
+from sparsekit.execution.gpus import VARIABLE
 from sparsekit.execution.identity import Stage
+from sparsekit.execution.interruption import Stopped
 from sparsekit.execution.store import Store
 from tests.execution.processes import ended, forked, wait_for
 
@@ -54,6 +59,48 @@ def computed(item: str) -> str:
         time.sleep(0.1)
 
     return Store(Path(item) / "runs").ensure(stage, compute)
+
+
+def stoppable(item: str) -> str:
+    """As `noted`, then works until it is asked to end; names with a q are done at once."""
+    noted(item)
+    folder, name = item.split(":")
+    deadline = time.monotonic() + 20
+    while not interruption.asked() and "q" not in name:
+        assert time.monotonic() < deadline, "nobody asked"
+        time.sleep(0.01)
+    Path(folder, f"{name}.saved").touch()
+    interruption.check()
+    return name.upper()
+
+
+def dies_when_asked(item: str) -> str:
+    try:
+        return stoppable(item)
+    except Stopped:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise
+
+
+def leaves(item: str) -> str:
+    """As `noted`; names with a b leave as somebody does who has not failed."""
+    if "b" in item.partition(":")[2]:
+        raise Leaving
+    return noted(item)
+
+
+class Leaving(BaseException):
+    pass
+
+
+def sees(item: str) -> str:
+    """The GPUs this process sees; dies first, once, where `item` is a folder."""
+    assert "torch" not in sys.modules, "too late for the variable to be sure to count"
+    if item and not Path(item, "died").exists():
+        Path(item, "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    return os.environ.get(VARIABLE, "unset")
 
 
 def unpicklable(item: str) -> str:
@@ -130,9 +177,17 @@ def gone(path: Path) -> bool:
     return False
 
 
+@pytest.mark.parametrize("listens", [False, True], ids=["deaf", "listening"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -> None:
-    parent = forked(lambda: two_workers(slow, [f"{tmp_path}:a", f"{tmp_path}:b"]))
+def test_workers_end_with_their_parent(
+    tmp_path: Path, number: signal.Signals, listens: bool
+) -> None:
+    def run() -> None:
+        if listens:
+            interruption.listen()
+        two_workers(slow, [f"{tmp_path}:a", f"{tmp_path}:b"])
+
+    parent = forked(run)
     wait_for(tmp_path / "a")
     wait_for(tmp_path / "b")
     started = time.monotonic()
@@ -147,3 +202,133 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
 def test_no_workers_is_a_mistake(num_workers: int) -> None:
     with pytest.raises(ValueError, match=f"num_workers={num_workers} is not positive"):
         workers(noted, ["a", "b"], num_workers=num_workers)
+
+
+@pytest.mark.parametrize("num_items", [1, 2])
+def test_more_workers_than_gpus_take_is_a_mistake_before_anything_runs(
+    num_items: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "0,1")
+    items = [f"{tmp_path}:a", f"{tmp_path}:b"][:num_items]
+    message = "num_workers=5 is more than 2 visible GPUs take with per_gpu=2; start at most 4"
+    with pytest.raises(ValueError, match=message):
+        workers(noted, items, num_workers=5, per_gpu=2)
+    assert list(tmp_path.iterdir()) == []
+    assert workers(noted, [], num_workers=5) == []
+    monkeypatch.setenv(VARIABLE, "")
+    assert workers(noted, items, num_workers=5, per_gpu=2) == ["A", "B"][:num_items]
+
+
+def test_a_gpu_takes_at_least_one_worker() -> None:
+    with pytest.raises(ValueError, match="per_gpu=0 is not positive"):
+        workers(noted, [], num_workers=1, per_gpu=0)
+
+
+def test_each_worker_sees_one_gpu_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "3,GPU-7a")
+    seen = workers(sees, [""] * 4, num_workers=4, per_gpu=2)
+    assert sorted(seen) == ["3", "3", "GPU-7a", "GPU-7a"]
+    assert sorted(workers(sees, [""] * 2, num_workers=2)) == ["3", "GPU-7a"]
+    assert os.environ[VARIABLE] == "3,GPU-7a"
+
+
+def test_a_worker_that_replaces_a_dead_one_sees_its_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "5")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.raises(Failures, match="1 of 3 fits failed"):
+        workers(sees, [str(tmp_path)] * 3, num_workers=1)
+    assert workers(sees, [str(tmp_path)] * 2, num_workers=1) == ["5", "5"]
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_gpus_nothing_is_set(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(VARIABLE, value)
+    assert two_workers(sees, ["", ""]) == ["unset" if value is None else value] * 2
+
+
+@EXECUTORS
+def test_who_leaves_without_failing_is_heard_when_all_have_ended(
+    executor: Executor, tmp_path: Path
+) -> None:
+    with pytest.raises(Leaving):
+        executor(leaves, [f"{tmp_path}:{name}" for name in ("x", "b", "c", "d")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "d", "x"]
+
+
+def stopped_run(executor: Executor, function: Callable[[str], str], items: Sequence[str]) -> int:
+    """Process number of a group of its own that exits with 75 where the executor was stopped."""
+
+    def run() -> None:
+        os.setsid()
+        interruption.listen()
+        Path(items[0].split(":")[0], "listens").touch()
+        try:
+            executor(function, items)
+        except Stopped as stopped:
+            os._exit(75 if stopped.signals else 1)
+
+    return forked(run)
+
+
+def test_inline_begins_nothing_after_a_stop(tmp_path: Path) -> None:
+    parent = stopped_run(inline, stoppable, [f"{tmp_path}:a", f"{tmp_path}:b"])
+    wait_for(tmp_path / "a")
+    os.kill(parent, signal.SIGUSR2)
+    assert ended(parent) == 75
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.saved", "listens"]
+
+
+@pytest.mark.parametrize("to", ["parent", "all", "worker"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_stops_all_workers_and_is_no_failure(
+    to: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    """To a worker alone: the others finish what they are at, the parent says Stopped."""
+    names = ["a", "qb" if to == "worker" else "b", "c", "d"]
+    parent = stopped_run(two_workers, stoppable, [f"{tmp_path}:{name}" for name in names])
+    wait_for(tmp_path / names[0])
+    wait_for(tmp_path / names[1])
+    if to == "worker":
+        wait_for(tmp_path / "c")
+        for name in ("a", "c"):
+            os.kill(int((tmp_path / name).read_text()), number)
+    elif to == "parent":
+        os.kill(parent, number)
+    else:
+        os.killpg(parent, number)
+    assert ended(parent) == 75
+    begun = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".saved")
+    saved = sorted(path.stem for path in tmp_path.glob("*.saved"))
+    assert begun == sorted(["listens", *saved])
+    assert saved == (["a", "c", "qb"] if to == "worker" else ["a", "b"])
+    assert all(gone(tmp_path / name) for name in saved)
+
+
+def test_a_worker_that_dies_of_what_its_parent_was_asked_by_is_no_failure(tmp_path: Path) -> None:
+    parent = stopped_run(two_workers, dies_when_asked, [f"{tmp_path}:a", f"{tmp_path}:b"])
+    wait_for(tmp_path / "a")
+    wait_for(tmp_path / "b")
+    os.kill(parent, signal.SIGTERM)
+    assert ended(parent) == 75
+
+
+def test_signals_to_all_processes_stop_workers_at_any_moment_of_their_lives(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From before they are born; nobody dies, and nothing is complained about."""
+    moments = random.Random(0)
+    for life in range(12):
+        folder = tmp_path / str(life)
+        folder.mkdir()
+        parent = stopped_run(two_workers, stoppable, [f"{folder}:{name}" for name in "abc"])
+        wait_for(folder / "listens")
+        time.sleep(moments.uniform(0, 0.3))
+        os.killpg(parent, moments.choice([signal.SIGTERM, signal.SIGUSR2]))
+        assert ended(parent) == 75
+        begun = {path.name for path in folder.iterdir() if path.suffix != ".saved"}
+        assert begun == {"listens", *(path.stem for path in folder.glob("*.saved"))}
+    assert capfd.readouterr().err == ""
