@@ -1,4 +1,4 @@
-"""From what a user types to complete configurations: the only place that talks to Hydra's parser.
+"""From what a user types to complete configurations: the only place that lets Hydra compose.
 
 Every combination of a sweep is composed and checked before anything runs.
 """
@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import hashlib
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sparsekit.config import ConfigError, Spine, check, suggest
 from sparsekit.execution.identity import canonical
-from sparsekit.sweep import key_of, points
+from sparsekit.overrides import first_lines, key_of, refuse_hydra, value_of, values_of, whole_leaves
+from sparsekit.sweep import (
+    NO_FILE,
+    Combination,
+    Point,
+    SweepFile,
+    agrees,
+    combinations,
+    point_of,
+    points,
+    refuse_idle,
+)
 
 CONFIGS = next(
     path
@@ -25,8 +34,8 @@ CONFIGS = next(
 )
 ADDED_GROUPS = ("experiment", "debug", "control")
 NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep")
+Groups = Mapping[str, Mapping[str, Path]]
 Memory = dict[tuple[str, ...], tuple[Any, dict[str, str]]]
-HYDRA_KEYS = ("hydra", "hydra/launcher", "hydra/sweeper")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,18 +54,52 @@ class Run:
     def experiment(self) -> str:
         return self.choices.get("experiment", "custom")
 
+    @property
+    def shown(self) -> str:
+        """The run as a message names it: what was asked for."""
+        return " ".join(self.overrides) or "the defaults"
 
-def compose_runs(overrides: Sequence[str], folders: Sequence[Path] = ()) -> list[Run]:
-    """Every run that `overrides` ask for: products of `a,b` lists, then the experiment's sweep."""
-    groups = list_groups(folders)
+
+@dataclasses.dataclass(frozen=True)
+class _Ask:
+    """What every step of composing a sweep needs."""
+
+    sweep: SweepFile
+    folders: tuple[Path, ...]
+    memory: Memory = dataclasses.field(default_factory=dict)
+
+
+def compose_runs(
+    overrides: Sequence[str],
+    folders: Sequence[Path] = (),
+    *,
+    sweep: SweepFile = NO_FILE,
+    zipped: Sequence[Sequence[str]] = (),
+    excluded: Sequence[Point] = (),
+) -> list[Run]:
+    """Every run that the typed `overrides` and a sweep file ask for.
+
+    These are the combinations of `a,b` lists, those of `zipped` keys walked in step, with the
+    points of the file's grids or else of the experiment's, but for those that are `excluded`.
+    ConfigError for the first that is wrong, which it names where there are several.
+    """
+    ask = _Ask(sweep, tuple(folders))
+    everything = {one: point_of(one) for one in _combined(overrides, zipped, ask)}
+    refuse_idle(excluded, list(everything.values()))
+    # What is typed may have selected already what the file excludes.
+    whole_file = _combined((), (), ask) if sweep.excluded and overrides else ()
+    refuse_idle(sweep.excluded, [*everything.values(), *map(point_of, whole_file)])
+    left_out = (*sweep.excluded, *excluded)
+    chosen = [
+        one for one, point in everything.items() if not any(agrees(point, e) for e in left_out)
+    ]
+    if not chosen:
+        raise ConfigError("sweep: its grids contain no run, or every one of them is excluded")
     runs: dict[str, Run] = {}
-    memory: Memory = {}
-    for typed in _products(overrides, groups):
-        base = compose_one(typed, folders, memory)
-        for run in _swept(base, typed, folders, memory):
-            runs.setdefault(repr((run.config, run.choices)), run)
-    if not runs:
-        raise ConfigError("sweep: its grids contain no run")
+    for one in chosen:
+        run = _named((*one, "sweep=[]"), ask, shown=one if len(chosen) > 1 else ())
+        run = dataclasses.replace(run, overrides=one)
+        runs.setdefault(repr((run.config, run.choices)), run)
     return list(runs.values())
 
 
@@ -73,11 +116,8 @@ def compose_one(
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    groups = list_groups(folders)
     leaves = whole_leaves(overrides)
-    typed = [_normalised(text, groups) for text in overrides if key_of(text) not in leaves]
-    values = [text for text in typed if text.startswith("++")]
-    options = tuple(text for text in typed if not text.startswith("++"))
+    options, values = _sorted_out(overrides, list_groups(folders))
     memory = {} if memory is None else memory
     try:
         if options not in memory:
@@ -85,7 +125,8 @@ def compose_one(
         chosen, choices = memory[options]
         composed = copy.deepcopy(chosen)
         for text in values:
-            _set(composed, text)
+            if key_of(text) not in leaves:
+                _set(composed, text)
         for key, leaf in leaves.items():
             OmegaConf.update(composed, key, leaf, merge=False, force_add=True)
         written = OmegaConf.to_container(composed, resolve=False)
@@ -126,30 +167,9 @@ def _set(composed: Any, text: str) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        OmegaConf.update(composed, key_of(text), _value(text), merge=True, force_add=True)
+        OmegaConf.update(composed, key_of(text), value_of(text), merge=True, force_add=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{text.removeprefix('++')}: {_first_lines(error)}") from error
-
-
-@functools.lru_cache(maxsize=4096)
-def _value(text: str) -> Any:
-    """What an override sets, in Hydra's grammar."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(text).value()
-
-
-def whole_leaves(overrides: Sequence[str]) -> dict[str, Any]:
-    """Overrides that give a leaf whole, `key={_target_:...}`: they replace what stands there.
-
-    Hydra would merge the two, and the arguments of the old target would be left in the new leaf.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    texts = [text for text in overrides if "_target_" in text and not text.startswith("~")]
-    parsed = OverridesParser.create().parse_overrides(texts)
-    values = {key_of(text): one.value() for text, one in zip(texts, parsed, strict=True)}
-    return {key: v for key, v in values.items() if isinstance(v, dict) and "_target_" in v}
+        raise ConfigError(f"{text.removeprefix('++')}: {first_lines(error)}") from error
 
 
 def identity_of(config: Mapping[Any, Any]) -> dict[str, Any]:
@@ -179,49 +199,63 @@ def summary(file: Path) -> str:
     return next((text for text in comments if text and not text.startswith("@package")), "")
 
 
-def _swept(
-    base: Run, typed: Sequence[str], folders: Sequence[Path], memory: Memory
-) -> Iterator[Run]:
-    grids = base.config["sweep"]
-    if not grids:
-        yield base
-    for chosen in points(grids, typed):
-        run = compose_one([*typed, *chosen, "sweep=[]"], folders, memory)
-        yield dataclasses.replace(run, overrides=(*typed, *chosen))
-
-
-def _products(
-    overrides: Sequence[str], groups: Mapping[str, Mapping[str, Path]]
-) -> Iterator[list[str]]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser = OverridesParser.create()
-    lists: list[list[str]] = []
-    for text in overrides:
-        _refuse_hydra(text)
-        try:
-            parsed = parser.parse_override(text)
-        except HydraException as error:
-            raise ConfigError(f"{text!r} is no override: {_first_lines(error)}") from error
-        values = [text]
-        if parsed.is_sweep_override():
-            prefix = text[: text.index("=") + 1]
-            values = [f"{prefix}{value}" for value in _choices(text, parsed)]
-        lists.append(values)
-        for value in values:
+def _combined(
+    typed: Sequence[str], zipped: Sequence[Sequence[str]], ask: _Ask
+) -> Iterator[Combination]:
+    """Every combination of the file's overrides with those typed, and with the points of grids."""
+    groups = list_groups(ask.folders)
+    axes = []
+    for text in (*ask.sweep.overrides, *typed):
+        refuse_hydra(text)
+        axes.append(values_of(text))
+        for value in axes[-1]:
             _check_option(value, groups)
-    yield from (list(product) for product in itertools.product(*lists))
+    products = list(combinations(axes, (*ask.sweep.zipped, *zipped)))
+    for one in products:
+        grids = ask.sweep.grids or _grids(one, groups, ask, shown=one if len(products) > 1 else ())
+        if not grids:
+            yield one
+        for chosen in points(grids, one):
+            yield (*one, *chosen)
 
 
-def _check_option(text: str, groups: Mapping[str, Mapping[str, Path]]) -> None:
+def _grids(
+    one: Combination, groups: Groups, ask: _Ask, *, shown: Combination
+) -> Sequence[Mapping[str, Any]]:
+    """The grids of the experiment that is chosen, or those that are typed as `sweep=`."""
+    options, _ = _sorted_out(one, groups)
+    if options in ask.memory and "sweep" not in map(key_of, one):
+        composed, _ = ask.memory[options]
+        if not composed.sweep:
+            return []
+    return _named(one, ask, shown=shown).config["sweep"]
+
+
+def _named(overrides: Combination, ask: _Ask, *, shown: Combination) -> Run:
+    """One run of a sweep; a mistake in it is preceded by what is `shown` of it."""
+    try:
+        return compose_one(overrides, ask.folders, ask.memory)
+    except ConfigError as error:
+        raise ConfigError(f"{' '.join(shown)}: {error}" if shown else str(error)) from error
+
+
+def _sorted_out(
+    overrides: Sequence[str], groups: Groups
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is chosen from groups, as Hydra wants it, and the values that are set afterwards."""
+    typed = [_normalised(text, groups) for text in overrides]
+    values = tuple(text for text in typed if text.startswith("++"))
+    return tuple(text for text in typed if not text.startswith("++")), values
+
+
+def _check_option(text: str, groups: Groups) -> None:
     key, _, value = text.partition("=")
     name = key.lstrip("+~").partition("@")[0]
     if name in groups and value not in groups[name] and not text.startswith("~"):
         raise ConfigError(f"{name}={value}: no such option{suggest(value, groups[name])}")
 
 
-def _normalised(text: str, groups: Mapping[str, Mapping[str, Path]]) -> str:
+def _normalised(text: str, groups: Groups) -> str:
     # Whether a key stands in the defaults list, in a YAML file, or only in a signature is our
     # business, not the user's: the prefix Hydra needs is derived, and `check` knows what is valid.
     if text.startswith("~"):
@@ -234,36 +268,9 @@ def _normalised(text: str, groups: Mapping[str, Mapping[str, Path]]) -> str:
     return f"++{name}={value}"
 
 
-def _refuse_hydra(text: str) -> None:
-    key = key_of(text)
-    if key in HYDRA_KEYS or key.startswith(("hydra.", "hydra/")):
-        raise ConfigError(
-            f"{text}: this program does not use Hydra's launchers, sweepers and run folders; "
-            "use `executor=` for where fits run and `runtime.store=` for where results go"
-        )
-
-
-def refuse_repetition(overrides: Sequence[str]) -> None:
-    """Raise ConfigError for a key that is typed twice: one of its values would be ignored."""
-    keys = [key_of(text) for text in overrides]
-    for key in keys:
-        if keys.count(key) > 1:
-            given = " ".join(text for text in overrides if key_of(text) == key)
-            raise ConfigError(f"{given}: {key} is given more than once; only one can count")
-
-
-def _choices(text: str, parsed: Any) -> list[str]:
-    from hydra.errors import HydraException
-
-    try:
-        return list(parsed.sweep_string_iterator())
-    except HydraException as error:
-        raise ConfigError(f"{text}: only lists, `range` and `choice` can be swept") from error
-
-
 def _reason(error: Exception) -> str:
     """Hydra's own message; where it merely says which override failed, also why."""
-    text = _first_lines(error)
+    text = first_lines(error)
     if "No match in the defaults list" in text:
         place = text.split("'")[1]
         return (
@@ -273,9 +280,4 @@ def _reason(error: Exception) -> str:
     if "Could not override" in text:
         return text.partition(" To append")[0]
     cause = error.__cause__
-    return f"{text}: {_first_lines(cause)}" if isinstance(cause, Exception) else text
-
-
-def _first_lines(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:3])
+    return f"{text}: {first_lines(cause)}" if isinstance(cause, Exception) else text

@@ -17,7 +17,10 @@ from sparsekit.config import ConfigError
 
 PROGRAM = "python -m sparsekit.run"
 HELP = ("--help", "-h")
-OPTIONS = ("-m", "--cfg job", "--dry-run", "--config-dir FOLDER")
+OPTIONS = (
+    "-m", "--zip KEY,KEY", "--exclude KEY=VALUE,...", "--sweep FILE",
+    "--cfg job", "--dry-run", "--config-dir FOLDER",
+)  # fmt: skip
 LISTED = ("experiment", "method", "prune", "merge", "control", "model", "data", "train")
 ADDED = ("experiment", "control")
 INTRODUCTION = f"""\
@@ -27,7 +30,8 @@ sparsekit: exact, resumable, shared experiments with sparse neural networks
   {PROGRAM} +experiment=imp_cifar10 seed=1     anything is overridable: key=value
   {PROGRAM} method=imp data=mnist              any method, model, data set and training
   {PROGRAM} -m method=imp,random seed=0,1,2    every combination
-  {PROGRAM} +experiment=quickstart --dry-run   what would run
+  {PROGRAM} --sweep experiments/quickstart/sweep.yaml   the combinations in a file
+  {PROGRAM} +experiment=quickstart --dry-run   what would run, and what is there already
   {PROGRAM} method=imp --cfg job               the whole configuration
   python -m sparsekit.report PATHS...          tables and plots of finished results
 
@@ -69,36 +73,43 @@ def listing(folders: Sequence[Path] = ()) -> str:
 
 
 def _main(options: argparse.Namespace) -> int:
-    from sparsekit.compose import compose_one, compose_runs, refuse_repetition
+    from sparsekit.compose import compose_one, compose_runs
+    from sparsekit.overrides import is_sweep, pairs, refuse_repetition
+    from sparsekit.sweep import NO_FILE, read_sweep, refuse_clash
 
-    sweeps = [text for text in options.overrides if _sweeps(text)]
-    if sweeps and not options.multirun:
-        raise ConfigError(f"{sweeps[0]!r} asks for several runs; add -m")
+    several = [text for text in options.overrides if is_sweep(text)]
+    if several and not options.multirun:
+        raise ConfigError(f"{several[0]!r} asks for several runs; add -m")
     refuse_repetition(options.overrides)
     if options.cfg:
+        _refuse_several(options)
         _print_config(compose_one(options.overrides, options.config_dir).config)
         return 0
-    runs = compose_runs(options.overrides, options.config_dir)
-    if options.dry_run:
-        for run in runs:
-            print(" ".join(run.overrides))
-        print(f"{len(runs)} runs")
-        return 0
+    sweep = read_sweep(options.sweep) if options.sweep else NO_FILE
+    refuse_clash(sweep, options.overrides)
+    runs = compose_runs(
+        options.overrides,
+        options.config_dir,
+        sweep=sweep,
+        zipped=[keys.split(",") for keys in options.zip],
+        excluded=[pairs(text) for text in options.exclude],
+    )
     print(f"{len(runs)} run{'s' * (len(runs) != 1)}; importing PyTorch", file=sys.stderr)
+    if options.dry_run:
+        from sparsekit.planning import forecast
+
+        print(forecast(runs))
+        return 0
     from sparsekit.launch import launch
 
-    return launch(runs, command=shlex.join([PROGRAM, *options.given]))
+    command = shlex.join([PROGRAM, *options.given])
+    return launch(runs, command=command, label=sweep.name or None)
 
 
-def _sweeps(text: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        return OverridesParser.create().parse_override(text).is_sweep_override()
-    except HydraException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{text!r} is neither an option nor key=value: {reason}") from error
+def _refuse_several(options: argparse.Namespace) -> None:
+    for name in ("sweep", "zip", "exclude"):
+        if getattr(options, name):
+            raise ConfigError(f"--cfg job shows one configuration; leave out --{name}")
 
 
 def _print_config(config: Mapping[str, Any]) -> None:
@@ -114,6 +125,9 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(prog=PROGRAM, add_help=False, allow_abbrev=False)
         self.add_argument("overrides", nargs="*")
         self.add_argument("-m", "--multirun", action="store_true")
+        self.add_argument("--zip", action="append", default=[])
+        self.add_argument("--exclude", action="append", default=[])
+        self.add_argument("--sweep", type=Path)
         self.add_argument("--cfg", choices=["job"])
         self.add_argument("--dry-run", action="store_true")
         self.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sparsekit import config
+from sparsekit.core.seeds import derive
 from sparsekit.core.types import Masks, State
 from sparsekit.data.types import Data
 from sparsekit.execution.identity import Stage, canonical
@@ -52,13 +53,23 @@ def dense_masks(task: Task, model: nn.Module) -> Masks:
     return {name: torch.ones(parameters[name].shape, dtype=torch.bool) for name in names}
 
 
+def init_seed(seed: int, again: int) -> int:
+    """Seed of the initial weights of a run; of others, where they are drawn `again`."""
+    return derive(seed, "again", again) if again else seed
+
+
+def init_stage(task: Task, seed: int) -> Stage:
+    """Identity of the initial weights."""
+    return Stage("init", {"task": task, "seed": seed}, version=INIT_VERSION)
+
+
 def ensure_init(task: Task, seed: int, *, store: Store, root: Path) -> str:
     """Key of the initial weights, a function of task and seed, with nothing pruned.
 
     Where the data lies is not part of any identity, so what it holds is remembered here:
     ValueError if it is not what earlier results of this task were computed on.
     """
-    stage = Stage("init", {"task": task, "seed": seed}, version=INIT_VERSION)
+    stage = init_stage(task, seed)
     data = load_data(task, root)
 
     def compute(folder: Path) -> None:

@@ -137,17 +137,6 @@ def test_what_cfg_job_prints_can_be_composed_again(
     assert dict(again.config) == composed("method=imp", "seed=3")[0]
 
 
-def test_dry_run_lists_the_runs_and_stores_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    lines = printed(capsys, "+experiment=quickstart", "--dry-run", "seed=0").splitlines()
-    assert lines[-1] == "10 runs"
-    assert len(lines) == 11
-    assert len(set(lines)) == 11
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's folder with an experiment, a method and a module of their own."""

@@ -97,12 +97,35 @@ LIGHT = [
     ("sweep=[{seed:[]}]", "sweep: its grids contain no run"),
     ("sweep=[{seed:1,foo:2}]", "foo: no such key at the top level"),
     ("seed=${foo}", "Interpolation key 'foo' not found"),
-    ("--bogus", "unrecognized arguments: --bogus; the options are -m, --cfg job, --dry-run"),
+    ("-m method=imp,random seed=0,-1", "error: method=imp seed=-1: seed=-1 is outside 0 <= seed"),
+    ("-m --zip seed,sparsity seed=0,1 sparsity=0.5,0.8,0.9", "seed has 2, sparsity has 3"),
+    ("-m --zip seed,sparsity seed=0,1", "zip seed,sparsity: sparsity is not given as a list"),
+    ("--zip seed,sparsity seed=0 sparsity=0.5", "zip seed,sparsity: seed is not given as a list"),
+    ("-m --zip seed seed=0,1", "zip seed: two keys or more are walked in step"),
+    ("-m --zip seed,seed seed=0,1", "zip seed,seed: seed is walked in step already"),
+    ("-m --exclude seeed=0 seed=0,1", "exclude seeed=0: the sweep has no key seeed; nearest: seed"),
+    ("-m --exclude seed=2 seed=0,1", "exclude seed=2: no combination of the sweep agrees with it"),
+    ("-m --exclude seed=0,1 seed=0,1", "'seed=0,1': '1' is not key=value"),
+    ("-m --exclude seed=[0 seed=0,1", "'seed=[0' is neither an option nor key=value"),
+    ("-m --exclude seed=0,seed=1 seed=0,1", "seed is given more than once"),
+    ("-m --exclude method=imp method=imp seed=0,1", "every one of them is excluded"),
+    ("sweep=[{zip:{seed:[0,1],sparsity:[0.5]}}]", "seed has 2, sparsity has 1"),
+    ("sweep=[{zip:{seed:[0,1]}}]", "zip seed: two keys or more are walked in step"),
+    ("sweep=[{zip:{seed:0,sparsity:1}}]", "is no mapping of keys to lists"),
+    ("sweep=[{seed:1,zip:{seed:[0],sparsity:[0]}}]", "seed is in a grid twice"),
+    ("sweep=[{seed:[0,1],exclude:[{seed:2}]}]", "no combination of the sweep agrees with it"),
+    ("sweep=[{seed:[0,1],exclude:[{sed:0}]}]", "the sweep has no key sed; nearest: seed"),
+    ("sweep=[{seed:[0,1],exclude:[{}]}]", "is no list of mappings such as {method: snip}"),
+    ("--sweep /nonexistent/sweep.yaml", "--sweep /nonexistent/sweep.yaml: "),
+    ("--cfg job --zip a,b", "--cfg job shows one configuration; leave out --zip"),
+    ("--cfg job --exclude a=b", "--cfg job shows one configuration; leave out --exclude"),
+    ("--cfg job --sweep x.yaml", "--cfg job shows one configuration; leave out --sweep"),
+    ("--bogus", "unrecognized arguments: --bogus; the options are -m, --zip KEY,KEY, --exclude"),
     ("--cfg all", "invalid choice: 'all'"),
     ("--config-dir /nonexistent method=imp", "--config-dir /nonexistent: no such folder"),
 ]
 HELP = ["", "--help", "-h", "method=imp --help"]
-LISTINGS = ["--dry-run +experiment=quickstart", "--cfg job +experiment=quickstart"]
+LISTINGS = ["--cfg job +experiment=quickstart", "--cfg job method=imp"]
 
 WITHOUT_TORCH = """
 import contextlib, io, json, sys, time
