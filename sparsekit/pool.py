@@ -72,7 +72,6 @@ def _process(pool: _Pool, number: int, seat: int) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "sparsekit.member", str(pool.sweep.folder), str(number)]
     environment = {**os.environ, **_surroundings(pool.cluster, seat)}
-    environment.pop("SPARSEKIT_SESSION", None)
     with log.open("ab") as file, interruption.held():
         # Not of the terminal's group: Ctrl-C asks this process, which asks each of them once.
         return subprocess.Popen(command, stdout=file, stderr=file, env=environment, process_group=0)
