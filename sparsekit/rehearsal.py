@@ -1,9 +1,17 @@
-"""Everything that can fail for a wrong value, tried before the first training step."""
+"""Everything that can fail for a wrong value, tried before the first training step.
+
+What has been tried is not tried again: a model's forward pass and its pruning are the same for all
+learning rates and seeds of a sweep.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,12 +19,25 @@ from torch import nn
 
 from sparsekit import config
 from sparsekit.core.counts import budget
-from sparsekit.core.types import Masks
-from sparsekit.method.cycle import Method
+from sparsekit.core.types import Masks, Mover
+from sparsekit.data.types import Data
+from sparsekit.execution.identity import canonical, describe
+from sparsekit.method.cycle import Cycle, Method
 from sparsekit.training.course import Course, plan_course
 from sparsekit.training.judge import TaskJudge, device_of
-from sparsekit.training.settings import Train
 from sparsekit.training.task import build_model, dense_masks, load_data
+
+CUT = {"norm_drop": 0.5, "fraction": 0.5}
+_worked: set[str] = set()
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """An untrained model of a task, its data, and the masks of what may be pruned."""
+
+    data: Data
+    model: nn.Module
+    masks: Masks
 
 
 def rehearse(method: Method, settings: Mapping[str, Any], judge: TaskJudge) -> str:
@@ -24,31 +45,82 @@ def rehearse(method: Method, settings: Mapping[str, Any], judge: TaskJudge) -> s
 
     Returns the table of layers. Raises ValueError, TypeError or OSError for what would fail later.
     """
-    data = load_data(settings["task"], judge.runtime.data_root)
-    with torch.random.fork_rng():
-        model = build_model(settings["task"], data)
-    masks = dense_masks(settings["task"], model)
-    train: Train = config.build(settings["train"])
-    if train.precision == "16-mixed" and device_of(judge.runtime).type == "cpu":
+    subject = _subject(json.dumps(settings["task"], sort_keys=True), judge.runtime.data_root)
+    if settings["train"]["precision"] == "16-mixed" and device_of(judge.runtime).type == "cpu":
         raise ValueError("train.precision=16-mixed needs a GPU; the CPU has bf16-mixed")
     cycles = list(method.plan())
+    for asked in _kinds_of_fits(cycles, settings):
+        course = plan_course(asked, subject.data, CUT)
+        _check_learning_rates(course)
+        optimizer = config.build(asked["train"]["optimizer"])
+        optimizer(list(subject.model.named_parameters()))
+        if asked["mover"] is not None:
+            work = functools.partial(_move, asked["mover"], subject, course.last)
+            _once([judge.identity, asked["mover"], course.last], work)
+    last = cycles[-1]
+    if last.prune is not None:
+        work = functools.partial(_prune, last, subject, judge)
+        _once([judge.identity, last.prune, last.sparsity, judge.runtime], work)
+    return layer_table(subject.model, subject.masks)
+
+
+@functools.lru_cache(maxsize=1)
+def _subject(task: str, root: Path) -> Subject:
+    """The model of a task, tried on two images. One is kept, for they may be large."""
+    described = json.loads(task)
+    data = load_data(described, root)
+    with torch.random.fork_rng():
+        model = build_model(described, data)
+    with torch.no_grad():
+        model.eval()(next(data.eval_batches("val", batch_size=2, device=torch.device("cpu")))[0])
+    return Subject(data, model, dense_masks(described, model))
+
+
+def _move(mover: Mover, subject: Subject, num_steps: int) -> None:
+    mover.rehearse(subject.model.state_dict(), subject.masks, num_steps)
+
+
+def _prune(cycle: Cycle, subject: Subject, judge: TaskJudge) -> None:
+    assert cycle.prune is not None
+    state, masks = subject.model.state_dict(), subject.masks
+    weights = {name: state[name] for name in masks}
+    num_kept = budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
+    cycle.prune(weights, masks, judge.probe(state), num_kept=num_kept)
+
+
+def _kinds_of_fits(
+    cycles: Sequence[Cycle], settings: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """What the fits of a method are asked, once where only cycle and particle differ."""
+    seen: list[dict[str, Any]] = []
     for cycle in cycles:
         for variation in cycle.variations:
             asked = cycle.settings(variation, settings)
-            course = plan_course(asked, data, {"norm_drop": 0.5, "fraction": 0.5})
-            _check_learning_rates(course)
-            config.build(asked["train"]).optimizer(list(model.named_parameters()))
-        if cycle.mover is not None:
-            cycle.mover.rehearse(model.state_dict(), masks, course.last)
-    with torch.no_grad():
-        model.eval()(next(data.eval_batches("val", batch_size=2, device=torch.device("cpu")))[0])
-    last = cycles[-1]
-    state = model.state_dict()
-    weights = {name: state[name] for name in masks}
-    if last.prune is not None:
-        num_kept = budget(sum(mask.numel() for mask in masks.values()), last.sparsity)
-        last.prune(weights, masks, judge.probe(state), num_kept=num_kept)
-    return layer_table(model, masks)
+            kind = {**asked, "cycle": None, "particle": type(asked["particle"])}
+            if kind not in seen:
+                seen.append(kind)
+                yield asked
+
+
+def _once(kind: Any, work: Callable[[], object]) -> None:
+    """Do `work` unless the same kind has worked before in this process.
+
+    Kinds that differ in seeds are the same: what is drawn depends on the seed, whether it can be
+    drawn does not, and a sweep may have hundreds.
+    """
+    name = canonical(_with_one_seed(describe(kind)))
+    if name not in _worked:
+        work()
+        _worked.add(name)
+
+
+def _with_one_seed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            name: 0 if name == "seed" and isinstance(entry, int) else _with_one_seed(entry)
+            for name, entry in value.items()
+        }
+    return [_with_one_seed(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _check_learning_rates(course: Course) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.config import ConfigError, suggest
-from sparsekit.overrides import key_of, meaning, spelled, text_of
+from sparsekit.overrides import key_of, meaning, refuse_repetition, spelled, text_of
 
 Point = Mapping[str, str]
 Combination = tuple[str, ...]
@@ -203,6 +203,7 @@ def _from_content(name: str, content: Mapping[str, Sequence[Any]]) -> SweepFile:
     for text in content.get("overrides", []):
         if not isinstance(text, str):
             raise ConfigError(f"overrides: {text!r} is no text; write one a line: - seed=0,1,2")
+    refuse_repetition(content.get("overrides", []))
     given = [key_of(text) for text in content.get("overrides", [])]
     for keys in content.get(ZIP, []):
         if not isinstance(keys, list):
