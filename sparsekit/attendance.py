@@ -34,14 +34,15 @@ def attend(
     log: str | None = None,
     stale_after: float = 60.0,
 ) -> str:
-    """State at the end of this life: done, stopped, waiting, parked, failed, or cancelled.
+    """State at the end of this life: done, stopped, waiting, parked or failed.
 
     Waiting also where another process is at work on the same member; then nothing is said.
+    KeyboardInterrupt leaves as it came, when it is said that the life was stopped.
     """
     interruption.listen()
     place = claims.claim(sweep.claims, member, stale_after=stale_after)
     if place is None:
-        _print(f"{sweep.name} {member}: {ELSEWHERE}")
+        print(f"{sweep.name} {member}: {ELSEWHERE}", file=sys.stderr, flush=True)
         return "waiting"
     try:
         with claims.heartbeat(place):
@@ -64,6 +65,7 @@ class _End:
     reason: str = ""
     error: str | None = None
     waits_for: str | None = None
+    interrupt: KeyboardInterrupt | None = None
 
 
 def _live(sweep: Sweep, member: str, work: Callable[[], None], log: str | None) -> str:
@@ -89,12 +91,11 @@ def _live(sweep: Sweep, member: str, work: Callable[[], None], log: str | None) 
     idle = _idle_lives(said, end, position)
     if idle >= MAX_IDLE_LIVES:
         end = _End("failed", f"stopped {idle} times at the same place; give it more minutes")
-    final = dataclasses.asdict(end)
-    sweep.say(
-        member,
-        {**said, **final, "seconds": seconds, "position": position, "idle_lives": idle},
-    )
-    _print(f"{sweep.name} {member}: {end.state}{': ' * bool(end.reason)}{end.reason}")
+    final = {n: getattr(end, n) for n in ("state", "reason", "error", "waits_for")}
+    spent = {"seconds": seconds, "position": position, "idle_lives": idle}
+    sweep.say(member, {**said, **final, **spent})
+    if end.interrupt is not None:
+        raise end.interrupt
     return end.state
 
 
@@ -107,8 +108,9 @@ def _worked(work: Callable[[], None]) -> _End:
         return _End("waiting", f"another run computes {busy.key}", waits_for=busy.key)
     except Parked as parked:
         return _End("parked", str(parked))
+    except KeyboardInterrupt as interrupt:
+        return _End("stopped", "stopped by Ctrl-C", interrupt=interrupt)
     except BaseException as error:
-        traceback.print_exc()
         return _End("failed", f"{type(error).__name__}: {error}"[:2000], traceback.format_exc())
     return _End("done")
 
@@ -126,7 +128,3 @@ def _idle_lives(said: dict[str, Any], end: _End, position: Any) -> int:
     if end.state != "stopped" or position is None or position != said["position"]:
         return 0
     return int(said["idle_lives"]) + 1
-
-
-def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

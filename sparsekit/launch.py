@@ -14,23 +14,25 @@ from sparsekit import config
 from sparsekit.attendance import attend
 from sparsekit.compose import Run
 from sparsekit.config import ConfigError
-from sparsekit.execution import claims
+from sparsekit.execution import claims, interruption
 from sparsekit.execution.clusters import Inline, Local, Slurm
 from sparsekit.execution.fit_jobs import Jobs
 from sparsekit.execution.liveness import observe
 from sparsekit.execution.sweeps import Sweep, differing, freeze, member_of
+from sparsekit.member import shown_by
 from sparsekit.pool import run_pool
 from sparsekit.runner import Job, build_job, conclude, rehearse_all, run_job, thawed
 from sparsekit.snapshot import provenance, take_snapshot
 
 SUBMISSION = "submission"
-LOOK = "look: python -m sparsekit.status {name}{store}"
+STOPPED = 143
 
 
 def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> int:
     """Check, rehearse and freeze these runs as one sweep, and start it where they say.
 
-    0: all finished, or all are queued; 1: some failed. Nothing is started unless all can be.
+    0: all finished, or all are queued; 1: some failed; 143: asked to end. Nothing is started
+    unless all can be.
     """
     jobs = [build_job(run) for run in runs]
     cluster = _refuse_mixed(jobs)
@@ -59,21 +61,24 @@ def start(sweep: Sweep, numbers: Sequence[int]) -> int:
 
 
 def _inline(sweep: Sweep, numbers: Sequence[int], cluster: Inline) -> int:
-    records, failed = [], 0
-    for turn, number in enumerate(numbers, 1):
-        job = build_job(thawed(sweep.runs[number]))
+    interruption.listen()
+    members = [member_of(number) for number in numbers]
+    sweep.renew(members)
+    records, states = [], []
+    for turn, (number, member) in enumerate(zip(numbers, members, strict=True), 1):
+        if interruption.asked():
+            break
+        job = shown_by(build_job(thawed(sweep.runs[number])), sweep, member)
         title = f"[{turn}/{len(numbers)}] {job.name}"
 
         def work(job: Job = job, title: str = title) -> None:
             records.append(run_job(job, title))
 
-        sweep.renew([member_of(number)])
-        state = attend(sweep, member_of(number), work, stale_after=sweep.stale_after)
-        if state != "done":
-            failed += 1
-            said = sweep.said(member_of(number))
-            _say(f"{title} {state}: {said['error'] or said['reason']}")
-    return _finish(sweep, records, failed=failed, num_runs=len(numbers))
+        states.append(attend(sweep, member, work, stale_after=sweep.stale_after))
+        if states[-1] != "done":
+            said = sweep.said(member)
+            _say(f"{title} {states[-1]}: {said['error'] or said['reason']}")
+    return _finish(sweep, records, num_runs=len(numbers))
 
 
 def _local(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> int:
@@ -82,7 +87,7 @@ def _local(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> int:
     states = run_pool(sweep, numbers, cluster)
     done = [number for number, state in states.items() if state == "done"]
     records = [_with_path(sweep, number) for number in done]
-    return _finish(sweep, records, failed=len(numbers) - len(done), num_runs=len(numbers))
+    return _finish(sweep, records, num_runs=len(numbers))
 
 
 def _slurm(sweep: Sweep, numbers: Sequence[int], cluster: Slurm) -> int:
@@ -188,14 +193,16 @@ def _with_path(sweep: Sweep, number: int) -> dict[str, Any]:
     return {**record, "path": str(path)}
 
 
-def _finish(
-    sweep: Sweep, records: Sequence[Mapping[str, Any]], *, failed: int, num_runs: int
-) -> int:
+def _finish(sweep: Sweep, records: Sequence[Mapping[str, Any]], *, num_runs: int) -> int:
     if records:
         conclude(build_job(thawed(sweep.runs[0])), records)
-    if failed:
-        _say(f"{failed} of {num_runs} runs failed; the same command goes on from there")
-    return int(failed > 0)
+    if interruption.asked():
+        _say("asked to end; the same command goes on from here")
+        return STOPPED
+    missing = num_runs - len(records)
+    if missing:
+        _say(f"{missing} of {num_runs} runs failed; the same command goes on from there")
+    return int(missing > 0)
 
 
 def _arrays(jobs: Sequence[str]) -> str:

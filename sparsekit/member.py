@@ -36,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def slurm_run(folder: Path, number: int) -> None:
     """A job of SLURM that runs one run; it goes back into the queue when it has more to do."""
-    _leave(run_member(folder, number, log=_slurm_log(folder)))
+    state = run_member(folder, number, log=_slurm_log(folder))
+    _leave(Sweep(folder), member_of(number), state)
 
 
 def slurm_fit(folder: Path, member: str, item: Mapping[str, Any]) -> None:
@@ -48,10 +49,10 @@ def slurm_fit(folder: Path, member: str, item: Mapping[str, Any]) -> None:
 
         fit_of(_job(sweep, member))(item)
 
-    if _still_waits(sweep, member):
-        _leave("waiting")
-    else:
-        _leave(attend(sweep, member, work, log=_slurm_log(folder), stale_after=sweep.stale_after))
+    state = "waiting"
+    if not _still_waits(sweep, member):
+        state = attend(sweep, member, work, log=_slurm_log(folder), stale_after=sweep.stale_after)
+    _leave(sweep, member, state)
 
 
 def slurm_controller(folder: Path, patience: int) -> None:
@@ -80,21 +81,25 @@ def run_member(folder: Path, number: int, *, log: str | None = None) -> str:
     return attend(sweep, member, work, log=log, stale_after=sweep.stale_after)
 
 
+def shown_by(job: Job, sweep: Sweep, member: str) -> Job:
+    """The same job, whose fits also tell the sweep how far they are."""
+    from sparsekit.training.beacon import beacon
+
+    shown = functools.partial(beacon, file=str(sweep.progress(member)))
+    return dataclasses.replace(job, observers=(*job.observers, shown))
+
+
 def _job(sweep: Sweep, member: str) -> Job:
     """The run as it was frozen, with what a member of a sweep does differently."""
     from sparsekit.runner import build_job, thawed
-    from sparsekit.training.beacon import beacon
 
-    job = build_job(thawed(sweep.runs[number_of(member)]))
-    shown = functools.partial(beacon, file=str(sweep.progress(member)))
+    job = shown_by(build_job(thawed(sweep.runs[number_of(member)])), sweep, member)
+    job.runtime.limit_threads_()
     executor = job.executor
     if isinstance(executor, Jobs):
         submit = functools.partial(_submit_fits, sweep, member, job.store, executor.rounds)
         executor = dataclasses.replace(executor, submit=submit)
-    job.runtime.limit_threads_()
-    return dataclasses.replace(
-        job, observers=(*job.observers, shown), executor=executor, patience=PATIENCE
-    )
+    return dataclasses.replace(job, executor=executor, patience=PATIENCE)
 
 
 def _submit_fits(
@@ -121,12 +126,16 @@ def _still_waits(sweep: Sweep, member: str) -> bool:
     return key is not None and Store(sweep.root, sweep.stale_after).is_in_work(key)
 
 
-def _leave(state: str) -> None:
+def _leave(sweep: Sweep, member: str, state: str) -> None:
     """Back into the queue where there is more to do; else an exit that tells SLURM how it was.
 
     After SIGTERM alone it is up to SLURM, which requeues what it preempts, and ends what somebody
     cancelled. Where requeuing is forbidden the controller submits the run again.
     """
+    said = sweep.said(member)
+    print(f"{sweep.name} {member}: {state}: {said.get('reason')}", file=sys.stderr, flush=True)
+    if state == "failed":
+        print(said["error"], file=sys.stderr, flush=True)
     again = state == "waiting" or (state == "stopped" and "SIGUSR2" in received())
     job = job_number()
     if again and job is not None and not scheduler.requeue(job):

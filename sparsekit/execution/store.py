@@ -47,8 +47,11 @@ class Busy(BaseException):
     """
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"{key} is being computed by another process")
+        super().__init__(key)
         self.key = key
+
+    def __str__(self) -> str:
+        return f"{self.key} is being computed by another process"
 
 
 @dataclasses.dataclass(frozen=True)
