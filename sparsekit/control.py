@@ -15,7 +15,7 @@ from sparsekit import config
 from sparsekit.execution import scheduler
 from sparsekit.execution.clusters import Slurm
 from sparsekit.execution.fit_jobs import Parked
-from sparsekit.execution.liveness import Observation, observe
+from sparsekit.execution.liveness import observe
 from sparsekit.execution.resources import Resources
 from sparsekit.execution.slurm import submit_controller, submit_members
 from sparsekit.execution.sweeps import Sweep, member_of, number_of
@@ -23,6 +23,7 @@ from sparsekit.member import slurm_controller, slurm_fit, slurm_run
 
 MAX_PATIENCE = 20
 SECONDS_BETWEEN_LOOKS = 120
+LEFT = ("stopped", "waiting")
 RUNS, FITS, CONTINUED, CONTROLLER = "runs", "fits", "continued", "controller"
 TRIED_AGAIN = ("lost", "open")
 
@@ -33,12 +34,21 @@ def submit_runs(sweep: Sweep, numbers: Sequence[int]) -> list[str]:
     The controller that follows them is submitted too. RuntimeError with SLURM's own words where
     it refuses.
     """
+    jobs = _submit(sweep, numbers, kind=RUNS)
+    _submit_controller(sweep, jobs)
+    return jobs
+
+
+def _submit(
+    sweep: Sweep, numbers: Sequence[int], *, kind: str, delay: int | None = None
+) -> list[str]:
     cluster, jobs = _cluster(sweep), []
     for resources, group in _by_resources(sweep, numbers):
         members = [member_of(number) for number in group]
         entries = [functools.partial(slurm_run, sweep.folder, number) for number in group]
-        jobs += submit_members(sweep, members, entries, cluster=cluster, resources=resources)
-    _submit_controller(sweep, jobs)
+        jobs += submit_members(
+            sweep, members, entries, cluster=cluster, resources=resources, kind=kind, delay=delay
+        )
     return jobs
 
 
@@ -84,28 +94,36 @@ def submit_fits(sweep: Sweep, member: str, fits: Mapping[str, Any], *, rounds: i
 def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
     """Submit again what was lost, and a controller to look again when what is left has ended.
 
-    A run that is at work without a job in the queue, such as one on a node that was lost to SLURM,
-    is looked at every two minutes, `patience` times.
+    A run that saved and left, but could not go back into the queue, has not failed and is not
+    counted. One that is at work without a job in the queue, such as on a node that was lost to
+    SLURM, is looked at every two minutes, `patience` times.
     """
     observations = observe(sweep, stale_after=sweep.stale_after)
+    for one in observations:
+        print(f"run {one.number}: {one.state}{': ' * bool(one.reason)}{one.reason}")
     rounds = _cluster(sweep).rounds
+    gone = [one for one in observations if one.state in TRIED_AGAIN]
+    left = [one for one in gone if one.said.get("state") in LEFT]
     lost = [
         one.number
-        for one in observations
-        if one.state in TRIED_AGAIN and _times(sweep, member_of(one.number), RUNS) <= rounds
+        for one in gone
+        if one not in left and _times(sweep, member_of(one.number), RUNS) <= rounds
     ]
-    for line in map(_line, observations):
-        print(line)
-    if lost:
-        submit_runs(sweep, lost)
-        return
-    live = [one for one in observations if one.is_live]
+    jobs = _submit(sweep, lost, kind=RUNS)
+    waiting = [one.number for one in left if one.said["state"] == "waiting"]
+    stopped = [one.number for one in left if one.said["state"] == "stopped"]
+    jobs += _submit(sweep, stopped, kind=CONTINUED)
+    jobs += _submit(sweep, waiting, kind=CONTINUED, delay=SECONDS_BETWEEN_LOOKS)
+    _look_again(sweep, jobs, any(one.is_live for one in observations), patience)
+
+
+def _look_again(sweep: Sweep, jobs: Sequence[str], any_live: bool, patience: int) -> None:
     queued = scheduler.queue(sweep.frozen["user"]) or []
-    jobs = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED))
-    after = sorted({job.partition("_")[0] for job in jobs.values()})
+    others = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values()
+    after = sorted({*jobs, *(job.partition("_")[0] for job in others)})
     if after:
         _submit_controller(sweep, after)
-    elif live and patience > 0:
+    elif any_live and patience > 0:
         _submit_controller(sweep, [], patience=patience - 1)
 
 
@@ -170,7 +188,3 @@ def _by_resources(sweep: Sweep, numbers: Sequence[int]) -> list[tuple[Resources,
     for number in numbers:
         groups.setdefault(_resources(sweep, number), []).append(number)
     return list(groups.items())
-
-
-def _line(one: Observation) -> str:
-    return f"run {one.number}: {one.state}{': ' * bool(one.reason)}{one.reason}"

@@ -32,15 +32,17 @@ def submit_members(
     resources: Resources,
     kind: str = "runs",
     after: Sequence[str] = (),
+    delay: int | None = None,
 ) -> list[str]:
     """Numbers of the jobs that were submitted: arrays of `entries`, one of them for each member.
 
-    They begin when the jobs `after` have ended, however those did.
+    They begin when the jobs `after` have ended, however those did; not before `delay` seconds.
     """
     jobs = []
     for first in range(0, len(members), cluster.array_size):
         chunk = slice(first, first + cluster.array_size)
         parameters = {**_parameters(cluster, resources), **_dependency(after)}
+        parameters["additional_parameters"] |= _begin(delay)
         jobs.append(_submit(sweep, kind, members[chunk], entries[chunk], parameters, cluster))
     return jobs
 
@@ -56,10 +58,7 @@ def submit_controller(
     """Number of the small job that begins when the jobs `after` have ended, however they did;
     not before `delay` seconds."""
     parameters = _parameters(cluster, CONTROLLER)
-    options = _sbatch_names(cluster.controller)
-    if delay is not None:
-        options["begin"] = f"now+{delay}"
-    parameters["additional_parameters"] |= options
+    parameters["additional_parameters"] |= {**_sbatch_names(cluster.controller), **_begin(delay)}
     parameters |= {"signal_delay_s": 1, **_dependency(after)}
     return _submit(sweep, "controller", ["controller"], [entry], parameters, cluster)
 
@@ -105,11 +104,19 @@ def _parameters(cluster: Slurm, resources: Resources) -> dict[str, Any]:
         "stderr_to_stdout": True,
         "srun_args": ["--cpus-per-task", str(resources.cpus), *cluster.srun],
         "array_parallelism": cluster.parallelism or cluster.array_size,
-        "additional_parameters": {"requeue": True, **_sbatch_names(cluster.options)},
+        "additional_parameters": _options(cluster),
     }
     if resources.gpus:
         parameters["gpus_per_node"] = resources.gpus
     return parameters
+
+
+def _options(cluster: Slurm) -> dict[str, Any]:
+    """Jobs are requeued, unless the options say no-requeue; a flag is turned off by false."""
+    options = {"requeue": True, **_sbatch_names(cluster.options)}
+    if options.get("no-requeue"):
+        del options["requeue"]
+    return {name: value for name, value in options.items() if value is not False}
 
 
 def _dependency(after: Sequence[str]) -> dict[str, str]:
@@ -123,6 +130,10 @@ def _from_snapshot(sweep: Sweep) -> list[str]:
         return []
     quoted = shlex.quote(place)
     return [f"cd {quoted}", f"export PYTHONPATH={quoted}:$PYTHONPATH"]
+
+
+def _begin(delay: int | None) -> dict[str, str]:
+    return {} if delay is None else {"begin": f"now+{delay}"}
 
 
 def _sbatch_names(options: Mapping[str, Any]) -> dict[str, Any]:

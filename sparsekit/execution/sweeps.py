@@ -92,6 +92,8 @@ class Sweep:
 
     def renew(self, members: Iterable[str]) -> None:
         """Forget what went wrong at members, and at their fits, so that they can be tried again."""
+        if not (self.folder / "members").exists() and not self.submissions():
+            return
         (self.folder / "renewed").mkdir(exist_ok=True)
         for member in members:
             write_json(self.folder / "renewed" / f"{member}.json", time.time())
