@@ -36,7 +36,7 @@ export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 user=$(id -un)
 host=$(hostname -s)
 case $user in root) home=/var/lib/sparsekit-test-cluster ;; *) home=/var/tmp/sparsekit-test-cluster-$user ;; esac
-directory=${TEST_CLUSTER_DIRECTORY:-$home}
+directory=$(realpath --canonicalize-missing "${TEST_CLUSTER_DIRECTORY:-$home}")
 port=${TEST_CLUSTER_PORT:-26800}
 nodes=${TEST_CLUSTER_NODES:-4}
 cpus=${TEST_CLUSTER_CPUS:-4}
@@ -116,7 +116,13 @@ start_controller() {
 
 start_nodes() { # NODE...
   local name
-  for name in "$@"; do daemon "slurmd-$name" slurmd -D -N "$name" -f "$configuration"; done
+  for name in "$@"; do
+    # A node that comes back soon is not asked at once which of its jobs are left: say that none is.
+    if ! running "slurmd-$name" && [ -z "$(supervisors_of "$name")" ]; then
+      scontrol update "nodename=$name" state=down reason="power cut"
+    fi
+    daemon "slurmd-$name" slurmd -D -N "$name" -f "$configuration"
+  done
   for name in "$@"; do
     # Registering brings a lost node back; one that somebody had set down needs to be told.
     within 10 usable "$name" || scontrol update "nodename=$name" state=resume || true
@@ -153,7 +159,7 @@ queue_is_empty() { [ -z "$(squeue --noheader --all)" ]; }
 
 stop() {
   local node
-  [ -d "$directory/pids" ] || return 0
+  [ -e "$configuration" ] || return 0
   if running slurmctld && within 5 scontrol ping; then
     squeue --noheader --all --format=%A | sort -u | xargs --no-run-if-empty scancel || true
     within $((kill_wait + 5)) queue_is_empty || true
@@ -196,27 +202,34 @@ cut_node() { # NODE
   ! running "slurmd-$1" || kill_daemon "slurmd-$1"
 }
 
+resume_controller() { # until it has heard from every node that is there
+  local name
+  start_controller
+  for name in $(node_names); do
+    not_running "slurmd-$name" || require "slurmd-$name" 20 usable "$name"
+  done
+}
+
 start_node() { # NODE
   known_node "$1"
-  # So soon after a power cut, SLURM would take jobs that died with the node for alive.
-  if ! running "slurmd-$1" && [ -z "$(supervisors_of "$1")" ]; then
-    scontrol update "nodename=$1" state=down reason="power cut"
-  fi
   start_nodes "$1"
+}
+
+locked() { # FUNCTION ARGUMENT...: one at a time for each cluster
+  [ -d "$directory" ] || fail "no cluster was started in $directory"
+  exec 9>"$directory/lock"
+  flock --wait 300 9 || fail "another test-cluster.sh is at work on $directory"
+  "$@"
 }
 
 command=${1:-}
 case $command in
-  start | stop | purge | kill-node | cut-node | start-node | stop-controller | start-controller)
-    mkdir -p "$directory"
-    exec 9>"$directory/lock"
-    flock --wait 300 9 || fail "another test-cluster.sh is at work on $directory" ;;
-esac
-case $command in
-  start | stop | purge | status) $command ;;
+  stop | purge) [ ! -d "$directory" ] || locked "$command" ;;
+  start) mkdir -p "$directory" && locked start ;;
+  status) status ;;
   env) echo "export SLURM_CONF=$configuration" ;;
-  kill-node | cut-node | start-node) "${command/-/_}" "${2:-}" ;;
-  stop-controller) terminate slurmctld ;;
-  start-controller) start_controller ;;
+  kill-node | cut-node | start-node) locked "${command/-/_}" "${2:-}" ;;
+  stop-controller) locked terminate slurmctld ;;
+  start-controller) locked resume_controller ;;
   *) sed -n '2,/^set /{/^#/p}' "$0" >&2; exit 2 ;;
 esac

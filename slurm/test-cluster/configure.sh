@@ -66,6 +66,9 @@ configure() {
   [ "$accounting" = none ] || printf -v accounting_server 'AccountingStorage%s\\n' \
     Host=127.0.0.1 "Port=$accounting_port" "User=$user" "Pass=$socket"
   write_gpus
+  # No cgroups are used, but slurmd would look for them all the same, and for systemd where they are
+  # of version 2: in a container it finds neither and gives up.
+  echo CgroupPlugin=cgroup/v1 >"$directory/etc/cgroup.conf"
   fill_in "$parts/slurmdbd.conf.in" "$directory/etc/slurmdbd.conf"
   fill_in "$parts/slurm.conf.in" "$configuration"
   chmod 644 "$configuration"
