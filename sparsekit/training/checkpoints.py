@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Mapping
@@ -53,6 +54,14 @@ class Checkpoints(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.listens:
             interruption.listen()  # ranks of several devices are new processes
+        if self.saved is None:
+            return
+        if trainer.world_size > 1:
+            # Tensors reach the ranks in memory that they share, and training changes some of them.
+            self.saved = copy.deepcopy(self.saved)
+        self.masking.load_state_dict(self.saved["masking"])
+        self.history.load_state_dict(self.saved["history"])
+        self.average.load_state_dict(self.saved["average"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)

@@ -95,10 +95,6 @@ def _train(
         average=average,
         every_seconds=runtime.checkpoint_seconds,
     )
-    if saved is not None:
-        masking.load_state_dict(saved["masking"])
-        history.load_state_dict(saved["history"])
-        average.load_state_dict(saved["average"])
     results = Results(folder, masking, history, average)
     told = [Progress(history, runtime), *watching]
     callbacks = [masking, history, average, checkpoints, *told, results]
