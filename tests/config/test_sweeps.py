@@ -11,8 +11,10 @@ from sparsekit import run
 from sparsekit.compose import compose_runs
 from sparsekit.config import ConfigError
 from sparsekit.sweep import read_sweep
+from tests.docs.test_snippets import blocks, commands, composes
 
 ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "sweeps.md"
 SHIPPED = sorted((ROOT / "experiments").glob("*/sweep.yaml"))
 NUM_RUNS = 500
 Asked = Sequence[tuple[str, ...]]
@@ -234,3 +236,16 @@ def test_one_mistake_among_many_runs_is_named_in_one_message(
 def test_the_only_run_is_not_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^seed=-1 is outside"):
         compose_runs(["method=imp", "seed=-1"])
+
+
+@pytest.mark.parametrize("arguments", commands(GUIDE), ids=" ".join)
+def test_commands_of_the_guide_compose(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert composes(arguments), capsys.readouterr().err
+
+
+def test_the_file_in_the_guide_composes(write: Callable[[str], Path]) -> None:
+    (text,) = blocks(GUIDE, "yaml")
+    assert len(made(sweep=read_sweep(write(text)))) == 3 * 2 * 2 * 2 - 2 * 2

@@ -1,0 +1,102 @@
+"""What a sweep shares is rehearsed once, and every run is still refused for its own mistakes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsekit.compose import compose_runs
+from sparsekit.config import ConfigError
+from sparsekit.runner import build_job, rehearse_all
+from tests.conftest import TINY
+
+COUNTING = """
+from sparsekit.core import allocate, patterns, prune, scores
+
+calls = []
+
+def counted(weights, masks, probe=None, num_kept=0, *, seed: int = 0, keep: str = "large"):
+    calls.append((seed, num_kept))
+    if keep != "large":
+        raise ValueError(f"keep={keep!r} is none of large")
+    return prune.prune(
+        weights, masks, probe, num_kept, score=scores.magnitude, allocate=allocate.globally,
+        pattern=patterns.unstructured,
+    )
+"""
+PRUNE = "method.prune={_target_:counting_prune.counted,seed:${seed}}"
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Every call of a prune function of the user's."""
+    (tmp_path / "counting_prune.py").write_text(COUNTING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import counting_prune
+
+    yield counting_prune.calls
+    sys.modules.pop("counting_prune")
+
+
+@pytest.fixture
+def rehearse(tmp_path: Path) -> Callable[..., None]:
+    def run(*overrides: str) -> None:
+        given = [text for text in TINY if not text.startswith("sparsity=")]
+        store = f"runtime.store={tmp_path / 'runs'}"
+        rehearse_all([build_job(one) for one in compose_runs([*given, store, *overrides])])
+
+    return run
+
+
+def test_pruning_is_rehearsed_once_for_every_budget(
+    calls: list[Any], rehearse: Callable[..., None]
+) -> None:
+    rehearse("method=one_shot", PRUNE, "train.schedule.peak=0.1,0.2,0.3", "seed=0,1")
+    assert len(calls) == 1
+    rehearse("method=one_shot", PRUNE, "sparsity=0.5,0.6", "seed=0,1")
+    assert len({num_kept for _, num_kept in calls}) == len(calls) == 3
+    rehearse("method=one_shot", PRUNE, "model=lenet_300_100")
+    assert len(calls) == 4, "another task"
+
+
+def test_what_failed_is_tried_again(calls: list[Any], rehearse: Callable[..., None]) -> None:
+    wrong = PRUNE.replace("seed:", "keep:small,seed:")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="keep='small' is none of large"):
+            rehearse("method=one_shot", wrong)
+    assert len(calls) == 2
+
+
+LATER = [
+    ("train.schedule.peak=0.1,-0.1", "gives the learning rate -0.1"),
+    ("train.batch_size=8,5000", "train.batch_size=5000 is more than the 1257 training images"),
+    ("train.optimizer.weight_decay=0,-1", "weight_decay=-1 is negative"),
+    ("train.precision=32-true,16-mixed", "train.precision=16-mixed needs a GPU"),
+    ("method.rewind_step=0,100000", "is method.rewind_step too late"),
+]
+
+
+@pytest.mark.parametrize(("swept", "message"), LATER, ids=[swept for swept, _ in LATER])
+def test_the_second_run_is_refused_for_what_the_first_did_right(
+    rehearse: Callable[..., None], swept: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        rehearse("method=imp", "method.cycles=2", swept)
+    wrong = f"{swept.partition('=')[0]}={swept.rpartition(',')[2]}"
+    assert wrong in str(caught.value)
+
+
+def test_every_fit_of_a_cycle_is_rehearsed(rehearse: Callable[..., None]) -> None:
+    several = ("method=soup", "method.num_particles=1")
+    rehearse(*several, "method.variations=[{seed:1},{particle:1},{epochs:0.2}]")
+    with pytest.raises(ConfigError, match=r"a part of a seed must be int or str, got 0\.5"):
+        rehearse(*several, "method.variations=[{seed:1},{particle:0.5}]")
+    with pytest.raises(ConfigError, match="gives the learning rate -1"):
+        rehearse("method=one_shot", "method.variations=[{peak:0.1},{peak:-1}]")
+    unused = "method.mover.exceptions={no.such:{_target_:sparsekit.core.rules.set_rule}}"
+    with pytest.raises(ConfigError, match="match none of the layers"):
+        rehearse("method=set", unused)
