@@ -1,0 +1,241 @@
+"""`python -m sparsekit.status`: look at sweeps, and act on them.
+
+PyTorch is imported only where `retry` starts runs; looking needs the store, and SLURM if there is
+one, but no server of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit.status import acting, garbage, logs, lookup, why
+from sparsekit.status.lineage import Unreadable
+from sparsekit.status.lookup import Unknown, run_of, runs_of, store_of
+from sparsekit.status.pages import PROGRAM, runs_page, store_option, sweeps_page
+from sparsekit.status.views import SweepView, view_store, view_sweep
+
+EPILOG = f"""\
+and to act:
+  {PROGRAM} retry SWEEP [--failed] [RUN...]    start again what is missing
+  {PROGRAM} cancel SWEEP [RUN...]              end what is not done
+  {PROGRAM} logs SWEEP RUN [--lines N] [--fits]
+  {PROGRAM} why KEY [--depth N]                what a stage was made of, and for whom
+  {PROGRAM} gc [--delete] [--days N]           what nothing refers to
+
+SWEEP may be the beginning of a name, RUN a number or the name of a record.
+"""
+SECONDS = 5.0
+CLEAR = "\x1b[H\x1b[2J"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0, 1 if `--watch` ends while runs are missing, or an action could not be done
+    completely, 2 a mistake in the command, 130 Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument(
+        "--store", type=Path, metavar="FOLDER", help="else $SPARSEKIT_STORE, or runs"
+    )
+    chosen, rest = common.parse_known_args(given)
+    name = rest[0] if rest and rest[0] in ACTIONS else None
+    parser = _parser(name, common)
+    options = parser.parse_args(rest[1:] if name else rest)
+    options.store = chosen.store
+    try:
+        return (ACTIONS[name].act if name else _look)(options)
+    except (Unknown, acting.Refused, Unreadable, OSError) as error:
+        return _mistake(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(name: str | None, common: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    if name is not None:
+        action = ACTIONS[name]
+        parser = argparse.ArgumentParser(
+            prog=f"{PROGRAM} {name}", description=action.help, parents=[common], allow_abbrev=False
+        )
+        for flags, settings in action.arguments.items():
+            parser.add_argument(*flags.split(), **settings)
+        return parser
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="The sweeps of a store, or the runs of a sweep.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+        allow_abbrev=False,
+    )
+    parser.add_argument("sweep", nargs="?", metavar="SWEEP")
+    parser.add_argument("--json", action="store_true", help="everything, for programs")
+    parser.add_argument(
+        "--watch", nargs="?", type=_positive, const=SECONDS, metavar="SECONDS",
+        help="look again every so often (%(const)s), until nothing is under way",
+    )  # fmt: skip
+    return parser
+
+
+def _look(options: argparse.Namespace) -> int:
+    if options.watch is None:
+        print(_page(options, _views(options)))
+        return 0
+    if options.json:
+        return _mistake("--watch is for people, --json for programs; leave out one of them")
+    while True:
+        views = _views(options)
+        page = _page(options, views)
+        print(f"{CLEAR}{page}" if sys.stdout.isatty() else f"{page}\n", flush=True)
+        if not any(view.is_live for view in _of(views)):
+            return int(any(view.is_missing for view in _of(views)))
+        time.sleep(options.watch)
+
+
+def _views(options: argparse.Namespace) -> SweepView | list[SweepView]:
+    root = store_of(options.store)
+    sweep = lookup.find(root, options.sweep) if options.sweep else lookup.only_one(root)
+    return view_store(lookup.every(root)) if sweep is None else view_sweep(sweep)
+
+
+def _page(options: argparse.Namespace, views: SweepView | list[SweepView]) -> str:
+    store = store_option(options.store)
+    if options.json:
+        return json.dumps(_plain(views, store_of(options.store)), indent=1)
+    if isinstance(views, SweepView):
+        return runs_page(views, store=store, width=_width())
+    return sweeps_page(views, store_of(options.store), store=store, width=_width())
+
+
+def _plain(views: SweepView | list[SweepView], root: Path) -> dict[str, Any]:
+    if isinstance(views, SweepView):
+        return dataclasses.asdict(views)
+    return {"store": str(root), "sweeps": [dataclasses.asdict(view) for view in views]}
+
+
+def _of(views: SweepView | list[SweepView]) -> list[SweepView]:
+    return [views] if isinstance(views, SweepView) else views
+
+
+def _width() -> int | None:
+    """Of the terminal; None where the text goes elsewhere, and nothing needs to be left out."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def _retry(options: argparse.Namespace) -> int:
+    sweep = lookup.find(store_of(options.store), options.sweep)
+    return acting.retry(sweep, runs_of(sweep, options.runs), only_failed=options.failed)
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    sweep = lookup.find(store_of(options.store), options.sweep)
+    return acting.cancel(sweep, runs_of(sweep, options.runs))
+
+
+def _logs(options: argparse.Namespace) -> int:
+    sweep = lookup.find(store_of(options.store), options.sweep)
+    number = run_of(sweep, options.run)
+    print(logs.logs_page(sweep, number, num_lines=options.lines, fits=options.fits))
+    return 0
+
+
+def _why(options: argparse.Namespace) -> int:
+    root = store_of(options.store)
+    key = why.key_of(root, options.key)
+    print(why.why_page(root, key, depth=options.depth, width=_width()))
+    return 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    root = store_of(options.store)
+    found = garbage.find(root, days=options.days)
+    if options.delete:
+        garbage.delete(found, root)
+    days = f" --days {options.days:g}" if options.days != 1 else ""
+    again = f"{PROGRAM} gc --delete{days}{store_option(options.store)}"
+    print(garbage.page(found, root, deleted=options.delete, again=again))
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """A word on the command line: what it does, and its arguments."""
+
+    act: Callable[[argparse.Namespace], int]
+    help: str
+    arguments: Mapping[str, Mapping[str, Any]]
+
+
+def _positive(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return seconds
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
+    return int(text)
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not days >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return days
+
+
+def _mistake(text: str) -> int:
+    print(f"error: {text}", file=sys.stderr)
+    return 2
+
+
+SWEEP: Mapping[str, Any] = {"metavar": "SWEEP"}
+RUNS: Mapping[str, Any] = {"metavar": "RUN", "nargs": "*"}
+ACTIONS: Mapping[str, Action] = {
+    "retry": Action(
+        _retry,
+        "Start again what failed, was cancelled or lost, or was never begun, where the sweep says.",
+        {"sweep": SWEEP, "runs": RUNS,
+         "--failed": {"action": "store_true", "help": "only what failed"}},
+    ),
+    "cancel": Action(
+        _cancel, "End what is not done; what is finished stays.", {"sweep": SWEEP, "runs": RUNS}
+    ),
+    "logs": Action(
+        _logs,
+        "The end of a run's log, where its logs lie, and the error that ended it.",
+        {"sweep": SWEEP, "run": {"metavar": "RUN"},
+         "--lines": {"type": _natural, "default": 20, "metavar": "N", "help": "how many, 20"},
+         "--fits": {"action": "store_true", "help": "of fits that are jobs of their own, too"}},
+    ),
+    "why": Action(
+        _why,
+        "What a stage was made of, when, whether it is whole, and which runs refer to it.",
+        {"key": {"metavar": "KEY", "help": "or the beginning of one"},
+         "--depth": {"type": _natural, "default": 3, "metavar": "N", "help": "of the tree, 3"}},
+    ),
+    "gc": Action(
+        _gc,
+        "List what nothing refers to, work that was abandoned, and damaged results.",
+        {"--delete": {"action": "store_true", "help": "delete it; without it nothing changes"},
+         "--days": {"type": _days, "default": 1.0, "metavar": "N", "help": "only older than, 1"}},
+    ),
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    # Whoever reads may stop reading, as `head` does; then this ends like any other command.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.exit(main())

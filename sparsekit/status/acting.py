@@ -1,0 +1,154 @@
+"""Acting on a sweep: starting again what is missing, and ending what is not done.
+
+The only modules of this package that reach PyTorch and submitit are imported here, when needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import math
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsekit.execution import claims, scheduler
+from sparsekit.execution.liveness import MISSING, Observation
+from sparsekit.execution.sweeps import Sweep, member_of
+from sparsekit.status.views import observed
+from sparsekit.status.wording import plural
+
+SLURM = "sparsekit.execution.clusters.Slurm"
+
+
+class Refused(ValueError):
+    """What was asked for makes no sense for the state a run is in; says what would."""
+
+
+def retry(sweep: Sweep, numbers: Sequence[int], *, only_failed: bool = False) -> int:
+    """Start again what is missing of these runs, or of all, where the sweep says.
+
+    Returns what the start does: 0, or 1 where runs failed again. Refused for runs that are done or
+    under way, and for sweeps that this user cannot start.
+    """
+    observations = observed(sweep)
+    wanted = ("failed",) if only_failed else MISSING
+    chosen = [one for one in observations if one.number in (numbers or range(len(observations)))]
+    for one in chosen if numbers else ():
+        _refuse(one, wanted)
+    missing = [one.number for one in chosen if one.state in wanted]
+    if not missing:
+        print(f"nothing to try again: {_counted(observations)}")
+        return 0
+    _refuse_foreign(sweep)
+    from sparsekit.config import ConfigError
+    from sparsekit.launch import start
+
+    print(f"trying again {plural(len(missing), 'run')} of {sweep.name}", flush=True)
+    # Runs go on even if nobody reads any more what they print.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        return start(sweep, missing)
+    except ConfigError as error:
+        raise Refused(str(error)) from error
+
+
+def cancel(sweep: Sweep, numbers: Sequence[int]) -> int:
+    """End what is under way of these runs, or of all, and let nobody begin what is not.
+
+    What they have finished stays, and `retry` goes on from there. 1 where a run is at work on a
+    machine that is out of reach. Refused for runs that are done.
+    """
+    observations = observed(sweep)
+    for number in numbers:
+        if observations[number].state == "done":
+            raise Refused(f"run {number} is done; there is nothing to cancel")
+    every = [one for one in observations if one.state != "done"]
+    chosen = [one for one in every if one.number in numbers] if numbers else every
+    members = [member_of(one.number) for one in chosen]
+    sweep.cancel(members)
+    if is_on_slurm(sweep):
+        num_jobs = _cancel_jobs(sweep, members if numbers else None)
+        print(f"cancelled {plural(len(chosen), 'run')}, {plural(num_jobs, 'job')} of SLURM")
+        return 0
+    ended = [one for one in chosen if terminate(sweep, member_of(one.number))]
+    print(f"cancelled {plural(len(chosen), 'run')}, {len(ended)} of them asked to save and end")
+    far = [one for one in chosen if one.state == "running" and one not in ended]
+    far = [one for one in far if _is_held(sweep, one.number)]
+    for one in far:
+        print(f"run {one.number} is at work on {one.said.get('node')}: end it there")
+    return int(bool(far))
+
+
+def is_on_slurm(sweep: Sweep) -> bool:
+    """Are the runs of a sweep jobs of SLURM?"""
+    return bool(sweep.frozen["cluster"]["_target_"] == SLURM)
+
+
+def terminate(sweep: Sweep, member: str) -> bool:
+    """Send SIGTERM to the process of this machine that is at work on a member; False for none.
+
+    The process is held on to before its claim is looked at: a number that has gone to another
+    process meanwhile is never hit.
+    """
+    with contextlib.ExitStack() as opened:
+        handles = []
+        for pid in _claimants(sweep.claims / member):
+            with contextlib.suppress(ProcessLookupError):
+                handles.append(os.pidfd_open(pid))
+                opened.callback(os.close, handles[-1])
+        # No heartbeat is young enough: only a living process of this machine holds a claim.
+        if not claims.is_held(sweep.claims, member, stale_after=-math.inf):
+            return False
+        for handle in handles:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGTERM)
+    return bool(handles)
+
+
+def _claimants(place: Path) -> list[int]:
+    names = sorted(os.listdir(place)) if place.is_dir() else []
+    return [int(name.split(".")[1]) for name in names if claims.OWNER.fullmatch(name)][:1]
+
+
+def _is_held(sweep: Sweep, number: int) -> bool:
+    return claims.is_held(sweep.claims, member_of(number), stale_after=sweep.stale_after)
+
+
+def _cancel_jobs(sweep: Sweep, members: Sequence[str] | None) -> int:
+    """Number of jobs taken out of the queue: of these members and their fits, or all of the
+    sweep's. Looked for again, as a job may submit others before it ends."""
+    from sparsekit.control import jobs_of
+
+    cancelled: set[str] = set()
+    while found := set(jobs_of(sweep, members)) - cancelled:
+        try:
+            scheduler.cancel(sorted(found))
+        except RuntimeError as error:
+            raise Refused(str(error)) from error
+        cancelled |= found
+    return len(cancelled)
+
+
+def _refuse(one: Observation, wanted: Sequence[str]) -> None:
+    if one.state == "done":
+        raise Refused(f"run {one.number} is done; only what is missing is tried again")
+    if one.is_live:
+        raise Refused(f"run {one.number} is {one.state}; cancel it before you try it again")
+    if one.state not in wanted:
+        raise Refused(f"run {one.number} is {one.state}, not failed; leave out --failed")
+
+
+def _refuse_foreign(sweep: Sweep) -> None:
+    user = sweep.frozen["user"]
+    if is_on_slurm(sweep) and user != getpass.getuser():
+        raise Refused(f"{sweep.name} belongs to {user}, whose jobs only {user} can submit")
+    frozen_for = Path(sweep.runs[0]["config"]["runtime"]["store"])
+    if not frozen_for.is_dir() or not frozen_for.samefile(sweep.root):
+        raise Refused(f"{sweep.name} was made for the store {frozen_for}, and lies in {sweep.root}")
+
+
+def _counted(observations: Sequence[Observation]) -> str:
+    states = [one.state for one in observations]
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))

@@ -1,0 +1,75 @@
+"""What the jobs of a run printed, and the error that ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sparsekit.execution.sweeps import Sweep, member_of
+
+MOST_BYTES = 2_000_000
+
+
+def logs_page(sweep: Sweep, number: int, *, num_lines: int, fits: bool) -> str:
+    """The end of the latest log of a run, of its fits' too, with the paths of all; its error."""
+    members = [member_of(number), *(fits_of(sweep, number) if fits else ())]
+    return "\n\n".join(_page(sweep, member, num_lines) for member in members)
+
+
+def fits_of(sweep: Sweep, number: int) -> list[str]:
+    """Members of a run's fits that are, or were, jobs of their own."""
+    prefix = f"{member_of(number)}."
+    return sorted(
+        {
+            member
+            for note in sweep.submissions()
+            for member in note["members"]
+            if member.startswith(prefix)
+        }
+    )
+
+
+def log_files(sweep: Sweep, member: str) -> list[Path]:
+    """Where the jobs of a member print, the latest last, as far as the files are there."""
+    jobs = sweep.folder / "jobs"
+    files = [jobs / f"{member}.log", *(jobs / f"{job}_0_log.out" for job in _jobs(sweep, member))]
+    said = sweep.said(member).get("log")
+    files = [file for file in files if str(file) != said] + ([Path(said)] if said else [])
+    return [file for file in files if file.is_file()]
+
+
+def tail(file: Path, num_lines: int) -> list[str]:
+    """The last lines of a file, each as it stood in the end where it was written over."""
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - MOST_BYTES))
+        text = opened.read().decode(errors="replace")
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+    return lines[:-1][-num_lines:] if lines[-1] == "" else lines[-num_lines:]
+
+
+def _page(sweep: Sweep, member: str, num_lines: int) -> str:
+    files = log_files(sweep, member)
+    said = sweep.said(member)
+    lines = [f"--- {member}: {file}" for file in files]
+    if files:
+        lines += tail(files[-1], num_lines) if num_lines else []
+    else:
+        lines.append(f"--- {member}: {_no_log(sweep, member)}")
+    error = said.get("error")
+    if error and error.rstrip() not in "\n".join(lines):
+        lines += [f"--- {member}: error", error.rstrip()]
+    return "\n".join(lines)
+
+
+def _no_log(sweep: Sweep, member: str) -> str:
+    if sweep.said(member):
+        return "no log; it printed where the sweep was started"
+    return "no log; it has not begun"
+
+
+def _jobs(sweep: Sweep, member: str) -> Iterator[str]:
+    for note in sweep.submissions():
+        if note["job"] is not None and member in note["members"]:
+            is_array = len(note["members"]) > 1
+            index = f"_{note['members'].index(member)}" if is_array else ""
+            yield f"{note['job']}{index}"

@@ -1,0 +1,79 @@
+"""What was named on the command line: a store, a sweep in it, runs of that; Unknown else."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from sparsekit.execution import sweeps
+from sparsekit.execution.sweeps import FOLDER, FROZEN, Sweep
+
+VARIABLE = "SPARSEKIT_STORE"
+DEFAULT = "runs"
+PARTS = (FOLDER, "named", "stages", "work")
+
+
+class Unknown(LookupError):
+    """There is nothing of that name, or it cannot be read; says what there is."""
+
+
+def store_of(given: Path | None) -> Path:
+    """The store that was given, or the one that runs use by default; it must be one."""
+    root = (given or Path(os.environ.get(VARIABLE) or DEFAULT)).expanduser()
+    if not any((root / part).is_dir() for part in PARTS):
+        what = (
+            "has no " + ", ".join(f"{part}/" for part in PARTS) if root.is_dir() else "is not there"
+        )
+        raise Unknown(f"{root} is no store: it {what}; give one by --store FOLDER or {VARIABLE}")
+    return root.absolute()
+
+
+def find(root: Path, name: str) -> Sweep:
+    """The sweep of that name, or the only one whose name begins like that."""
+    try:
+        return _whole(sweeps.find(root, name))
+    except LookupError as error:
+        raise Unknown(*error.args) from error
+
+
+def only_one(root: Path) -> Sweep | None:
+    """The sweep of a store that holds one; None for none or several."""
+    found = sweeps.every(root)
+    return _whole(found[0]) if len(found) == 1 else None
+
+
+def every(root: Path) -> list[Sweep]:
+    """All sweeps of a store, the latest last."""
+    return [_whole(sweep) for sweep in sweeps.every(root)]
+
+
+def runs_of(sweep: Sweep, given: Iterable[str]) -> list[int]:
+    """Numbers of runs that were given as numbers or as names of records, each once."""
+    return list(dict.fromkeys(run_of(sweep, text) for text in given))
+
+
+def run_of(sweep: Sweep, given: str) -> int:
+    """Number of the run that was given by its number or the name of its record."""
+    last = len(sweep.runs) - 1
+    if given.isdecimal():
+        if int(given) <= last:
+            return int(given)
+        raise Unknown(f"run {given}: {sweep.name} has the runs 0 to {last}")
+    names = {run["name"]: run["number"] for run in sweep.runs}
+    if given in names:
+        return int(names[given])
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.3) or list(names)[:3]
+    raise Unknown(
+        f"run {given}: {sweep.name} has the runs 0 to {last}, by name such as {', '.join(near)}"
+    )
+
+
+def _whole(sweep: Sweep) -> Sweep:
+    """The sweep, if what was asked for can be read."""
+    try:
+        assert sweep.runs
+    except (ValueError, LookupError, OSError) as error:
+        raise Unknown(f"{sweep.folder / FROZEN} cannot be read: {error}") from error
+    return sweep

@@ -1,0 +1,115 @@
+"""The pages of `python -m sparsekit.status`: the sweeps of a store, and the runs of a sweep."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsekit.execution.liveness import STATES
+from sparsekit.status.columns import Column, cut, fitted
+from sparsekit.status.views import RunView, SweepView
+from sparsekit.status.wording import duration, first_line, plural
+
+PROGRAM = "python -m sparsekit.status"
+UNTOLD = ""
+
+
+def sweeps_page(views: Sequence[SweepView], root: Path, *, store: str, width: int | None) -> str:
+    """One row per sweep, the latest last. `store` is what commands need to find the store."""
+    if not views:
+        return f"no sweeps in {root}; `python -m sparsekit.run -m ...` makes one"
+    states = [state for state in STATES if any(view.counts.get(state) for view in views)]
+    columns = [
+        Column("sweep", [view.name for view in views]),
+        Column("created", [_date(view.created) for view in views], rank=2, least=16),
+        Column("runs", [str(view.num_runs) for view in views]),
+        *(Column(state, [_count(view, state) for view in views]) for state in states),
+        Column("command", [view.command for view in views], rank=3, least=12),
+    ]
+    return f"{fitted(columns, width)}\n\nlook at one: {PROGRAM} SWEEP{store}"
+
+
+def runs_page(view: SweepView, *, store: str, width: int | None) -> str:
+    """One row per run, what they come to, and what can be done where something is missing."""
+    keys = list(dict.fromkeys(key for run in view.runs for key in run.differs))
+    created = f"created {_date(view.created)}, {duration(time.time() - view.created)} ago"
+    head = f"{view.name}: {plural(view.num_runs, 'run')}, {created}"
+    command = view.command if width is None else cut(view.command, width)
+    table = fitted([*_who(view.runs, keys), *_what(view)], width)
+    return "\n".join([head, command, "", table, "", *_footer(view, store)])
+
+
+def _who(runs: Sequence[RunView], keys: Sequence[str]) -> list[Column]:
+    differing = [
+        Column(key, [run.differs.get(key, "") for run in runs], rank=2, least=6) for key in keys
+    ]
+    return [Column("run", [f"{run.number:04d}" for run in runs]), *differing]
+
+
+def _what(view: SweepView) -> list[Column]:
+    runs = view.runs
+    return [
+        Column("state", [run.state for run in runs]),
+        Column("heard of", [_heard(run) for run in runs], rank=4),
+        Column("why", [first_line(run.reason) for run in runs], rank=8, least=16),
+        Column("cycles", [_cycles(run) for run in runs], rank=1),
+        Column("step", [_step(run) for run in runs], rank=3),
+        Column("val %", [_percent(run.val_accuracy) for run in runs], rank=5),
+        Column("time", [duration(run.seconds) if run.seconds else "" for run in runs], rank=6),
+        Column("lives", [str(run.lives or "") for run in runs], rank=7),
+        Column("log", [_log(run.log) for run in runs], rank=9, least=20, keeps_end=True),
+    ]
+
+
+def _footer(view: SweepView, store: str) -> list[str]:
+    lines = [", ".join(f"{count} {state}" for state, count in view.counts.items())]
+    counts = view.counts
+    waits = sum(counts.get(state, 0) for state in ("lost", "open"))
+    if waits and view.controller:
+        lines.append(f"lost runs are submitted again by the controller, job {view.controller}")
+    failed = next((run.number for run in view.runs if run.state in ("failed", "lost")), None)
+    if failed is not None:
+        lines.append(f"what went wrong: {PROGRAM} logs {view.name} {failed}{store}")
+    if view.is_missing:
+        only = "   (only the failed: --failed)" if counts.get("failed") else ""
+        lines.append(f"try again: {PROGRAM} retry {view.name}{store}{only}")
+    return lines
+
+
+def store_option(given: Path | None) -> str:
+    """What a command needs so that it finds the same store again."""
+    return "" if given is None else f" --store {shlex.quote(str(given))}"
+
+
+def _count(view: SweepView, state: str) -> str:
+    return str(view.counts.get(state, UNTOLD))
+
+
+def _date(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
+
+
+def _heard(run: RunView) -> str:
+    return UNTOLD if run.heartbeat is None else f"{duration(run.heartbeat)} ago"
+
+
+def _cycles(run: RunView) -> str:
+    return f"{run.cycles_done}/{'?' if run.cycles is None else run.cycles}"
+
+
+def _step(run: RunView) -> str:
+    return UNTOLD if run.fit is None else f"{run.fit.step}/{run.fit.last_step}"
+
+
+def _percent(fraction: float | None) -> str:
+    return UNTOLD if fraction is None else f"{100 * fraction:.2f}"
+
+
+def _log(path: str | None) -> str:
+    """From the current folder, where that is shorter."""
+    if path is None:
+        return UNTOLD
+    return min(path, os.path.relpath(path), key=len)

@@ -1,0 +1,212 @@
+"""What is known of a sweep and its runs at one moment, in plain data; nothing is written.
+
+The names of the fields are the keys of `--json`: docs/status.md says what they mean.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit.execution import scheduler
+from sparsekit.execution.claims import HEARTBEAT
+from sparsekit.execution.files import read_json
+from sparsekit.execution.liveness import LIVE, MISSING, STATES, Observation, observe
+from sparsekit.execution.sweeps import Sweep, member_of
+
+METHOD = "sparsekit.method.cycle.Method"
+CANCELLED = "it was cancelled by `status cancel`"
+AGAIN = ("lost", "open")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """How far a fit is, as far as it said: of steps `step` of `last_step`."""
+
+    key: str
+    cycle: int
+    particle: int
+    step: int
+    last_step: int
+    val_accuracy: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunView:
+    """One run of a sweep. Times are seconds; `val_accuracy` is that of the current fit (`fit`), or
+    else of the last finished ticket; None stands for what nobody has said."""
+
+    number: int
+    name: str
+    experiment: str
+    differs: Mapping[str, str]
+    state: str
+    reason: str
+    heartbeat: float | None
+    cycles_done: int
+    cycles: int | None
+    fit: Fit | None
+    val_accuracy: float | None
+    seconds: float
+    lives: int
+    job: str | None
+    node: str | None
+    pid: int | None
+    log: str | None
+    error: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepView:
+    """A sweep: `counts` says how many runs are in which state. `controller`: the job that submits
+    again what was lost, where one is in the queue. `runs` is empty in a list of sweeps."""
+
+    name: str
+    folder: str
+    created: float
+    command: str
+    user: str
+    num_runs: int
+    counts: Mapping[str, int]
+    controller: str | None
+    runs: tuple[RunView, ...]
+
+    @property
+    def is_live(self) -> bool:
+        """May anything still happen without anybody's help?"""
+        waits = any(self.counts.get(state) for state in AGAIN) and self.controller is not None
+        return waits or any(self.counts.get(state) for state in LIVE)
+
+    @property
+    def is_missing(self) -> bool:
+        return any(self.counts.get(state) for state in MISSING)
+
+
+def observed(sweep: Sweep) -> list[Observation]:
+    """One observation per run; what somebody cancelled is cancelled, however its job ended."""
+    return [_cancelled(sweep, one) for one in observe(sweep, stale_after=sweep.stale_after)]
+
+
+def view_sweep(sweep: Sweep) -> SweepView:
+    """All there is to know of a sweep and each of its runs."""
+    observations = observed(sweep)
+    runs = tuple(_view_run(sweep, one) for one in observations)
+    return _summary(sweep, [one.state for one in observations], runs)
+
+
+def view_store(sweeps: Sequence[Sweep]) -> list[SweepView]:
+    """Sweeps without their runs."""
+    return [_summary(sweep, _states(sweep), ()) for sweep in sweeps]
+
+
+def num_cycles(method: Mapping[str, Any]) -> int | None:
+    """How many cycles a frozen method plans; None for one that is not made of our `Method`.
+
+    >>> num_cycles({"_target_": METHOD, "cycles": 3, "rewind_step": 20})
+    5
+    """
+    if method.get("_target_") != METHOD:
+        return None
+    dense = 1 + bool(method.get("rewind_step")) if method.get("dense_first", True) else 0
+    controlled = bool(method.get("control")) or bool(method.get("reinitialise"))
+    held_fixed = controlled and bool(method.get("mover"))
+    return dense + int(method.get("cycles", 0)) + bool(method.get("reprune") or held_fixed)
+
+
+def _states(sweep: Sweep) -> list[str]:
+    # Asking the scheduler takes longer than everything else, and results need nobody's word.
+    if all(sweep.is_done(number) for number in range(len(sweep.runs))):
+        return ["done"] * len(sweep.runs)
+    return [one.state for one in observed(sweep)]
+
+
+def _summary(sweep: Sweep, states: Sequence[str], runs: tuple[RunView, ...]) -> SweepView:
+    counted = collections.Counter(states)
+    is_waited_for = any(state in AGAIN for state in counted)
+    return SweepView(
+        name=sweep.name,
+        folder=str(sweep.folder),
+        created=sweep.frozen["created"],
+        command=sweep.frozen["command"],
+        user=sweep.frozen["user"],
+        num_runs=len(sweep.runs),
+        counts={state: counted[state] for state in STATES if counted[state]},
+        controller=_controller(sweep) if is_waited_for else None,
+        runs=runs,
+    )
+
+
+def _controller(sweep: Sweep) -> str | None:
+    ids = {note["id"] for note in sweep.submissions() if note["kind"] == "controller"}
+    queued = scheduler.queue(sweep.frozen["user"]) if ids else None
+    jobs = [one.job for one in queued or [] if one.name.rpartition(".")[2] in ids]
+    return jobs[0] if jobs else None
+
+
+def _cancelled(sweep: Sweep, one: Observation) -> Observation:
+    if one.state in AGAIN and sweep.is_cancelled(member_of(one.number)):
+        return dataclasses.replace(one, state="cancelled", reason=CANCELLED)
+    return one
+
+
+def _view_run(sweep: Sweep, one: Observation) -> RunView:
+    run, said = sweep.runs[one.number], one.said
+    rows = one.record["rows"] if one.record else []
+    fit = None if one.state == "done" else _fit(sweep.progress(member_of(one.number)))
+    is_running = one.state == "running"
+    life = time.time() - said["begun"] if is_running and "begun" in said else 0.0
+    return RunView(
+        number=one.number,
+        name=run["name"],
+        experiment=run["experiment"],
+        differs=run["differs"],
+        state=one.state,
+        reason=one.reason,
+        heartbeat=_heartbeat(sweep, member_of(one.number)) if is_running else None,
+        cycles_done=len(rows),
+        cycles=num_cycles(run["config"]["method"]),
+        fit=fit,
+        val_accuracy=_accuracy(sweep.root, rows, fit),
+        seconds=said.get("seconds", 0.0) + life,
+        lives=said.get("lives", 0),
+        job=one.job,
+        node=said.get("node"),
+        pid=said.get("pid"),
+        log=said.get("log"),
+        error=None if one.state == "done" else said.get("error"),
+    )
+
+
+def _fit(file: Path) -> Fit | None:
+    told = read_if_there(file)
+    names = [field.name for field in dataclasses.fields(Fit)]
+    return Fit(**{name: told[name] for name in names}) if told else None
+
+
+def _accuracy(root: Path, rows: Sequence[Mapping[str, Any]], fit: Fit | None) -> float | None:
+    if fit is not None and fit.val_accuracy is not None:
+        return fit.val_accuracy
+    if not rows:
+        return None
+    # Read as it stands, for a look at it: reports verify.
+    metrics = read_if_there(root / "stages" / "ticket" / rows[-1]["ticket"] / "metrics.json")
+    return metrics["val_accuracy"] if metrics else None
+
+
+def _heartbeat(sweep: Sweep, member: str) -> float | None:
+    """Seconds since whoever is at work was last heard of, by the clock of this machine."""
+    beats = [file.stat().st_mtime for file in sweep.claims.glob(f"{member}/*/{HEARTBEAT}")]
+    return max(0.0, time.time() - max(beats)) if beats else None
+
+
+def read_if_there(file: Path) -> Any:
+    """The value of a JSON file; None where there is none, or none that can be read."""
+    try:
+        return read_json(file)
+    except (OSError, json.JSONDecodeError):
+        return None
