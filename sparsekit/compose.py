@@ -125,8 +125,7 @@ def compose_one(
         chosen, choices = memory[options]
         composed = copy.deepcopy(chosen)
         for text in values:
-            if key_of(text) not in leaves:
-                _set(composed, text)
+            _set(composed, text)
         for key, leaf in leaves.items():
             OmegaConf.update(composed, key, leaf, merge=False, force_add=True)
         written = OmegaConf.to_container(composed, resolve=False)
@@ -242,8 +241,12 @@ def _named(overrides: Combination, ask: _Ask, *, shown: Combination) -> Run:
 def _sorted_out(
     overrides: Sequence[str], groups: Groups
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What is chosen from groups, as Hydra wants it, and the values that are set afterwards."""
-    typed = [_normalised(text, groups) for text in overrides]
+    """What is chosen from groups, as Hydra wants it, and the values that are set afterwards.
+
+    Whole leaves are neither.
+    """
+    leaves = whole_leaves(overrides)
+    typed = [_normalised(text, groups) for text in overrides if key_of(text) not in leaves]
     values = tuple(text for text in typed if text.startswith("++"))
     return tuple(text for text in typed if not text.startswith("++")), values
 

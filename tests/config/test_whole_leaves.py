@@ -32,3 +32,9 @@ def test_it_tells_runs_apart() -> None:
 def test_its_mistakes_are_found() -> None:
     with pytest.raises(ConfigError, match=r"train.optimizer.momentum: .*adamw has no such"):
         compose_runs([f"train.optimizer={{_target_:{ADAMW},momentum:0.9}}"])
+
+
+def test_a_grid_may_give_a_group_whole() -> None:
+    method = "{_target_:sparsekit.method.cycle.Method,num_particles:2}"
+    runs = compose_runs([f"sweep=[{{method:[dense,{method}],seed:[0,1]}}]"])
+    assert [run.config["method"].get("num_particles") for run in runs] == [None, None, 2, 2]
