@@ -1,8 +1,9 @@
 """Submitting the runs of a sweep to SLURM, and submitting again what was lost.
 
-No process watches from the login node: each array is followed by a small job, the controller,
+No process watches from the login node. Each array is followed by a small job, the controller,
 which looks at what became of it, submits again what is missing without a reason, and its own
-successor while anything is left to wait for. The number of rounds is bounded.
+successor while anything is left to wait for. Meanwhile another small job, the patrol, looks every
+few minutes, so that what was lost early is not missed until the end. The rounds are bounded.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ from sparsekit.execution.liveness import observe
 from sparsekit.execution.resources import Resources
 from sparsekit.execution.slurm import submit_controller, submit_members
 from sparsekit.execution.sweeps import Sweep, member_of, number_of
-from sparsekit.member import slurm_controller, slurm_fit, slurm_run
+from sparsekit.member import slurm_controller, slurm_fit, slurm_patrol, slurm_run
 
 MAX_PATIENCE = 20
 SECONDS_BETWEEN_LOOKS = 120
-LEFT = ("stopped", "waiting")
-RUNS, FITS, CONTINUED, CONTROLLER = "runs", "fits", "continued", "controller"
+RUNS, FITS, CONTINUED, PATROL = "runs", "fits", "continued", "patrol"
 TRIED_AGAIN = ("lost", "open")
 
 
@@ -36,6 +36,8 @@ def submit_runs(sweep: Sweep, numbers: Sequence[int]) -> list[str]:
     """
     jobs = _submit(sweep, numbers, kind=RUNS)
     _submit_controller(sweep, jobs)
+    if not _in_queue(sweep, scheduler.queue(sweep.frozen["user"]) or [], kinds=(PATROL,)):
+        _submit_patrol(sweep)
     return jobs
 
 
@@ -94,37 +96,52 @@ def submit_fits(sweep: Sweep, member: str, fits: Mapping[str, Any], *, rounds: i
 def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
     """Submit again what was lost, and a controller to look again when what is left has ended.
 
+    A run that is at work without a job in the queue, such as on a node that was lost to SLURM, is
+    looked at every two minutes, `patience` times.
+    """
+    with sweep.submitting():
+        any_live = _submit_lost(sweep)
+        queued = scheduler.queue(sweep.frozen["user"]) or []
+        others = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values()
+        after = sorted({job.partition("_")[0] for job in others})
+        if after:
+            _submit_controller(sweep, after)
+        elif any_live and patience > 0:
+            _submit_controller(sweep, [], patience=patience - 1)
+        else:
+            scheduler.cancel(list(_in_queue(sweep, queued, kinds=(PATROL,)).values()))
+
+
+def patrol(sweep: Sweep) -> None:
+    """Submit again what was lost, and the next patrol, while anything is under way."""
+    with sweep.submitting():
+        if _submit_lost(sweep):
+            _submit_patrol(sweep)
+
+
+def _submit_lost(sweep: Sweep) -> bool:
+    """Whether anything is under way, once what was lost is submitted again.
+
     A run that saved and left, but could not go back into the queue, has not failed and is not
-    counted. One that is at work without a job in the queue, such as on a node that was lost to
-    SLURM, is looked at every two minutes, `patience` times.
+    counted.
     """
     observations = observe(sweep, stale_after=sweep.stale_after)
     for one in observations:
         print(f"run {one.number}: {one.state}{': ' * bool(one.reason)}{one.reason}")
     rounds = _cluster(sweep).rounds
     gone = [one for one in observations if one.state in TRIED_AGAIN]
-    left = [one for one in gone if one.said.get("state") in LEFT]
+    waiting = [one.number for one in gone if one.said.get("state") == "waiting"]
+    stopped = [one.number for one in gone if one.said.get("state") == "stopped"]
     lost = [
         one.number
         for one in gone
-        if one not in left and _times(sweep, member_of(one.number), RUNS) <= rounds
+        if one.number not in (*waiting, *stopped)
+        and _times(sweep, member_of(one.number), RUNS) <= rounds
     ]
     jobs = _submit(sweep, lost, kind=RUNS)
-    waiting = [one.number for one in left if one.said["state"] == "waiting"]
-    stopped = [one.number for one in left if one.said["state"] == "stopped"]
     jobs += _submit(sweep, stopped, kind=CONTINUED)
     jobs += _submit(sweep, waiting, kind=CONTINUED, delay=SECONDS_BETWEEN_LOOKS)
-    _look_again(sweep, jobs, any(one.is_live for one in observations), patience)
-
-
-def _look_again(sweep: Sweep, jobs: Sequence[str], any_live: bool, patience: int) -> None:
-    queued = scheduler.queue(sweep.frozen["user"]) or []
-    others = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values()
-    after = sorted({*jobs, *(job.partition("_")[0] for job in others)})
-    if after:
-        _submit_controller(sweep, after)
-    elif any_live and patience > 0:
-        _submit_controller(sweep, [], patience=patience - 1)
+    return bool(jobs) or any(one.is_live for one in observations)
 
 
 def jobs_of(sweep: Sweep, members: Sequence[str] | None = None) -> list[str]:
@@ -140,6 +157,13 @@ def _submit_controller(sweep: Sweep, after: Sequence[str], *, patience: int = MA
     entry = functools.partial(slurm_controller, sweep.folder, patience)
     delay = None if after else SECONDS_BETWEEN_LOOKS
     submit_controller(sweep, entry, cluster=_cluster(sweep), after=after, delay=delay)
+
+
+def _submit_patrol(sweep: Sweep) -> None:
+    cluster = _cluster(sweep)
+    entry = functools.partial(slurm_patrol, sweep.folder)
+    delay = 60 * cluster.patrol_minutes
+    submit_controller(sweep, entry, cluster=cluster, kind=PATROL, delay=delay)
 
 
 def _in_queue(

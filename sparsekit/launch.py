@@ -7,14 +7,13 @@ import getpass
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sparsekit import config
 from sparsekit.attendance import attend
 from sparsekit.compose import Run
 from sparsekit.config import ConfigError
-from sparsekit.execution import claims, interruption
+from sparsekit.execution import interruption
 from sparsekit.execution.clusters import Inline, Local, Slurm
 from sparsekit.execution.fit_jobs import Jobs
 from sparsekit.execution.liveness import observe
@@ -24,7 +23,6 @@ from sparsekit.pool import run_pool
 from sparsekit.runner import Job, build_job, conclude, rehearse_all, run_job, thawed
 from sparsekit.snapshot import provenance, take_snapshot
 
-SUBMISSION = "submission"
 STOPPED = 143
 
 
@@ -93,16 +91,14 @@ def _local(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> int:
 def _slurm(sweep: Sweep, numbers: Sequence[int], cluster: Slurm) -> int:
     from sparsekit.control import submit_runs
 
-    place = _claimed_for_submission(sweep)
     try:
-        observed = [one for one in observe(sweep) if one.number in set(numbers)]
-        missing = [one.number for one in observed if one.is_missing]
-        sweep.renew([member_of(number) for number in missing])
-        jobs = submit_runs(sweep, missing) if missing else []
+        with sweep.submitting():
+            observed = [one for one in observe(sweep) if one.number in set(numbers)]
+            missing = [one.number for one in observed if one.is_missing]
+            sweep.renew([member_of(number) for number in missing])
+            jobs = submit_runs(sweep, missing) if missing else []
     except RuntimeError as error:
         raise ConfigError(str(error)) from error
-    finally:
-        claims.release(place)
     done = sum(one.state == "done" for one in observed)
     live = sum(one.is_live for one in observed)
     print(f"sweep {sweep.name}: {len(observed)} runs, {done} done, {live} under way already")
@@ -116,15 +112,6 @@ WAYS: Mapping[type, Callable[[Sweep, Sequence[int], Any], int]] = {
     Local: _local,
     Slurm: _slurm,
 }
-
-
-def _claimed_for_submission(sweep: Sweep) -> Path:
-    """Two processes that submit the same sweep at once take turns: the second finds it queued."""
-    while True:
-        place = claims.claim(sweep.claims, SUBMISSION, stale_after=sweep.stale_after)
-        if place is not None:
-            return place
-        time.sleep(0.5)
 
 
 def _refuse_mixed(jobs: Sequence[Job]) -> Any:

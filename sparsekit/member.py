@@ -62,6 +62,13 @@ def slurm_controller(folder: Path, patience: int) -> None:
     look_after(Sweep(folder), patience=patience)
 
 
+def slurm_patrol(folder: Path) -> None:
+    """A small job of SLURM that looks now and then for what was lost."""
+    from sparsekit.control import patrol
+
+    patrol(Sweep(folder))
+
+
 def run_member(folder: Path, number: int, *, log: str | None = None) -> str:
     """Run one run of a sweep until it is done or must leave; how it ended."""
     sweep, member = Sweep(folder), member_of(number)

@@ -36,7 +36,8 @@ class Slurm:
 
     `partition`, `account`, `qos`, `constraint` are sbatch's. `array_size` runs make one array, of
     which `parallelism` run at a time (None: as many as SLURM lets). A job is warned
-    `signal_seconds` before its time limit. What was lost is submitted again, `rounds` times.
+    `signal_seconds` before its time limit. What was lost is submitted again, `rounds` times; it is
+    looked for every `patrol_minutes`, and when all has ended.
     `python` starts Python in the job (None: this one); `setup` are shell lines before it, `srun`
     further arguments of srun, `options` of sbatch. `controller` are the options of the small job
     that looks after the others. `snapshot`: run from a copy of the code as it is now.
@@ -50,6 +51,7 @@ class Slurm:
     parallelism: int | None = None
     signal_seconds: int = 120
     rounds: int = 3
+    patrol_minutes: int = 15
     python: str | None = None
     setup: Sequence[str] = ()
     srun: Sequence[str] = ()
@@ -58,7 +60,12 @@ class Slurm:
     snapshot: bool = False
 
     def __post_init__(self) -> None:
-        for name, low in (("array_size", 1), ("signal_seconds", 1), ("rounds", 0)):
+        for name, low in (
+            ("array_size", 1),
+            ("signal_seconds", 1),
+            ("rounds", 0),
+            ("patrol_minutes", 1),
+        ):
             if getattr(self, name) < low:
                 raise ValueError(f"cluster.{name}={getattr(self, name)} is below {low}")
         if self.parallelism is not None and self.parallelism < 1:

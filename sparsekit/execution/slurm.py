@@ -52,7 +52,8 @@ def submit_controller(
     entry: Entry,
     *,
     cluster: Slurm,
-    after: Sequence[str],
+    kind: str = "controller",
+    after: Sequence[str] = (),
     delay: int | None = None,
 ) -> str:
     """Number of the small job that begins when the jobs `after` have ended, however they did;
@@ -60,7 +61,7 @@ def submit_controller(
     parameters = _parameters(cluster, CONTROLLER)
     parameters["additional_parameters"] |= {**_sbatch_names(cluster.controller), **_begin(delay)}
     parameters |= {"signal_delay_s": 1, **_dependency(after)}
-    return _submit(sweep, "controller", ["controller"], [entry], parameters, cluster)
+    return _submit(sweep, kind, [kind], [entry], parameters, cluster)
 
 
 def _submit(

@@ -14,20 +14,23 @@ decides whether a run is done: its record in the store does.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sparsekit.execution.claims import claim, heartbeat, release
 from sparsekit.execution.files import read_json, write_json
 
 FOLDER = "sweeps"
 FROZEN = "sweep.json"
+SUBMISSION = "submission"
 NAME = re.compile(r"[\w.+-]+")
 
 
@@ -124,6 +127,17 @@ class Sweep:
         files = (self.folder / "submissions").glob("*.json")
         found = [content for file in files if (content := _read(file))]
         return sorted(found, key=lambda content: content["time"])
+
+    @contextlib.contextmanager
+    def submitting(self) -> Iterator[None]:
+        """One process at a time submits jobs of a sweep; the next finds them in the queue."""
+        while (place := claim(self.claims, SUBMISSION, stale_after=self.stale_after)) is None:
+            time.sleep(0.5)
+        try:
+            with heartbeat(place):
+                yield
+        finally:
+            release(place)
 
     def submit(self, kind: str, members: Sequence[str]) -> dict[str, Any]:
         """Note that members are about to be submitted; the job's number follows by `submitted`."""
