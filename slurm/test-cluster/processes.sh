@@ -28,12 +28,13 @@ running() { # NAME
 not_running() { ! running "$1"; }
 
 require() { # NAME SECONDS COMMAND...: until the command says that daemon NAME works
-  local name=$1
-  shift
-  within "$@" && return
-  tail -n 5 "$directory/log/$name."* >&2 || true
-  fail "$name is not ready after $1 s; more in $directory/log"
+  within "$2" ended_or "$1" "${@:3}" || true
+  ! running "$1" || ! "${@:3}" >/dev/null 2>&1 || return 0
+  tail -n 5 "$directory/log/$1."* >&2 || true
+  fail "$1 does not work; more in $directory/log"
 }
+
+ended_or() { not_running "$1" || "${@:2}"; } # NAME COMMAND...
 
 terminate() { # NAME...: SIGTERM to all, then wait for each; SIGKILL where that does not end it
   local name
