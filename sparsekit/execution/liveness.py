@@ -139,11 +139,12 @@ def _out_of_queue(
         return state, said["reason"]
     if not notes and not said:
         return "open", "not begun"
-    if notes and time.time() - notes[-1]["time"] < SETTLING_SECONDS:
-        return "queued", "just submitted"
     if known.queued is None and notes:
         return "queued", "the scheduler does not answer"
-    if jobs and said.get("job") != jobs[-1]:
+    begun = bool(jobs) and said.get("job") == jobs[-1]
+    if notes and not begun and time.time() - notes[-1]["time"] < SETTLING_SECONDS:
+        return "queued", "just submitted"
+    if jobs and not begun:
         return "cancelled", "its job left the queue without having begun"
     return "lost", f"its job ended, and was last {state}: {said.get('reason') or 'no reason given'}"
 

@@ -1,0 +1,160 @@
+"""Sweeps as a user asks for them, and what to compare them with."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit.control import jobs_of
+from sparsekit.execution.liveness import Observation, observe
+from sparsekit.execution.store import Store
+from sparsekit.execution.sweeps import Sweep, every
+from sparsekit.report.compare import differences
+from tests.slurm.troubled import HARM, PACE
+
+ROOT = Path(__file__).parents[2]
+LOG = "SPARSEKIT_FAULT_LOG"
+TINY = (
+    "model=mlp",
+    "data=digits",
+    "train.epochs=3",
+    "train.schedule={_target_:tests.slurm.troubled.rate,peak:0.1}",
+    "method.cycles=1",
+    "logger=none",
+    "runtime.threads=1",
+    "runtime.checkpoint_seconds=1",
+    "runtime.progress=none",
+)
+SEVERAL = ("method=imp,swamp,random", "seed=0")
+TWO = ("method=imp,random", "seed=0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """The same runs in two stores: one that suffers, one that is left alone.
+
+    `pace`: seconds per training step in jobs, so that there is time to disturb them.
+    """
+
+    folder: Path
+    runs: tuple[str, ...] = TWO
+    pace: float = 0.1
+    path: str = os.environ["PATH"]
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "disturbed"
+
+    @property
+    def harm(self) -> Path:
+        return self.folder / "harm.json"
+
+    @property
+    def sweep(self) -> Sweep:
+        (sweep,) = every(self.store)
+        return sweep
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        """The command that submits the sweep, begun."""
+        limit = [] if any("resources.minutes" in one for one in more) else ["resources.minutes=5"]
+        return subprocess.Popen(
+            self._command(self.store, "cluster=slurm", *limit, *more),
+            cwd=ROOT,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def submit(self, *more: str) -> Sweep:
+        """The sweep, submitted to SLURM."""
+        process = self.start(*more)
+        printed, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, printed
+        return self.sweep
+
+    def status(self, *arguments: str) -> str:
+        """What `python -m sparsekit.status` prints."""
+        action = [sys.executable, "-m", "sparsekit.status", *arguments]
+        return self._run([*action, "--store", str(self.store)])
+
+    def conclude(self, fault: str, *, injected: int) -> None:
+        """Every run is done, and what it left is what an undisturbed inline run leaves.
+
+        Where the environment names a log, a line in it says so.
+        """
+        seen = observe(self.sweep)
+        lost = [one.number for one in seen if one.state != "done"]
+        differing = differences(Store(self._undisturbed()), Store(self.store))
+        log = os.environ.get(LOG)
+        if log:
+            counts = {"runs": len(seen), "lost": len(lost), "differing": len(differing)}
+            with Path(log).open("a") as file:
+                file.write(json.dumps({"fault": fault, "injected": injected, **counts}) + "\n")
+        assert (lost, differing) == ([], [])
+
+    def _undisturbed(self) -> Path:
+        """A store with the same runs that nobody disturbed; made once, for all tests that ask."""
+        name = hashlib.sha256(" ".join(self.runs).encode()).hexdigest()[:8]
+        store = self.folder.parent.parent / f"undisturbed-{name}"
+        if not (store / "whole").exists():
+            self._run(self._command(store, "cluster=inline"))
+            assert list(Store(store).keys("ticket"))
+            (store / "whole").touch()
+        return store
+
+    def _command(self, store: Path, *more: str) -> list[str]:
+        typed = ["-m", *TINY, *self.runs, f"runtime.store={store}", *more]
+        return [sys.executable, "-m", "sparsekit.run", *typed]
+
+    def _run(self, command: Sequence[str]) -> str:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, env=self._environment()
+        )
+        assert done.returncode in (0, 1), done.stderr
+        return done.stdout
+
+    def _environment(self) -> dict[str, str]:
+        told = {PACE: str(self.pace), HARM: str(self.harm)}
+        here = {"PATH": self.path, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        return {**os.environ, **here, **told}
+
+
+def states(sweep: Sweep) -> list[str]:
+    """State of each run, in order."""
+    return [one.state for one in observe(sweep)]
+
+
+def settled(sweep: Sweep, *, seconds: float = 240) -> list[Observation]:
+    """What became of the runs when nothing of the sweep is in the queue any more."""
+    wait(lambda: not jobs_of(sweep) and not any(one.is_live for one in observe(sweep)), seconds)
+    return observe(sweep)
+
+
+def wait(condition: Callable[[], object], seconds: float = 90) -> None:
+    """Until `condition` holds; AssertionError when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(0.3)
+
+
+def training(sweep: Sweep, *members: str) -> bool:
+    """Are these members in the middle of a fit?"""
+    at_work = [one for one in members if sweep.said(one).get("state") == "running"]
+    return len(at_work) == len(members) and all(_step(sweep, one) > 5 for one in members)
+
+
+def _step(sweep: Sweep, member: str) -> int:
+    file = sweep.progress(member)
+    told: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"step": 0}
+    fresh = told.get("time", 0) > sweep.said(member)["begun"]
+    return int(told["step"]) if fresh else 0

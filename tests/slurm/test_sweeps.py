@@ -1,0 +1,48 @@
+"""Sweeps on a real cluster that nothing disturbs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsekit.execution.store import Store
+from tests.slurm.sweeping import SEVERAL, Asked, settled, states
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+
+
+def test_several_methods_from_a_snapshot_of_the_code(cluster: object, tmp_path: Path) -> None:
+    asked = Asked(tmp_path, SEVERAL, pace=0)
+    sweep = asked.submit("cluster.snapshot=true", "cluster.options={begin:'now+8'}")
+    snapshot = Path(sweep.frozen["code"]["snapshot"])
+    (snapshot / "sparsekit" / "attendance.py").open("a").write("\nprint('from the snapshot')\n")
+    settled(sweep)
+    assert states(sweep) == ["done"] * 3
+    assert "from the snapshot" in Path(sweep.said("0000")["log"]).read_text()
+    asked.conclude("none", injected=0)
+
+
+def test_fits_as_jobs(cluster: object, tmp_path: Path) -> None:
+    asked = Asked(tmp_path, ("method=swamp", "seed=0", "method.several_from=1"), pace=0)
+    sweep = asked.submit("executor=jobs")
+    settled(sweep)
+    assert states(sweep) == ["done"]
+    # The dense fit is the run's own; it hands over those of the cycle, and goes on after them.
+    kinds = [note["kind"] for note in sweep.submissions()]
+    assert kinds.count("fits") == kinds.count("continued") == 1
+    (fits,) = (note["members"] for note in sweep.submissions() if note["kind"] == "fits")
+    assert len(fits) == len(set(fits)) > 1
+    assert all(sweep.said(fit)["job"] != sweep.said("0000")["job"] for fit in fits)
+    asked.conclude("none", injected=0)
+
+
+def test_shared_stages_are_computed_once(cluster: object, tmp_path: Path) -> None:
+    asked = Asked(tmp_path, ("method=one_shot", "sparsity=0.5,0.7,0.9"), pace=0.2)
+    sweep = asked.submit()
+    settled(sweep)
+    assert states(sweep) == ["done"] * 3
+    assert len(list(Store(asked.store).keys("fit"))) == 1 + 3
+    # Who waits gives its place up, and comes back: nobody holds a processor for nothing.
+    assert max(sweep.said(f"{number:04d}")["lives"] for number in range(3)) > 1
+    asked.conclude("none", injected=0)
