@@ -40,7 +40,8 @@ def cluster() -> Iterator[Cluster]:
         cluster = started(folder_of_this_run())
     except RuntimeError as error:
         pytest.fail(
-            f"no SLURM cluster: {error}\n{SKIP}=1 skips these tests, -m 'not slurm' leaves them out",
+            f"no SLURM cluster: {error}\n"
+            f"{SKIP}=1 skips the tests that need one, -m 'not slurm' leaves them out",
             pytrace=False,
         )
     with pytest.MonkeyPatch.context() as patch:
