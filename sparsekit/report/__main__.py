@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -150,4 +151,6 @@ def _only_table(rows: Sequence[Row], options: argparse.Namespace) -> Table:
 
 
 if __name__ == "__main__":
+    # Whoever reads may stop reading, as `head` does; then this ends like any other command.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

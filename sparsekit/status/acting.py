@@ -5,7 +5,6 @@ The only modules of this package that reach PyTorch and submitit are imported he
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import math
 import os
@@ -89,27 +88,34 @@ def is_on_slurm(sweep: Sweep) -> bool:
 def terminate(sweep: Sweep, member: str) -> bool:
     """Send SIGTERM to the process of this machine that is at work on a member; False for none.
 
-    The process is held on to before its claim is looked at: a number that has gone to another
-    process meanwhile is never hit.
+    The process is held on to before its claim is looked at, and the claim must not change
+    meanwhile: a number that has gone to another process is never hit.
     """
-    with contextlib.ExitStack() as opened:
-        handles = []
-        for pid in _claimants(sweep.claims / member):
-            with contextlib.suppress(ProcessLookupError):
-                handles.append(os.pidfd_open(pid))
-                opened.callback(os.close, handles[-1])
+    owner = _owner(sweep, member)
+    pid = int(owner.split(".")[1]) if owner else 0
+    try:
+        handle = os.pidfd_open(pid) if pid else None
+    except ProcessLookupError:
+        handle = None
+    if handle is None:
+        return False
+    try:
         # No heartbeat is young enough: only a living process of this machine holds a claim.
-        if not claims.is_held(sweep.claims, member, stale_after=-math.inf):
-            return False
-        for handle in handles:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, signal.SIGTERM)
-    return bool(handles)
+        is_its_own = claims.is_held(sweep.claims, member, stale_after=-math.inf)
+        if is_its_own and _owner(sweep, member) == owner:
+            signal.pidfd_send_signal(handle, signal.SIGTERM)
+            return True
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(handle)
+    return False
 
 
-def _claimants(place: Path) -> list[int]:
+def _owner(sweep: Sweep, member: str) -> str | None:
+    place = sweep.claims / member
     names = sorted(os.listdir(place)) if place.is_dir() else []
-    return [int(name.split(".")[1]) for name in names if claims.OWNER.fullmatch(name)][:1]
+    return next((name for name in names if claims.OWNER.fullmatch(name)), None)
 
 
 def _is_held(sweep: Sweep, number: int) -> bool:

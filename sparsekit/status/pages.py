@@ -11,7 +11,7 @@ from pathlib import Path
 from sparsekit.execution.liveness import STATES
 from sparsekit.status.columns import Column, cut, fitted
 from sparsekit.status.views import RunView, SweepView
-from sparsekit.status.wording import duration, first_line, plural
+from sparsekit.status.wording import brief, duration, plural
 
 PROGRAM = "python -m sparsekit.status"
 UNTOLD = ""
@@ -44,7 +44,7 @@ def runs_page(view: SweepView, *, store: str, width: int | None) -> str:
 
 def _who(runs: Sequence[RunView], keys: Sequence[str]) -> list[Column]:
     differing = [
-        Column(key, [run.differs.get(key, "") for run in runs], rank=2, least=6) for key in keys
+        Column(key, [run.differs.get(key, "") for run in runs], rank=1, least=6) for key in keys
     ]
     return [Column("run", [f"{run.number:04d}" for run in runs]), *differing]
 
@@ -54,8 +54,8 @@ def _what(view: SweepView) -> list[Column]:
     return [
         Column("state", [run.state for run in runs]),
         Column("heard of", [_heard(run) for run in runs], rank=4),
-        Column("why", [first_line(run.reason) for run in runs], rank=8, least=16),
-        Column("cycles", [_cycles(run) for run in runs], rank=1),
+        Column("why", [brief(run.reason, run.error) for run in runs], rank=8, least=16),
+        Column("cycles", [_cycles(run) for run in runs], rank=2),
         Column("step", [_step(run) for run in runs], rank=3),
         Column("val %", [_percent(run.val_accuracy) for run in runs], rank=5),
         Column("time", [duration(run.seconds) if run.seconds else "" for run in runs], rank=6),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+TRACEBACK = "Traceback (most recent call last):"
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -45,3 +46,23 @@ def first_line(text: str) -> str:
     'no'
     """
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def cause(error: str) -> str:
+    """The error that a traceback ends with; of several tracebacks, the last one's.
+
+    >>> cause("Traceback (most recent call last):\\n  File ...\\nValueError: no\\nmore")
+    'ValueError: no'
+    """
+    last = error.rpartition(TRACEBACK)[2]
+    return next((line for line in last.splitlines() if line and not line.startswith(" ")), "")
+
+
+def brief(reason: str, error: str | None) -> str:
+    """Why a run is not done, in one line.
+
+    >>> brief("1 of 2 fits failed\\nand more", f"{TRACEBACK}\\n  File ...\\nValueError: no")
+    '1 of 2 fits failed: ValueError: no'
+    """
+    line, root = first_line(reason), cause(error or "")
+    return f"{line}: {root}" if root and not root.endswith(line) else line

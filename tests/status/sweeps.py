@@ -1,0 +1,126 @@
+"""Small sweeps that run, fail, are killed; and what `python -m sparsekit.status` says of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsekit import run
+from sparsekit.execution import interruption
+from sparsekit.execution.sweeps import Sweep, every
+from sparsekit.status.__main__ import main
+from tests.conftest import TINY
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A sweep in a store of its own, whose pace and failures files decide."""
+
+    folder: Path
+    runs: tuple[str, ...] = ("method=dense", "seed=0,1")
+    name: str = "runs"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / self.name
+
+    @property
+    def sweep(self) -> Sweep:
+        (sweep,) = every(self.store)
+        return sweep
+
+    def typed(self, *more: str) -> list[str]:
+        leaf = f"{{_target_:tests.status.pacing.rate,peak:0.1,folder:'{self.folder}'}}"
+        where = [
+            f"runtime.store={self.store}",
+            "runtime.threads=1",
+            "runtime.checkpoint_seconds=0.2",
+        ]
+        return ["-m", *TINY, *self.runs, f"train.schedule={leaf}", *where, *more]
+
+    def here(self, *more: str) -> int:
+        """Run it in this process, to its end; the exit status."""
+        try:
+            return run.main(self.typed("cluster=inline", *more))
+        finally:
+            interruption.forget()
+
+    @contextlib.contextmanager
+    def elsewhere(self, *more: str) -> Iterator[subprocess.Popen[str]]:
+        """Run it in another process, which is ended with the block."""
+        process = started(["sparsekit.run", *self.typed(*more)])
+        try:
+            yield process
+        finally:
+            self.pace(0)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+
+    def pace(self, seconds: float) -> None:
+        (self.folder / "pace").write_text(str(seconds))
+
+    def fail(self, fails: bool) -> None:
+        file = self.folder / "fail"
+        file.touch() if fails else file.unlink()
+
+    def seen(self) -> dict[str, Any]:
+        """What `status --json` says of it, in a process of its own."""
+        process = started(["sparsekit.status", "--json", "--store", str(self.store)])
+        printed, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        view: dict[str, Any] = json.loads(printed)
+        return view
+
+    def states(self) -> list[str]:
+        return [one["state"] for one in self.seen()["runs"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """Exit status, and what was printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+def status(capsys: pytest.CaptureFixture[str], store: Path, *arguments: str) -> Answer:
+    """`python -m sparsekit.status ARGUMENTS --store STORE`, in this process."""
+    capsys.readouterr()
+    try:
+        code = main([*arguments, "--store", str(store)])
+    except SystemExit as left:
+        code = int(str(left.code))
+    finally:
+        interruption.forget()
+    return Answer(code, *capsys.readouterr())
+
+
+def started(module: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+    """`python -m MODULE ARGUMENTS`, begun."""
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", *module], cwd=ROOT, env=surroundings, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait(condition: Callable[[], object], seconds: float = 90) -> None:
+    """Until `condition` holds; AssertionError when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(0.2)

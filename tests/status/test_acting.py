@@ -1,0 +1,190 @@
+"""What retry and cancel do, each proved by what became of the runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sparsekit.execution import claims
+from sparsekit.execution.store import Store
+from sparsekit.report.compare import differences
+from sparsekit.status.acting import terminate
+from tests.status.sweeps import Asked, started, status, wait
+
+
+def begun(asked: Asked, member: str) -> bool:
+    return any(asked.store.glob(f"sweeps/*/progress/{member}.json"))
+
+
+def test_failed_runs_are_tried_again_where_the_sweep_says(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked.fail(True)
+    assert asked.here() == 1
+    answer = status(capsys, asked.store, "retry", "custom", "1", "--failed")
+    assert answer.status == 1, "it fails again"
+    assert "trying again 1 run" in answer.out
+    assert [run["lives"] for run in asked.seen()["runs"]] == [1, 2]
+    asked.fail(False)
+    answer = status(capsys, asked.store, "retry", "custom")
+    assert answer.status == 0
+    view = asked.seen()
+    assert view["counts"] == {"done": 2}
+    assert [run["error"] for run in view["runs"]] == [None, None]
+    answer = status(capsys, asked.store, "retry", "custom")
+    assert (answer.status, answer.out) == (0, "nothing to try again: 2 done\n")
+
+
+def test_only_what_failed(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.fail(True)
+    assert asked.here() == 1
+    sweep = asked.sweep
+    sweep.say("0001", {"state": "stopped", "reason": "stopped by SIGTERM"})
+    answer = status(capsys, asked.store, "retry", sweep.name, "1", "--failed")
+    assert answer.status == 2
+    assert "run 1 is lost, not failed; leave out --failed" in answer.err
+    asked.fail(False)
+    assert status(capsys, asked.store, "retry", sweep.name, "--failed").status == 0
+    assert asked.states() == ["done", "lost"]
+    name = sweep.runs[1]["name"]
+    assert status(capsys, asked.store, "retry", sweep.name, name).status == 0
+    assert asked.states() == ["done", "done"]
+
+
+def test_one_run_is_cancelled_and_later_goes_on(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked.pace(0.5)
+    with asked.elsewhere("cluster=local", "cluster.processes=2") as pool:
+        wait(lambda: begun(asked, "0000") and begun(asked, "0001"))
+        name = asked.sweep.name
+        answer = status(capsys, asked.store, "retry", name, "0")
+        assert answer.status == 2
+        assert "run 0 is running; cancel it before" in answer.err
+        answer = status(capsys, asked.store, "cancel", name, "0")
+        assert answer.status == 0
+        assert "cancelled 1 run, 1 of them asked to save and end" in answer.out
+        wait(lambda: asked.states()[0] == "cancelled", 20)
+        assert asked.sweep.said("0000")["reason"] == "stopped by SIGTERM"
+        asked.pace(0)
+        pool.wait(60)
+    assert asked.states() == ["cancelled", "done"]
+    answer = status(capsys, asked.store)
+    assert "cancelled by `status cancel`" in answer.out
+    assert status(capsys, asked.store, "retry", name).status == 0
+    view = asked.seen()
+    assert view["counts"] == {"done": 2}
+    assert view["runs"][0]["lives"] == 2
+    apart = dataclasses.replace(asked, name="apart")
+    assert apart.here() == 0
+    assert list(Store(apart.store).keys("ticket"))
+    assert differences(Store(apart.store), Store(asked.store)) == []
+
+
+def test_what_has_not_begun_is_cancelled_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Asked(tmp_path, ("method=dense", "seed=0,1,2"))
+    asked.pace(0.5)
+    with asked.elsewhere("cluster=local", "cluster.processes=1") as pool:
+        wait(lambda: begun(asked, "0000"))
+        answer = status(capsys, asked.store, "cancel", "custom")
+        assert "cancelled 3 runs, 1 of them asked" in answer.out
+        pool.wait(60)
+    assert asked.states() == ["cancelled"] * 3
+    assert not begun(asked, "0001")
+    assert not list(Store(asked.store).keys("ticket"))
+
+
+def test_watching_a_sweep_to_its_end(asked: Asked) -> None:
+    asked.pace(0.2)
+    with asked.elsewhere("cluster=local", "cluster.processes=2") as pool:
+        wait(lambda: begun(asked, "0000") and begun(asked, "0001"))
+        watcher = started(["sparsekit.status", "--watch", "0.5", "--store", str(asked.store)])
+        quitter = started(["sparsekit.status", "--watch", "0.5", "--store", str(asked.store)])
+        assert quitter.stdout is not None
+        assert "custom" in quitter.stdout.readline()
+        quitter.send_signal(signal.SIGINT)
+        _, errors = quitter.communicate(timeout=30)
+        assert (quitter.returncode, errors) == (130, "")
+        printed, errors = watcher.communicate(timeout=90)
+        assert (watcher.returncode, errors) == (0, "")
+        assert "2 running" in printed
+        assert printed.rstrip().endswith("2 done")
+        pool.wait(60)
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is none of ours."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def test_a_reused_number_is_never_hit(finished: Asked, bystander: subprocess.Popen[bytes]) -> None:
+    """The claim names another process that had this number, or one on another machine."""
+    sweep = finished.sweep
+    place = claims.claim(sweep.claims, "0000", stale_after=60)
+    assert place is not None
+    machine, _, started_at, rest = place.name.split(".")
+    for owner in (
+        f"{machine}.{bystander.pid}.{started_at}.{rest}",
+        f"{machine[::-1]}.{bystander.pid}.{start_of(bystander.pid)}.{rest}",
+        f"nobody.0.0.{rest}",
+    ):
+        place = place.rename(place.with_name(owner))
+        assert not terminate(sweep, "0000")
+    assert bystander.poll() is None
+    place.rename(place.with_name(f"{machine}.{bystander.pid}.{start_of(bystander.pid)}.{rest}"))
+    assert terminate(sweep, "0000")
+    assert bystander.wait(10) == -signal.SIGTERM
+    assert not terminate(sweep, "0000")
+    assert not terminate(sweep, "0001")
+
+
+def start_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def test_runs_on_other_machines_are_named(
+    finished: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = finished.sweep
+    run = sweep.runs[0]
+    (sweep.root / "named" / run["experiment"] / f"{run['name']}.json").unlink()
+    sweep.say("0000", {"state": "running", "reason": "", "node": "far"})
+    owner = sweep.claims / "0000" / f"abcdef.{os.getpid()}.1.00000000"
+    owner.mkdir(parents=True)
+    (owner / "heartbeat").touch()
+    answer = status(capsys, finished.store, "cancel", "custom")
+    assert answer.status == 1
+    assert "run 0 is at work on far: end it there" in answer.out
+    assert sweep.is_cancelled("0000")
+
+
+def test_sweeps_that_cannot_be_started_here_are_refused(
+    finished: Asked, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The fixture's runs were frozen for the store that it is a copy of."""
+    sweep = finished.sweep
+    sweep.cancel(["0001"])
+    run = sweep.runs[1]
+    (sweep.root / "named" / run["experiment"] / f"{run['name']}.json").unlink()
+    answer = status(capsys, finished.store, "retry", "custom")
+    assert answer.status == 2
+    assert re.search(r"was made for the store .*finished.*, and lies in", answer.err)
+    text = (sweep.folder / "sweep.json").read_text()
+    foreign = text.replace("clusters.Inline", "clusters.Slurm").replace('"user": "', '"user": "no')
+    (sweep.folder / "sweep.json").write_text(foreign)
+    answer = status(capsys, finished.store, "retry", "custom")
+    assert answer.status == 2
+    assert "whose jobs only no" in answer.err
