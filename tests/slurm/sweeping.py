@@ -46,7 +46,7 @@ class Asked:
 
     folder: Path
     runs: tuple[str, ...] = TWO
-    pace: float = 0.1
+    pace: float = 0.2
     path: str = os.environ["PATH"]
 
     @property
