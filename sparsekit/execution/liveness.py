@@ -121,8 +121,6 @@ def _observe(known: _Known, number: int) -> Observation:
 def _in_queue(entry: Queued, said: Mapping[str, Any]) -> tuple[str, str]:
     if entry.is_live:
         return "starting", entry.state.lower()
-    if entry.reason in scheduler.NEVER:
-        return "lost", f"the scheduler will not start it: {entry.reason}"
     if said.get("state") == "waiting":
         return "waiting", said["reason"]
     if said.get("state") == "parked":
@@ -135,7 +133,9 @@ def _out_of_queue(
 ) -> tuple[str, str]:
     notes = [note for note in known.submissions if member in note["members"]]
     state = said.get("state")
-    if state in ("failed", "cancelled"):
+    if known.sweep.is_cancelled(member):
+        return "cancelled", "as somebody asked"
+    if state == "failed":
         return state, said["reason"]
     if not notes and not said:
         return "open", "not begun"

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 SECONDS = 30.0
 UNREACHABLE = "Unable to contact slurm controller"
 LIVE = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
-NEVER = ("DependencyNeverSatisfied", "JobHeldAdmin", "JobHeldUser")
 
 
 @dataclasses.dataclass(frozen=True)
