@@ -44,7 +44,8 @@ def tail(file: Path, num_lines: int) -> list[str]:
         opened.seek(max(0, file.stat().st_size - MOST_BYTES))
         text = opened.read().decode(errors="replace")
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    return lines[:-1][-num_lines:] if lines[-1] == "" else lines[-num_lines:]
+    whole = lines[:-1] if lines[-1] == "" else lines
+    return whole[max(0, len(whole) - num_lines) :]
 
 
 def _page(sweep: Sweep, member: str, num_lines: int) -> str:
@@ -52,7 +53,7 @@ def _page(sweep: Sweep, member: str, num_lines: int) -> str:
     said = sweep.said(member)
     lines = [f"--- {member}: {file}" for file in files]
     if files:
-        lines += tail(files[-1], num_lines) if num_lines else []
+        lines += tail(files[-1], num_lines)
     else:
         lines.append(f"--- {member}: {_no_log(sweep, member)}")
     error = said.get("error")
