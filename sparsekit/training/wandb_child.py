@@ -20,8 +20,9 @@ def main(lines: Iterable[str]) -> int:
     """Mirror the fits told on `lines`; 1 where wandb is missing.
 
     It steps back for the training: lowest priority, and nothing is measured or collected beyond
-    what it is told. What ends the training reaches it through `lines`: a cluster sends its signals
-    to every process of a job. Blocked rather than ignored, they are blocked in what wandb starts.
+    what it is told. A cluster sends its signals to every process of a job; what ends the training
+    reaches this one through `lines`. wandb's own service ends at a SIGTERM of its own whatever one
+    does: the mirror then ends early, and goes on with the fit.
     """
     os.nice(19)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGUSR2))

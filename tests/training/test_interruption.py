@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import os
 import random
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,44 @@ import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
+from sparsekit.compose import compose_runs
 from sparsekit.execution import interruption
 from sparsekit.execution.interruption import SIGNALS, Stopped
 from sparsekit.execution.store import SCRATCH, Store
 from sparsekit.report.compare import differences
-from sparsekit.runner import Job, run_job
+from sparsekit.runner import Job, build_job, run_job
 from sparsekit.training.checkpoints import read_checkpoint
+from sparsekit.training.dashboards import COMMAND
 from sparsekit.training.module import Classifier
+from tests.conftest import TINY
 from tests.execution.processes import ended, forked, wait_for
 
 DONE, STOPPED, KILLED = 0, 75, -signal.SIGKILL
 STEPS_PER_EPOCH = 19  # of digits, in batches of 64
 Tiny = Callable[..., Job]
 RunTiny = Callable[..., tuple[Store, list[str]]]
+
+
+SOUP = ("method=soup", "method.num_particles=2", "method.cycles=1", "train.epochs=40")
+TWO_DEVICES = ("method=dense", "train.epochs=4", "runtime.devices=2")
+
+
+@pytest.fixture(scope="module")
+def undisturbed_soup(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return undisturbed(SOUP, tmp_path_factory.mktemp("soup"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed_on_two(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return undisturbed(TWO_DEVICES, tmp_path_factory.mktemp("two"))
+
+
+def undisturbed(asked: Sequence[str], folder: Path) -> Store:
+    """The store of a run that takes a while, for several tests."""
+    defaults = [text for text in TINY if not text.startswith("train.epochs")]
+    job = build_job(compose_runs([*defaults, *asked, f"runtime.store={folder / 'runs'}"])[0])
+    assert ended(life(job)) == DONE
+    return job.store
 
 
 @dataclasses.dataclass
@@ -116,7 +143,7 @@ def test_a_fit_saves_at_the_step_at_which_it_is_asked_and_stops(
 ) -> None:
     """Within the first batch; within an epoch; at its end, with its row of history; after it."""
     asked = ("method=one_shot", "train.epochs=1.5")
-    undisturbed, _ = run_tiny(*asked, store="undisturbed")
+    expected, _ = run_tiny(*asked, store="undisturbed")
     job = tiny(*asked, "runtime.checkpoint_seconds=1000", store="stopped")
     assert ended(life(watched(job, tmp_path, at=at, number=number))) == STOPPED
     assert saved_steps(job) == [at]
@@ -124,14 +151,14 @@ def test_a_fit_saves_at_the_step_at_which_it_is_asked_and_stops(
     diary = (tmp_path / "diary").read_text().splitlines()
     assert diary == ["handlers are ours", "told of Stopped"]
     assert ended(life(job)) == DONE
-    assert differences(undisturbed, job.store) == []
+    assert differences(expected, job.store) == []
 
 
 def test_after_its_last_step_a_fit_finishes_and_the_run_stops(
     tiny: Tiny, run_tiny: RunTiny, tmp_path: Path
 ) -> None:
     asked = ("method=one_shot", "train.epochs=1.5")
-    undisturbed, _ = run_tiny(*asked, store="undisturbed")
+    expected, _ = run_tiny(*asked, store="undisturbed")
     job = tiny(*asked, store="stopped")
     last = 29  # of one and a half epochs
     disturbed = watched(job, tmp_path, at=last, number=signal.SIGTERM)
@@ -140,7 +167,7 @@ def test_after_its_last_step_a_fit_finishes_and_the_run_stops(
     assert len(list(job.store.keys("fit"))) == 1
     assert "told of the end" in (tmp_path / "diary").read_text()
     assert ended(life(job)) == DONE
-    assert differences(undisturbed, job.store) == []
+    assert differences(expected, job.store) == []
 
 
 def test_a_run_that_does_not_listen_is_not_asked(tiny: Tiny, tmp_path: Path) -> None:
@@ -167,7 +194,7 @@ def disturb(job: Job, moments: random.Random, *, upto: float, to_all: bool, kill
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed right after"])
 def test_stopped_at_random_moments_same_bits(kill: bool, tiny: Tiny, run_tiny: RunTiny) -> None:
     asked = ("method=imp", "method.cycles=2", "train.epochs=6", "train.evaluate_every=2")
-    undisturbed, _ = run_tiny(*asked, store="undisturbed")
+    expected, _ = run_tiny(*asked, store="undisturbed")
     job = tiny(*asked, "runtime.checkpoint_seconds=1000", store="stopped")
     moments, lives = random.Random(1), []
     while DONE not in lives and len(lives) < 12:
@@ -176,26 +203,41 @@ def test_stopped_at_random_moments_same_bits(kill: bool, tiny: Tiny, run_tiny: R
     assert set(lives) <= {STOPPED, KILLED, DONE}
     if lives[-1] != DONE:
         assert ended(life(job)) == DONE
-    assert differences(undisturbed, job.store) == []
+    assert differences(expected, job.store) == []
     assert not list((job.store.root / "work").glob("*-*/*")), "work was left behind"
 
 
+def claimed(job: Job, kind: str) -> int:
+    return len(list((job.store.root / "work").glob(f"{kind}-*")))
+
+
+def wait_until(condition: Callable[[], bool], pid: int, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), "the run ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("to_all", [False, True], ids=["parent", "all processes"])
-def test_workers_stopped_at_random_moments_same_bits(
-    to_all: bool, tiny: Tiny, run_tiny: RunTiny
-) -> None:
-    """Signals also come while the workers import PyTorch, and before that."""
-    asked = ("method=soup", "method.num_particles=3", "method.cycles=1", "train.epochs=12")
-    undisturbed, _ = run_tiny(*asked, store="undisturbed")
-    job = tiny(*asked, "executor=workers", store="stopped")
-    moments, lives = random.Random(2), []
-    while DONE not in lives and len(lives) < 4:
-        lives.append(disturb(job, moments, upto=6, to_all=to_all, kill=False))
-    assert STOPPED in lives
-    assert set(lives) <= {STOPPED, DONE}
-    if lives[-1] != DONE:
-        assert ended(life(job)) == DONE
-    assert differences(undisturbed, job.store) == []
+def test_workers_stopped_same_bits(to_all: bool, tiny: Tiny, undisturbed_soup: Store) -> None:
+    """While they are born and import PyTorch, and while they train."""
+    job = tiny(*SOUP, "executor=workers", "runtime.checkpoint_seconds=1000", store="stopped")
+    moments, send = random.Random(2), os.killpg if to_all else os.kill
+    places: dict[str, Callable[[], bool]] = {
+        "born": lambda: len(list(job.store.keys("start"))) == 2,
+        "training": lambda: claimed(job, "fit") == 2,
+    }
+    for place, is_reached in places.items():
+        pid = life(job)
+        wait_until(is_reached, pid)
+        time.sleep(moments.uniform(0.1, 0.4))
+        send(pid, moments.choice(SIGNALS))
+        assert ended(pid) == STOPPED
+        assert saved_steps(job) if place == "training" else not saved_steps(job)
+    assert len(list(job.store.keys("fit"))) == 1
+    assert ended(life(job)) == DONE
+    assert differences(undisturbed_soup, job.store) == []
 
 
 @pytest.fixture
@@ -229,7 +271,7 @@ def test_loading_processes_leave_the_signals_to_the_fit(
 ) -> None:
     """All processes of the run get them, as in a job of SLURM, at any moment of their lives."""
     asked = ("method=one_shot", *image_folder)
-    undisturbed, _ = run_tiny(*asked, store="undisturbed")
+    expected, _ = run_tiny(*asked, store="undisturbed")
     capfd.readouterr()
     job = tiny(*asked, store="stopped")
     moments, lives = random.Random(3), []
@@ -239,16 +281,14 @@ def test_loading_processes_leave_the_signals_to_the_fit(
     assert set(lives) <= {STOPPED, DONE}
     if lives[-1] != DONE:
         assert ended(life(job)) == DONE
-    assert differences(undisturbed, job.store) == []
+    assert differences(expected, job.store) == []
     assert "Traceback" not in capfd.readouterr().err
 
 
-TWO_DEVICES = ("method=one_shot", "train.epochs=4", "runtime.devices=2")
-
-
 @pytest.mark.parametrize("to", ["parent", "rank 1"])
-def test_all_ranks_stop_at_one_step(to: str, tiny: Tiny, run_tiny: RunTiny, tmp_path: Path) -> None:
-    undisturbed, _ = run_tiny(*TWO_DEVICES, store="undisturbed")
+def test_all_ranks_stop_at_one_step(
+    to: str, tiny: Tiny, undisturbed_on_two: Store, tmp_path: Path
+) -> None:
     job = tiny(*TWO_DEVICES, "runtime.checkpoint_seconds=1000", store="stopped")
     at = STEPS_PER_EPOCH + 3
     disturbed = watched(job, tmp_path, at=at, number=signal.SIGTERM, to=to)
@@ -259,26 +299,63 @@ def test_all_ranks_stop_at_one_step(to: str, tiny: Tiny, run_tiny: RunTiny, tmp_
     assert diary[:2] == ["handlers are ours"] * 2
     assert "told of the end" not in diary
     assert ended(life(job)) == DONE
-    assert differences(undisturbed, job.store) == []
+    assert differences(undisturbed_on_two, job.store) == []
 
 
-@pytest.mark.parametrize("seconds", [1.0, 4.0])
 def test_ranks_that_die_before_they_listen_are_no_failure(
-    seconds: float, tiny: Tiny, run_tiny: RunTiny
+    tiny: Tiny, undisturbed_on_two: Store
 ) -> None:
     """All processes get the signal, the ranks while they import PyTorch or later."""
-    undisturbed, _ = run_tiny(*TWO_DEVICES, store="undisturbed")
     job = tiny(*TWO_DEVICES, store="stopped")
-    pid = life(job)
-    wait_for(job.store.root / "alive")
-    time.sleep(seconds)
-    os.killpg(pid, signal.SIGTERM)
-    assert ended(pid) == STOPPED
+    for seconds in (1.0, 4.0):
+        pid = life(job)
+        wait_for(job.store.root / "alive")
+        time.sleep(seconds)
+        os.killpg(pid, signal.SIGTERM)
+        assert ended(pid) == STOPPED
     assert ended(life(job)) == DONE
-    assert differences(undisturbed, job.store) == []
+    assert differences(undisturbed_on_two, job.store) == []
 
 
 def test_a_rank_that_dies_unasked_is_a_failure(tiny: Tiny, tmp_path: Path) -> None:
     job = tiny(*TWO_DEVICES)
     dying = watched(job, tmp_path, at=3, number=signal.SIGTERM, to="death of rank 1")
     assert ended(life(dying)) == 1
+
+
+def blocked(pid: int) -> set[int]:
+    """Numbers of the signals that a process keeps back, in all of its threads."""
+    found = set(range(1, 65))
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        (line,) = (text for text in status.read_text().splitlines() if text.startswith("SigBlk"))
+        mask = int(line.split()[1], 16)
+        found &= {number for number in range(1, 65) if mask >> (number - 1) & 1}
+    return found
+
+
+def test_the_process_that_talks_to_wandb_outlives_the_signals(tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    child = subprocess.Popen(
+        COMMAND,
+        stdin=subprocess.PIPE,
+        env={**os.environ, "WANDB_SILENT": "true"},
+        start_new_session=True,
+        text=True,
+    )
+    assert child.stdin is not None
+    deadline = time.monotonic() + 30
+    while not set(SIGNALS) <= blocked(child.pid):
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    opening = {"id": "one", "project": "p", "mode": "offline", "dir": str(tmp_path)}
+    child.stdin.write(json.dumps(["open", opening]) + "\n")
+    child.stdin.flush()
+    wait_for(tmp_path / "wandb" / "latest-run" / "run-one.wandb", seconds=60)
+    for number in SIGNALS:
+        os.killpg(child.pid, number)
+    rest = (["log", {"step": 3, "val_loss": 0.5}], ["close", {"exit_code": 0}])
+    child.communicate("".join(json.dumps(line) + "\n" for line in rest), timeout=60)
+    assert child.returncode == 0
+    (record,) = (tmp_path / "wandb").glob("offline-run-*/run-one.wandb")
+    assert b"val_loss" in record.read_bytes()
