@@ -1,5 +1,5 @@
 # The same commands by shorter names.
-.PHONY: quickstart test setup format
+.PHONY: quickstart test setup format cluster cluster-stop
 
 quickstart:
 	bash scripts/quickstart.sh
@@ -13,3 +13,9 @@ setup:
 format: setup
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+cluster:
+	bash slurm/test-cluster.sh start
+
+cluster-stop:
+	bash slurm/test-cluster.sh stop
