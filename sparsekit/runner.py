@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import math
 import sys
 import traceback
@@ -71,22 +72,32 @@ def build_job(run: Run) -> Job:
     """Objects for a checked configuration; ConfigError for a value they refuse."""
     given = run.config
     try:
-        built = {name: config.build(given[name]) for name in ("method", "runtime", "executor")}
+        built = {name: _built(given[name]) for name in ("method", "runtime", "executor")}
         built["executor"](str, [])  # refuses its settings even when there is nothing to do
-        described = {name: describe(config.build(given[name])) for name in (*PARTS, "train")}
+        described = {name: describe(_built(given[name])) for name in (*PARTS, "train")}
         observers = _observers(run)
     except Exception as error:
         cause = error.__cause__ or error
-        raise ConfigError(f"{_shown(run)}: {cause}") from error
+        raise ConfigError(f"{run.shown}: {cause}") from error
     task = {name: described[name] for name in PARTS}
     settings = {"task": task, "train": described["train"], "seed": int(given["seed"])}
     return Job(run, settings=settings, observers=observers, **built)
 
 
+def _built(node: Mapping[str, Any]) -> Any:
+    """Objects for a leaf. Equal leaves share them: the runs of a sweep have most in common."""
+    return _built_once(json.dumps(node))
+
+
+@functools.lru_cache(maxsize=1024)
+def _built_once(text: str) -> Any:
+    return config.build(json.loads(text))
+
+
 def _observers(run: Run) -> tuple[Observer, ...]:
     if run.config["logger"] is None:
         return ()
-    logger = config.build(run.config["logger"])
+    logger = _built(run.config["logger"])
     about = {"experiment": run.experiment, "method": run.choices["method"]}
     folder = str(Path(run.config["runtime"]["store"]).expanduser())
     return (functools.partial(logger, about=about, config=dict(run.config), folder=folder),)
@@ -104,7 +115,7 @@ def rehearse_all(jobs: Sequence[Job]) -> None:
         try:
             layers = rehearse(job.method, job.settings, job.judge)
         except (ValueError, TypeError, OSError) as error:
-            raise ConfigError(f"{_shown(job.run)}: {error}") from error
+            raise ConfigError(f"{job.run.shown}: {error}") from error
         if task not in seen:
             _say(layers)
         seen |= {identity, task}
@@ -229,10 +240,6 @@ def conclude(job: Job, records: Sequence[Mapping[str, Any]]) -> None:
     computed = sum(s["provenance"]["session"] == SESSION for s in stages.values())
     print(f"picture: {picture}")
     print(f"{computed} stages were computed, {len(stages) - computed} were there already")
-
-
-def _shown(run: Run) -> str:
-    return " ".join(run.overrides) or "the defaults"
 
 
 def _say(text: str) -> None:
