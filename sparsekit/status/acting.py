@@ -124,17 +124,16 @@ def _is_held(sweep: Sweep, number: int) -> bool:
 
 def _cancel_jobs(sweep: Sweep, members: Sequence[str] | None) -> int:
     """Number of jobs taken out of the queue: of these members and their fits, or all of the
-    sweep's. Looked for again, as a job may submit others before it ends."""
+    sweep's. Nobody submits others meanwhile."""
     from sparsekit.control import jobs_of
 
-    cancelled: set[str] = set()
-    while found := set(jobs_of(sweep, members)) - cancelled:
+    with sweep.submitting():
+        jobs = jobs_of(sweep, members)
         try:
-            scheduler.cancel(sorted(found))
+            scheduler.cancel(jobs)
         except RuntimeError as error:
             raise Refused(str(error)) from error
-        cancelled |= found
-    return len(cancelled)
+    return len(jobs)
 
 
 def _refuse(one: Observation, wanted: Sequence[str]) -> None:

@@ -20,8 +20,8 @@ from sparsekit.execution.liveness import LIVE, MISSING, STATES, Observation, obs
 from sparsekit.execution.sweeps import Sweep, member_of
 
 METHOD = "sparsekit.method.cycle.Method"
-CANCELLED = "it was cancelled by `status cancel`"
 AGAIN = ("lost", "open")
+KEEPERS = ("controller", "patrol")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +88,8 @@ class SweepView:
 
 
 def observed(sweep: Sweep) -> list[Observation]:
-    """One observation per run; what somebody cancelled is cancelled, however its job ended."""
-    return [_cancelled(sweep, one) for one in observe(sweep, stale_after=sweep.stale_after)]
+    """One observation per run, in order."""
+    return observe(sweep, stale_after=sweep.stale_after)
 
 
 def view_sweep(sweep: Sweep) -> SweepView:
@@ -142,16 +142,10 @@ def _summary(sweep: Sweep, states: Sequence[str], runs: tuple[RunView, ...]) -> 
 
 
 def _controller(sweep: Sweep) -> str | None:
-    ids = {note["id"] for note in sweep.submissions() if note["kind"] == "controller"}
+    ids = {note["id"] for note in sweep.submissions() if note["kind"] in KEEPERS}
     queued = scheduler.queue(sweep.frozen["user"]) if ids else None
     jobs = [one.job for one in queued or [] if one.name.rpartition(".")[2] in ids]
     return jobs[0] if jobs else None
-
-
-def _cancelled(sweep: Sweep, one: Observation) -> Observation:
-    if one.state in AGAIN and sweep.is_cancelled(member_of(one.number)):
-        return dataclasses.replace(one, state="cancelled", reason=CANCELLED)
-    return one
 
 
 def _view_run(sweep: Sweep, one: Observation) -> RunView:

@@ -78,7 +78,7 @@ def test_one_run_is_cancelled_and_later_goes_on(
         pool.wait(60)
     assert asked.states() == ["cancelled", "done"]
     answer = status(capsys, asked.store)
-    assert "cancelled by `status cancel`" in answer.out
+    assert "as somebody asked" in answer.out
     assert status(capsys, asked.store, "retry", name).status == 0
     view = asked.seen()
     assert view["counts"] == {"done": 2}
