@@ -1,0 +1,138 @@
+"""Runs in processes of their own that are asked to end on their way, for tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from sparsekit.compose import compose_runs
+from sparsekit.execution import interruption
+from sparsekit.execution.interruption import SIGNALS, Stopped
+from sparsekit.execution.store import SCRATCH, Store
+from sparsekit.runner import Job, build_job, run_job
+from sparsekit.training.checkpoints import read_checkpoint
+from sparsekit.training.module import Classifier
+from tests.conftest import TINY
+from tests.execution.processes import ended, forked, wait_for
+
+DONE, STOPPED, KILLED = 0, 75, -signal.SIGKILL
+STEPS_PER_EPOCH = 19  # of digits, in batches of 64
+
+
+@dataclasses.dataclass
+class Watch(Callback):
+    """Sends `number` after step `at` of the first fit; notes what a fit tells its callbacks.
+
+    `to`: this process, its parent, or nobody but rank 1.
+    """
+
+    diary: Path
+    at: int
+    number: int
+    to: str = "me"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        ours = all(signal.getsignal(number) is interruption._note for number in SIGNALS)
+        self._write("handlers are " + ("ours" if ours else "others'"))
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: Classifier, batch: Any, batch_idx: int
+    ) -> None:
+        if pl_module.step != self.at - 1:
+            return
+        if self.to == "parent" and trainer.global_rank == 0:
+            os.kill(os.getppid(), self.number)
+        elif self.to == "me" or (self.to == "rank 1" and trainer.global_rank == 1):
+            os.kill(os.getpid(), self.number)
+        elif self.to == "death of rank 1" and trainer.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.world_size > 1:
+            time.sleep(0.01)  # or a fit of this size would be over before its parent is heard
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._write(f"told of {type(exception).__name__}")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write("told of the end")
+
+    def _write(self, text: str) -> None:
+        with self.diary.open("a") as file:
+            file.write(text + "\n")
+
+
+def watch(key: str, settings: Mapping[str, Any], scratch: Path, *, callback: Callback) -> Callback:
+    return callback
+
+
+def life(job: Job, *, listens: bool = True) -> int:
+    """Process number of one life of a run, in a group of its own: 0 done, 75 stopped."""
+
+    def live() -> None:
+        os.setsid()
+        if listens:
+            interruption.listen()
+        (job.store.root / "alive").touch()
+        try:
+            run_job(job, "test")
+        except Stopped as stopped:
+            os._exit(STOPPED if stopped.signals else 1)
+
+    job.store.root.mkdir(exist_ok=True)
+    (job.store.root / "alive").unlink(missing_ok=True)
+    return forked(live)
+
+
+def watched(job: Job, tmp_path: Path, **asked: Any) -> Job:
+    callback = Watch(tmp_path / "diary", **asked)
+    return dataclasses.replace(job, observers=(functools.partial(watch, callback=callback),))
+
+
+def saved_steps(job: Job) -> list[int]:
+    scratches = (job.store.root / "work").glob(f"fit-*/*/{SCRATCH}")
+    return [saved["step"] for saved in map(read_checkpoint, scratches) if saved is not None]
+
+
+def undisturbed(asked: Sequence[str], folder: Path) -> Store:
+    """The store of a run that takes a while, for several tests."""
+    defaults = [text for text in TINY if not text.startswith("train.epochs")]
+    job = build_job(compose_runs([*defaults, *asked, f"runtime.store={folder / 'runs'}"])[0])
+    assert ended(life(job)) == DONE
+    return job.store
+
+
+def disturb(job: Job, moments: random.Random, *, upto: float, to_all: bool, kill: bool) -> int:
+    """One life that is asked to end within `upto` seconds, and killed right after if asked to."""
+    pid = life(job)
+    wait_for(job.store.root / "alive")
+    time.sleep(moments.uniform(0, upto))
+    send = os.killpg if to_all else os.kill
+    send(pid, moments.choice(SIGNALS))
+    if kill:
+        time.sleep(moments.uniform(0, 0.03))
+        os.killpg(pid, signal.SIGKILL)
+    return ended(pid)
+
+
+def claimed(job: Job, kind: str) -> int:
+    return len(list((job.store.root / "work").glob(f"{kind}-*")))
+
+
+def wait_until(condition: Callable[[], bool], pid: int, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), "the run ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
