@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real SLURM cluster on this one machine, for tests: several small nodes on loopback, no systemd.
 #
-#   test-cluster.sh start             bring it up, or up to date with the settings; 'ready' when it is
+#   test-cluster.sh start             bring it up, or up to date with the settings
 #   test-cluster.sh stop              cancel its jobs and end its daemons
 #   test-cluster.sh purge             stop, and delete its directory
 #   test-cluster.sh status            daemons, nodes, jobs; fails unless all is up
@@ -35,7 +35,8 @@ export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 user=$(id -un)
 host=$(hostname -s)
-case $user in root) home=/var/lib/sparsekit-test-cluster ;; *) home=/var/tmp/sparsekit-test-cluster-$user ;; esac
+home=/var/tmp/sparsekit-test-cluster-$user
+[ "$user" != root ] || home=/var/lib/sparsekit-test-cluster
 directory=$(realpath --canonicalize-missing "${TEST_CLUSTER_DIRECTORY:-$home}")
 port=${TEST_CLUSTER_PORT:-26800}
 nodes=${TEST_CLUSTER_NODES:-4}
@@ -84,19 +85,20 @@ daemon_names() {
 
 start_munge() {
   running munged || rm -f "$socket" "$socket.lock"
-  daemon munged munged --foreground --force --socket="$socket" --key-file="$directory/etc/munge.key" \
-    --pid-file="$directory/run/munged.pid" --log-file="$directory/log/munged.log" \
-    --seed-file="$directory/run/munge.seed"
+  daemon munged munged --foreground --force --socket="$socket" \
+    --key-file="$directory/etc/munge.key" --seed-file="$directory/run/munge.seed" \
+    --pid-file="$directory/run/munged.pid" --log-file="$directory/log/munged.log"
   require munged 10 sh -c "munge -n -S '$socket' | unmunge -S '$socket'"
 }
 
 sql() { mariadb --no-defaults --socket="$database_socket" --user="$user" --execute="$1"; }
 
 start_accounting() {
-  [ -d "$directory/daemons/database/mysql" ] || mariadb-install-db --no-defaults --skip-test-db --user="$user" \
-    --datadir="$directory/daemons/database" --auth-root-authentication-method=socket \
+  local data=$directory/daemons/database
+  [ -d "$data/mysql" ] || mariadb-install-db --no-defaults --skip-test-db --user="$user" \
+    --datadir="$data" --auth-root-authentication-method=socket \
     --auth-root-socket-user="$user" >"$directory/log/database.log" 2>&1
-  daemon database mariadbd --no-defaults --user="$user" --datadir="$directory/daemons/database" \
+  daemon database mariadbd --no-defaults --user="$user" --datadir="$data" \
     --socket="$database_socket" --pid-file="$directory/run/database.pid" \
     --bind-address=127.0.0.1 --port=$((port + 2)) --skip-name-resolve --performance-schema=OFF \
     --innodb-buffer-pool-size=64M --innodb-log-file-size=32M --innodb-lock-wait-timeout=900 \
@@ -179,17 +181,19 @@ purge() {
 }
 
 status() {
-  local name up=0
+  local name state complete=0
   for name in $(daemon_names); do
-    if running "$name"; then state="up, process $(cat "$directory/pids/$name")"; else state=down up=1; fi
+    state=down
+    if running "$name"; then state="up, process $(cat "$directory/pids/$name")"; else complete=1; fi
     printf '%-12s %s\n' "$name" "$state"
   done
-  ! running slurmctld || { sinfo && squeue --all; } || up=1
-  return $up
+  ! running slurmctld || { sinfo && squeue --all; } || complete=1
+  return $complete
 }
 
 known_node() { # NODE
-  [ -n "$1" ] && [ -d "$directory/daemons/slurmd-$1" ] || fail "'$1' is none of the nodes $(node_names | xargs)"
+  [ -n "$1" ] && [ -d "$directory/daemons/slurmd-$1" ] ||
+    fail "'$1' is none of the nodes $(node_names | xargs)"
 }
 
 kill_node() { # NODE: the daemon first, or it would report how its jobs ended

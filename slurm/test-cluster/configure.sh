@@ -7,10 +7,12 @@ install_packages() {
   # Elsewhere than on Debian, SLURM is whatever is found in PATH.
   command -v dpkg-query >/dev/null || return 0
   for name in "${wanted[@]}"; do
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing+=("$name")
+    dpkg-query -W -f '${db:Status-Status}\n' "$name" 2>/dev/null | grep -qx installed ||
+      missing+=("$name")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
-  [ "$user" = root ] || fail "not installed: ${missing[*]}; install them, or start the cluster as root"
+  [ "$user" = root ] ||
+    fail "not installed: ${missing[*]}; install them, or start the cluster as root"
   say "installing ${missing[*]}"
   without_services install_with_apt "${missing[@]}" >"$directory/log/apt.log" 2>&1 ||
     fail "cannot install ${missing[*]}: $(tail -n 3 "$directory/log/apt.log")"
@@ -86,11 +88,11 @@ user_signal_option() { # one unknown option would disable every command, and its
 }
 
 write_gpus() { # second null devices; plain files where no device may be made, which SLURM accepts
-  local i
+  local i gpu=$directory/gpu
   echo AutoDetect=off >"$directory/etc/gres.conf"
   [ "$gpus" != 0 ] || return 0
   for ((i = 0; i < gpus; i++)); do
-    [ -e "$directory/gpu$i" ] || mknod "$directory/gpu$i" c 1 3 2>/dev/null || : >"$directory/gpu$i"
+    [ -e "$gpu$i" ] || mknod "$gpu$i" c 1 3 2>/dev/null || : >"$gpu$i"
   done
-  echo "NodeName=n[1-$nodes] Name=gpu File=$directory/gpu[0-$((gpus - 1))]" >>"$directory/etc/gres.conf"
+  echo "NodeName=n[1-$nodes] Name=gpu File=${gpu}[0-$((gpus - 1))]" >>"$directory/etc/gres.conf"
 }

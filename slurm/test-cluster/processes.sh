@@ -52,9 +52,8 @@ kill_daemon() { # NAME
 
 supervisors_of() { # NODE: the processes that look after its job steps
   local pid
-  for pid in $(find /proc/[0-9]*/exe -maxdepth 0 -lname '*slurmstepd*' 2>/dev/null | cut -d/ -f3); do
-    ! works_for "$pid" "slurmd-$1" || echo "$pid"
-  done
+  find /proc/[0-9]*/exe -maxdepth 0 -lname '*slurmstepd*' 2>/dev/null | cut -d/ -f3 |
+    while read -r pid; do ! works_for "$pid" "slurmd-$1" || echo "$pid"; done
 }
 
 kill_jobs_of() { # NODE: the supervisors of its job steps, and all that descends from them
@@ -70,5 +69,6 @@ kill_jobs_of() { # NODE: the supervisors of its job steps, and all that descends
 children_of() { # PID...
   local parents
   parents=$(printf '|%s' "$@")
-  { grep -HE "^PPid:[[:space:]]*(${parents:1})$" /proc/[0-9]*/status || true; } 2>/dev/null | cut -d/ -f3
+  { grep -HE "^PPid:[[:space:]]*(${parents:1})$" /proc/[0-9]*/status || true; } 2>/dev/null |
+    cut -d/ -f3
 }
