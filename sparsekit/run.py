@@ -100,9 +100,9 @@ def _main(options: argparse.Namespace) -> int:
 
         print(forecast(runs))
         return 0
-    from sparsekit.launch import launch
+    from sparsekit.jobs.launch import launch
 
-    command = shlex.join([PROGRAM, *options.given])
+    command = f"{PROGRAM} {shlex.join(options.given)}"
     return launch(runs, command=command, label=sweep.name or None)
 
 

@@ -16,7 +16,6 @@ from typing import Any
 from sparsekit import config
 from sparsekit.compose import Run, identity_of
 from sparsekit.config import ConfigError
-from sparsekit.core.seeds import derive
 from sparsekit.execution.executors import Executor
 from sparsekit.execution.fit_jobs import Parked
 from sparsekit.execution.identity import canonical, describe
@@ -32,7 +31,7 @@ from sparsekit.report.tables import terminal
 from sparsekit.training.fit import Observer, Settings, fit
 from sparsekit.training.judge import TaskJudge
 from sparsekit.training.settings import Runtime
-from sparsekit.training.task import PARTS, ensure_init
+from sparsekit.training.task import PARTS, ensure_init, init_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,8 +181,7 @@ def _run_cycles(job: Job, rows: list[dict[str, Any]], title: str) -> None:
 
 def _draw(job: Job, again: int) -> str:
     """Key of the initial weights of a job's seed; of others where they are drawn `again`."""
-    seed = derive(job.seed, "again", again) if again else job.seed
-    root = job.runtime.data_root
+    seed, root = init_seed(job.seed, again), job.runtime.data_root
     return ensure_init(job.settings["task"], seed, store=job.store, root=root)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from sparsekit.compose import compose_one, compose_runs
+from sparsekit.execution import interruption
 from sparsekit.execution.store import Store
 from sparsekit.runner import Job, build_job, run_job
 from sparsekit.sweep import key_of
@@ -28,6 +29,14 @@ TINY = (
     "runtime.accelerator=cpu",
     "runtime.progress=none",
 )
+
+
+@pytest.fixture(autouse=True)
+def deaf() -> Iterator[None]:
+    """A test that runs a sweep in this process leaves the signals as they were."""
+    yield
+    if interruption.listening():
+        interruption.forget()
 
 
 @pytest.fixture

@@ -41,10 +41,14 @@ def claim(work: Path, key: str, *, stale_after: float) -> Path | None:
     return _adopt(owners[0], mine, stale_after=stale_after)
 
 
-def is_held(work: Path, key: str, *, stale_after: float) -> bool:
-    """Is somebody at work on `key`, as far as its heartbeat and this machine's processes tell?"""
+def is_held(work: Path, key: str, *, stale_after: float, now: float | None = None) -> bool:
+    """Is somebody at work on `key`, as far as its heartbeat and this machine's processes tell?
+
+    Where its owner is on another machine the file server is asked for the time, by a file that is
+    written for a moment; not where a caller that must not write says what time it is `now`.
+    """
     owners = _owners(work / key)
-    return bool(owners) and not _abandoned(owners[0], stale_after=stale_after)
+    return bool(owners) and not _abandoned(owners[0], stale_after=stale_after, now=now)
 
 
 def resign(folder: Path) -> None:
@@ -117,19 +121,19 @@ def _owners(place: Path) -> list[Path]:
     return [place / name for name in sorted(names) if OWNER.fullmatch(name)]
 
 
-def _abandoned(folder: Path, *, stale_after: float) -> bool:
+def _abandoned(folder: Path, *, stale_after: float, now: float | None = None) -> bool:
     machine, pid, started, _ = folder.name.split(".")
     if machine == NOBODY:
         return True
     if machine == _machine():
-        now = _start_time(int(pid))
-        if now != UNKNOWN:
-            return now != started
-    return _silence(folder) > stale_after
+        born = _start_time(int(pid))
+        if born != UNKNOWN:
+            return born != started
+    return _silence(folder, now) > stale_after
 
 
-def _silence(folder: Path) -> float:
-    """Seconds since the owner's last heartbeat, by the clock of the file server."""
+def _silence(folder: Path, now: float | None = None) -> float:
+    """Seconds since the owner's last heartbeat, by the clock of the file server or by `now`."""
     # Heartbeats of other machines are stamped by the server, and our clock may be another one.
     # Opening a file makes NFS ask the server for its time stamp; `stat` may show an old one.
     try:
@@ -140,7 +144,7 @@ def _silence(folder: Path) -> float:
             last = folder.stat().st_mtime
         except OSError:
             return 0.0
-    return _now(folder.parent.parent) - last
+    return (_now(folder.parent.parent) if now is None else now) - last
 
 
 def _now(folder: Path) -> float:

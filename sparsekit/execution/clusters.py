@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are computed: settings only; `sparsekit/launch.py` acts on them."""
+"""Where the runs of a sweep are computed: settings only; `jobs/launch.py` acts on them."""
 
 from __future__ import annotations
 

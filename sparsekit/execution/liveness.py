@@ -54,12 +54,18 @@ class Observation:
         return self.state in MISSING
 
 
-def observe(sweep: Sweep, *, stale_after: float = 60.0) -> list[Observation]:
-    """One observation per run, in order. Asks the scheduler at most twice."""
+def observe(
+    sweep: Sweep, *, stale_after: float = 60.0, now: float | None = None
+) -> list[Observation]:
+    """One observation per run, in order. Asks the scheduler at most twice.
+
+    `now`: nothing is written, not even to ask the file server for the time.
+    """
     submissions = sweep.submissions()
     queued = scheduler.queue(sweep.frozen["user"]) if submissions else []
     jobs = _jobs_of(sweep, submissions, queued or [])
-    known = _Known(sweep, jobs, _by_number(queued), submissions, stale_after)
+    noted = {member: note["time"] for note in submissions for member in note["members"]}
+    known = _Known(sweep, jobs, _by_number(queued), noted, stale_after, now)
     observations = [_observe(known, number) for number in range(len(sweep.runs))]
     unclear = [one.job for one in observations if one.job and one.state in ("lost", "cancelled")]
     ended = scheduler.accounts(unclear)
@@ -71,8 +77,9 @@ class _Known:
     sweep: Sweep
     jobs: Mapping[str, Sequence[str]]
     queued: Mapping[str, Queued] | None
-    submissions: Sequence[Mapping[str, Any]]
+    noted: Mapping[str, float]
     stale_after: float
+    now: float | None
 
 
 def _by_number(queued: Sequence[Queued] | None) -> Mapping[str, Queued] | None:
@@ -110,7 +117,7 @@ def _observe(known: _Known, number: int) -> Observation:
     if record is not None and record["status"] == "done":
         return observation("done", "")
     entries = [known.queued[job] for job in jobs if known.queued and job in known.queued]
-    held = claims.is_held(known.sweep.claims, member, stale_after=known.stale_after)
+    held = claims.is_held(known.sweep.claims, member, stale_after=known.stale_after, now=known.now)
     if held:
         return observation("running", "", said.get("job"))
     if entries:
@@ -119,6 +126,8 @@ def _observe(known: _Known, number: int) -> Observation:
 
 
 def _in_queue(entry: Queued, said: Mapping[str, Any]) -> tuple[str, str]:
+    if entry.is_live and said.get("job") == entry.job and said.get("state") == "failed":
+        return "failed", said["reason"]
     if entry.is_live:
         return "starting", entry.state.lower()
     if said.get("state") == "waiting":
@@ -131,18 +140,18 @@ def _in_queue(entry: Queued, said: Mapping[str, Any]) -> tuple[str, str]:
 def _out_of_queue(
     known: _Known, member: str, said: Mapping[str, Any], jobs: Sequence[str]
 ) -> tuple[str, str]:
-    notes = [note for note in known.submissions if member in note["members"]]
+    noted = known.noted.get(member)
     state = said.get("state")
     if known.sweep.is_cancelled(member):
         return "cancelled", "as somebody asked"
     if state == "failed":
         return state, said["reason"]
-    if not notes and not said:
+    if noted is None and not said:
         return "open", "not begun"
-    if known.queued is None and notes:
+    if known.queued is None and noted is not None:
         return "queued", "the scheduler does not answer"
     begun = bool(jobs) and said.get("job") == jobs[-1]
-    if notes and not begun and time.time() - notes[-1]["time"] < SETTLING_SECONDS:
+    if noted is not None and not begun and time.time() - noted < SETTLING_SECONDS:
         return "queued", "just submitted"
     if jobs and not begun:
         return "cancelled", "its job left the queue without having begun"

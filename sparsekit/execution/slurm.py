@@ -7,6 +7,7 @@ handlers of signals, its checkpoints, the states it reports, nor its pickled res
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +59,9 @@ def submit_controller(
 ) -> str:
     """Number of the small job that begins when the jobs `after` have ended, however they did;
     not before `delay` seconds."""
-    parameters = _parameters(cluster, CONTROLLER)
+    # It needs what runs Python in a job, not the nodes and devices that training needs.
+    plain = dataclasses.replace(cluster, constraint=None, options={})
+    parameters = _parameters(plain, CONTROLLER)
     parameters["additional_parameters"] |= {**_sbatch_names(cluster.controller), **_begin(delay)}
     parameters |= {"signal_delay_s": 1, **_dependency(after)}
     return _submit(sweep, kind, [kind], [entry], parameters, cluster)

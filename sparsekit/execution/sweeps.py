@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.execution.claims import claim, heartbeat, release
+from sparsekit.execution.claims import claim, heartbeat, is_held, release
 from sparsekit.execution.files import read_json, write_json
 
 FOLDER = "sweeps"
@@ -94,11 +94,14 @@ class Sweep:
         return (self.folder / "cancelled" / member).exists()
 
     def renew(self, members: Iterable[str]) -> None:
-        """Forget what went wrong at members, and at their fits, so that they can be tried again."""
+        """Forget what went wrong at members, and at their fits, so that they can be tried again;
+        nothing of those that somebody is at work on."""
         if not (self.folder / "members").exists() and not self.submissions():
             return
         (self.folder / "renewed").mkdir(exist_ok=True)
         for member in members:
+            if is_held(self.claims, member, stale_after=self.stale_after):
+                continue
             write_json(self.folder / "renewed" / f"{member}.json", time.time())
             (self.folder / "cancelled" / member).unlink(missing_ok=True)
             for file in (self.folder / "members").glob(f"{member}.*.json"):
@@ -117,10 +120,8 @@ class Sweep:
 
     @property
     def claims(self) -> Path:
-        """Folder of the claims on members."""
-        folder = self.folder / "claims"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """Folder of the claims on members; made by the first claim."""
+        return self.folder / "claims"
 
     def submissions(self) -> list[dict[str, Any]]:
         """`id`, `kind`, `members`, `job` (None: number unknown) and `time`; oldest first."""

@@ -42,7 +42,7 @@ def retry(sweep: Sweep, numbers: Sequence[int], *, only_failed: bool = False) ->
         return 0
     _refuse_foreign(sweep)
     from sparsekit.config import ConfigError
-    from sparsekit.launch import start
+    from sparsekit.jobs.launch import start
 
     print(f"trying again {plural(len(missing), 'run')} of {sweep.name}", flush=True)
     # Runs go on even if nobody reads any more what they print.
@@ -125,7 +125,7 @@ def _is_held(sweep: Sweep, number: int) -> bool:
 def _cancel_jobs(sweep: Sweep, members: Sequence[str] | None) -> int:
     """Number of jobs taken out of the queue: of these members and their fits, or all of the
     sweep's. Nobody submits others meanwhile."""
-    from sparsekit.control import jobs_of
+    from sparsekit.jobs.control import jobs_of
 
     with sweep.submitting():
         jobs = jobs_of(sweep, members)

@@ -117,11 +117,15 @@ def _work(
             continue
         if place.name.startswith("."):
             yield place, "left by a process that died"
-        elif not claims.is_held(root / WORK, place.name, stale_after=STALE_SECONDS):
+        elif not _is_held(root, place.name):
             if place.name in stages:
                 yield place, "work on a stage that is published"
             elif not any_left:
                 yield place, "abandoned work"
+
+
+def _is_held(root: Path, key: str) -> bool:
+    return claims.is_held(root / WORK, key, stale_after=STALE_SECONDS, now=time.time())
 
 
 def _newest(place: Path) -> float:

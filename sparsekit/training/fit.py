@@ -33,6 +33,11 @@ from sparsekit.training.stopping import train_
 from sparsekit.training.task import load_data, loaded_model
 
 FIT_VERSION = 2
+NOISE = (
+    ".*does not have many workers.*",
+    ".*`isinstance.treespec, LeafSpec.` is.*",
+    ".*`srun` command is available.*",
+)
 Settings = Mapping[str, Any]
 Observer = Callable[[str, Settings, Path], Callback]
 
@@ -215,5 +220,5 @@ def _continue_at_(trainer: Trainer, epoch: int) -> None:
 
 def _quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for noise in (".*does not have many workers.*", ".*`isinstance.treespec, LeafSpec.` is.*"):
+    for noise in NOISE:
         warnings.filterwarnings("ignore", noise)

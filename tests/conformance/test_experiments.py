@@ -9,7 +9,7 @@ import pytest
 
 from sparsekit.compose import CONFIGS, Run, compose_runs
 from sparsekit.execution.store import Store
-from sparsekit.runner import run_all
+from sparsekit.jobs.launch import launch
 from sparsekit.sweep import key_of
 from tests.conformance.small_data import write_cifar10, write_mnist
 
@@ -51,7 +51,7 @@ def test_one_batch(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixtur
         FILES[data](tmp_path)
         overrides.append("data.num_val=10")
     shortened = [compose_runs([*at_most_one_cycle(run), *overrides])[0] for run in runs]
-    assert run_all(shortened) == 0
+    assert launch(shortened, command="test") == 0
     store = Store(tmp_path / "runs")
     fits = list(store.keys("fit"))
     assert len(fits) >= len(runs)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sparsekit.compose import CONFIGS, compose_runs
+from sparsekit.jobs.launch import launch
 from sparsekit.report.collect import collect
-from sparsekit.runner import run_all
 
 SHORT = (
     "data=digits",
@@ -42,7 +42,7 @@ def test_the_zoo_holds_every_method_and_all_of_them_learn(
         ]
         shortened += compose_runs([*asked, *short, "sweep=[]", f"runtime.store={tmp_path}"])
     assert len(shortened) == len(runs)
-    assert run_all(shortened) == 0
+    assert launch(shortened, command="test") == 0
     table = capsys.readouterr().out
     results = collect([tmp_path])
     last = {(r.method, r.asked): r for r in results}

@@ -11,7 +11,8 @@ from sparsekit.compose import CONFIGS
 from sparsekit.core.counts import budget
 from sparsekit.core.types import Masks
 from sparsekit.execution.identity import canonical, describe
-from sparsekit.execution.store import SESSION, Store
+from sparsekit.execution.sealing import SESSION
+from sparsekit.execution.store import Store
 from sparsekit.execution.tensors import load_ticket
 from sparsekit.report.compare import differences
 from sparsekit.runner import Job, run_job

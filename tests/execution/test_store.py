@@ -9,10 +9,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
+from sparsekit.execution import sealing
 from sparsekit.execution import store as store_module
 from sparsekit.execution.identity import Stage
 from sparsekit.execution.store import CorruptResult, Store, seal
@@ -99,15 +101,18 @@ def test_a_compute_that_raises_frees_the_claim_and_keeps_its_scratch(
     assert found == ["heartbeat", "scratch", "last.ckpt", b"on the way"]
 
 
-@pytest.mark.parametrize("name", ["seal", "write_json", "sync"])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(store_module, "seal"), (sealing, "write_json"), (sealing, "sync")],
+)
 def test_a_publication_that_fails_can_be_tried_again(
-    store: Store, monkeypatch: pytest.MonkeyPatch, name: str
+    store: Store, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
 ) -> None:
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, name, full)
+        patch.setattr(module, name, full)
         with pytest.raises(OSError, match="no space left"):
             store.ensure(STAGE, fill)
     assert store.ensure(STAGE, Counted()) == STAGE.key
@@ -274,7 +279,7 @@ def test_what_cannot_be_read_for_other_reasons_is_no_corruption(
     def forbidden(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(store_module, "checksum", forbidden)
+    monkeypatch.setattr(sealing, "checksum", forbidden)
     with pytest.raises(PermissionError):
         store.ensure(STAGE, Counted())
     assert left_in(store.root / "corrupt") == []

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.control import jobs_of
 from sparsekit.execution.liveness import Observation, observe
 from sparsekit.execution.store import Store
 from sparsekit.execution.sweeps import Sweep, every
+from sparsekit.jobs.control import jobs_of
 from sparsekit.report.compare import differences
 from tests.slurm.troubled import HARM, PACE
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from sparsekit.control import jobs_of
 from sparsekit.execution.liveness import observe
 from sparsekit.execution.store import Store
 from sparsekit.execution.sweeps import Sweep
+from sparsekit.jobs.control import jobs_of
 from tests.slurm.sweeping import SEVERAL, Asked, settled, states, training, wait
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
@@ -30,9 +30,9 @@ def next_life(sweep: Sweep, member: str, lives: int) -> bool:
 @pytest.mark.parametrize("partition", ["preempt", "preempt0", "scavenge"])
 def test_evicted_by_a_higher_partition(cluster: Any, tmp_path: Path, partition: str) -> None:
     asked = Asked(tmp_path, pace=0.3)
-    sweep = asked.submit(f"cluster.partition={partition}", "cluster.options.nodelist=n1")
+    sweep = asked.submit(f"cluster.partition={partition}", "cluster.options.nodelist=n4")
     wait(lambda: training(sweep, "0000"))
-    subprocess.run(["sbatch", "--nodelist=n1", *HIGHER], check=True)
+    subprocess.run(["sbatch", "--nodelist=n4", *HIGHER], check=True)
     wait(lambda: next_life(sweep, "0000", 1), 120)
     settled(sweep)
     asked.conclude(f"evicted from {partition} by a higher partition", injected=1)

@@ -125,12 +125,12 @@ def test_failed_runs_leave_a_record_and_the_others_finish(
     tiny: Callable[..., Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sparsekit.compose import compose_runs
-    from sparsekit.runner import run_all
+    from sparsekit.jobs.launch import launch
     from tests.conftest import TINY
 
     overrides = [*TINY, f"runtime.store={tmp_path / 'runs'}", "method=dense"]
     runs = compose_runs([*overrides, "train.schedule.peak=1e30,0.1"])
-    assert run_all(runs) == 1
+    assert launch(runs, command="test") == 1
     printed = capsys.readouterr()
     assert "1 of 2 runs failed" in printed.err
     assert "no longer finite" in printed.err

@@ -1,6 +1,6 @@
 """What the jobs of a sweep run: one run, one fit of a run, or the controller that looks after them.
 
-    python -m sparsekit.member FOLDER NUMBER    one run, for the processes of cluster=local
+    python -m sparsekit.jobs.member FOLDER NUMBER    one run, for the processes of cluster=local
 
 Only the standard library is imported until it is known that there is something to compute.
 """
@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsekit.attendance import attend, job_number
 from sparsekit.execution import scheduler
 from sparsekit.execution.fit_jobs import Jobs
 from sparsekit.execution.interruption import received
 from sparsekit.execution.store import Store
 from sparsekit.execution.sweeps import Sweep, member_of, number_of
+from sparsekit.jobs.attendance import attend, job_number
 
 if TYPE_CHECKING:
     from sparsekit.runner import Job
@@ -31,7 +31,9 @@ PATIENCE = 5.0
 def main(arguments: Sequence[str]) -> int:
     """Run one run of a sweep in this process; exit status 75 asks to be started again later."""
     folder, number = Path(arguments[0]), int(arguments[1])
-    return EXIT[run_member(folder, number, log=_local_log(folder, number))]
+    state = run_member(folder, number, log=_local_log(folder, number))
+    _tell(Sweep(folder), member_of(number), state)
+    return EXIT[state]
 
 
 def slurm_run(folder: Path, number: int) -> None:
@@ -57,14 +59,14 @@ def slurm_fit(folder: Path, member: str, item: Mapping[str, Any]) -> None:
 
 def slurm_controller(folder: Path, patience: int) -> None:
     """A small job of SLURM that submits again what was lost, and its own successor."""
-    from sparsekit.control import look_after
+    from sparsekit.jobs.control import look_after
 
     look_after(Sweep(folder), patience=patience)
 
 
 def slurm_patrol(folder: Path) -> None:
     """A small job of SLURM that looks now and then for what was lost."""
-    from sparsekit.control import patrol
+    from sparsekit.jobs.control import patrol
 
     patrol(Sweep(folder))
 
@@ -117,7 +119,7 @@ def _submit_fits(
     function: Callable[[Any], str],
     items: Sequence[Any],
 ) -> list[str]:
-    from sparsekit.control import submit_fits
+    from sparsekit.jobs.control import submit_fits
     from sparsekit.training.fit import fit_stage
 
     stages = {fit_stage(item).key: item for item in items}
@@ -139,16 +141,21 @@ def _leave(sweep: Sweep, member: str, state: str) -> None:
     After SIGTERM alone it is up to SLURM, which requeues what it preempts, and ends what somebody
     cancelled. Where requeuing is forbidden the controller submits the run again.
     """
-    said = sweep.said(member)
-    print(f"{sweep.name} {member}: {state}: {said.get('reason')}", file=sys.stderr, flush=True)
-    if state == "failed":
-        print(said["error"], file=sys.stderr, flush=True)
+    _tell(sweep, member, state)
     again = state == "waiting" or (state == "stopped" and "SIGUSR2" in received())
     job = job_number()
     if again and job is not None and not scheduler.requeue(job):
         print(f"job {job} cannot be requeued; it will be submitted again", file=sys.stderr)
     if state == "failed":
         sys.exit(1)
+
+
+def _tell(sweep: Sweep, member: str, state: str) -> None:
+    """The last words in a log."""
+    said = sweep.said(member)
+    if state == "failed" and said.get("error"):
+        print(said["error"], file=sys.stderr)
+    print(f"{sweep.name} {member}: {state} {said.get('reason', '')}", file=sys.stderr, flush=True)
 
 
 def _slurm_log(folder: Path) -> str:

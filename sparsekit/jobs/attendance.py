@@ -111,8 +111,14 @@ def _worked(work: Callable[[], None]) -> _End:
     except KeyboardInterrupt as interrupt:
         return _End("stopped", "stopped by Ctrl-C", interrupt=interrupt)
     except BaseException as error:
-        return _End("failed", f"{type(error).__name__}: {error}"[:2000], traceback.format_exc())
+        return _End("failed", _last_line(error), traceback.format_exc())
     return _End("done")
+
+
+def _last_line(error: BaseException) -> str:
+    """What an error says in one line; of many errors in one, the last."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if len(lines) > 1 else f"{type(error).__name__}: {error}"
 
 
 def _position(sweep: Sweep, member: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sparsekit.compose import CONFIGS
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 
 
 def provenance() -> dict[str, Any]:

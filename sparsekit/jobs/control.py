@@ -20,7 +20,7 @@ from sparsekit.execution.liveness import observe
 from sparsekit.execution.resources import Resources
 from sparsekit.execution.slurm import submit_controller, submit_members
 from sparsekit.execution.sweeps import Sweep, member_of, number_of
-from sparsekit.member import slurm_controller, slurm_fit, slurm_patrol, slurm_run
+from sparsekit.jobs.member import slurm_controller, slurm_fit, slurm_patrol, slurm_run
 
 MAX_PATIENCE = 20
 SECONDS_BETWEEN_LOOKS = 120
@@ -35,7 +35,11 @@ def submit_runs(sweep: Sweep, numbers: Sequence[int]) -> list[str]:
     it refuses.
     """
     jobs = _submit(sweep, numbers, kind=RUNS)
-    _submit_controller(sweep, jobs)
+    try:
+        _submit_controller(sweep, jobs)
+    except RuntimeError as error:
+        scheduler.cancel(jobs)
+        raise RuntimeError(f"{error}; that was the controller: cluster.controller=") from error
     if not _in_queue(sweep, scheduler.queue(sweep.frozen["user"]) or [], kinds=(PATROL,)):
         _submit_patrol(sweep)
     return jobs
@@ -60,6 +64,14 @@ def submit_fits(sweep: Sweep, member: str, fits: Mapping[str, Any], *, rounds: i
     Fits that are jobs already are waited for. RuntimeError where fits failed, or were lost more
     than `rounds` times.
     """
+    with sweep.submitting():
+        jobs = _submit_fits(sweep, member, fits, rounds=rounds)
+    raise Parked(f"{len(fits)} fits are jobs {', '.join(jobs)}")
+
+
+def _submit_fits(
+    sweep: Sweep, member: str, fits: Mapping[str, Any], *, rounds: int
+) -> Sequence[str]:
     _refuse_failed(sweep, fits)
     queued = scheduler.queue(sweep.frozen["user"]) or []
     waiting = _in_queue(sweep, queued, kinds=(FITS,))
@@ -90,7 +102,7 @@ def submit_fits(sweep: Sweep, member: str, fits: Mapping[str, Any], *, rounds: i
         kind=CONTINUED,
         after=sorted(jobs),
     )
-    raise Parked(f"{len(fits)} fits are jobs {', '.join(sorted(jobs))}")
+    return sorted(jobs)
 
 
 def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:

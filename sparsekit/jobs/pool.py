@@ -14,7 +14,7 @@ from sparsekit.execution import interruption
 from sparsekit.execution.clusters import Local
 from sparsekit.execution.gpus import visible_gpus
 from sparsekit.execution.sweeps import Sweep, member_of
-from sparsekit.member import EXIT
+from sparsekit.jobs.member import EXIT
 
 POLL_SECONDS = 0.1
 SECONDS_TO_WAIT = 2.0
@@ -70,7 +70,7 @@ def _begin(pool: _Pool) -> None:
 def _process(pool: _Pool, number: int, seat: int) -> subprocess.Popen[bytes]:
     log = pool.sweep.folder / "jobs" / f"{member_of(number)}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "sparsekit.member", str(pool.sweep.folder), str(number)]
+    command = [sys.executable, "-m", "sparsekit.jobs.member", str(pool.sweep.folder), str(number)]
     environment = {**os.environ, **_surroundings(pool.cluster, seat)}
     with log.open("ab") as file, interruption.held():
         # Not of the terminal's group: Ctrl-C asks this process, which asks each of them once.

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sparsekit import config
-from sparsekit.attendance import attend
 from sparsekit.compose import Run
 from sparsekit.config import ConfigError
 from sparsekit.execution import interruption
@@ -18,10 +17,11 @@ from sparsekit.execution.clusters import Inline, Local, Slurm
 from sparsekit.execution.fit_jobs import Jobs
 from sparsekit.execution.liveness import observe
 from sparsekit.execution.sweeps import Sweep, differing, freeze, member_of
-from sparsekit.member import shown_by
-from sparsekit.pool import run_pool
+from sparsekit.jobs.attendance import attend
+from sparsekit.jobs.member import shown_by
+from sparsekit.jobs.pool import run_pool
+from sparsekit.jobs.snapshot import provenance, take_snapshot
 from sparsekit.runner import Job, build_job, conclude, rehearse_all, run_job, thawed
-from sparsekit.snapshot import provenance, take_snapshot
 
 STOPPED = 143
 
@@ -89,7 +89,7 @@ def _local(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> int:
 
 
 def _slurm(sweep: Sweep, numbers: Sequence[int], cluster: Slurm) -> int:
-    from sparsekit.control import submit_runs
+    from sparsekit.jobs.control import submit_runs
 
     try:
         with sweep.submitting():
