@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 def test_several_methods_from_a_snapshot_of_the_code(cluster: object, tmp_path: Path) -> None:
     asked = Asked(tmp_path, SEVERAL, pace=0)
     sweep = asked.submit("cluster.snapshot=true", "cluster.options={begin:'now+8'}")
-    snapshot = Path(sweep.frozen["code"]["snapshot"])
-    (snapshot / "sparsekit" / "jobs" / "attendance.py").open("a").write("\nprint('from the snapshot')\n")
+    module = Path(sweep.frozen["code"]["snapshot"]) / "sparsekit" / "jobs" / "attendance.py"
+    module.write_text(module.read_text() + "\nprint('from the snapshot')\n")
     settled(sweep)
     assert states(sweep) == ["done"] * 3
     assert "from the snapshot" in Path(sweep.said("0000")["log"]).read_text()
