@@ -110,7 +110,8 @@ def refuse_hydra(override: str) -> None:
     if key in HYDRA_KEYS or key.startswith(("hydra.", "hydra/")):
         raise ConfigError(
             f"{override}: this program does not use Hydra's launchers, sweepers and run folders; "
-            "use `executor=` for where fits run and `runtime.store=` for where results go"
+            "use `cluster=` for where runs are computed, `executor=` for where their fits are, and "
+            "`runtime.store=` for where results go"
         )
 
 

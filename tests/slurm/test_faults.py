@@ -202,6 +202,17 @@ def test_a_fit_that_is_a_job_is_killed(cluster: Any, tmp_path: Path) -> None:
     asked.conclude("kill -9 of a fit that is a job", injected=1)
 
 
+def test_sigterm_is_the_only_warning(cluster: Any, tmp_path: Path) -> None:
+    asked = Asked(tmp_path, ("method=random", "seed=0"), pace=0.2)
+    sweep = asked.submit("cluster.rounds=0")
+    wait(lambda: training(sweep, "0000"))
+    subprocess.run(["scancel", "--signal=TERM", sweep.said("0000")["job"]], check=True)
+    wait(lambda: next_life(sweep, "0000", 1), 120)
+    assert len(list(Store(asked.store).keys("fit"))) == 0
+    settled(sweep)
+    asked.conclude("SIGTERM alone", injected=1)
+
+
 def test_requeuing_is_forbidden(cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, ("method=random", "seed=0"), pace=0.2)
     sweep = asked.submit("cluster.options={no_requeue:true}", "cluster.rounds=0")

@@ -1,0 +1,110 @@
+"""One life of a job: what it says of itself, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sparsekit.execution import interruption
+from sparsekit.execution.claims import claim
+from sparsekit.execution.files import write_json
+from sparsekit.execution.fit_jobs import Parked
+from sparsekit.execution.store import Busy
+from sparsekit.execution.sweeps import Sweep, freeze
+from sparsekit.jobs.attendance import MAX_IDLE_LIVES, attend, job_number
+
+MEMBER = "0000"
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    runs = [{"number": 0, "name": "one", "experiment": "custom"}]
+    return freeze(tmp_path, "test", {"runs": runs})
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def work() -> None:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("work", "state", "reason"),
+    [
+        (lambda: None, "done", ""),
+        (raising(ValueError("no such thing")), "failed", "ValueError: no such thing"),
+        (raising(RuntimeError("2 fits failed\n...\nlast")), "failed", "last"),
+        (raising(SystemExit(3)), "failed", "SystemExit: 3"),
+        (raising(Busy("fit-1")), "waiting", "another run computes fit-1"),
+        (raising(Parked("2 fits are jobs 7")), "parked", "2 fits are jobs 7"),
+    ],
+)
+def test_it_says_how_it_ended(
+    sweep: Sweep, work: Callable[[], None], state: str, reason: str
+) -> None:
+    assert attend(sweep, MEMBER, work, log="a.log") == state
+    said = sweep.said(MEMBER)
+    assert (said["state"], said["reason"], said["log"]) == (state, reason, "a.log")
+    assert (said["pid"], said["lives"]) == (os.getpid(), 1)
+    assert bool(said["error"]) == (state == "failed")
+    assert said["waits_for"] == ("fit-1" if state == "waiting" else None)
+    assert attend(sweep, MEMBER, lambda: None) == "done"
+    assert sweep.said(MEMBER)["lives"] == 2
+    assert sweep.said(MEMBER)["seconds"] > said["seconds"]
+
+
+def test_a_signal_stops_it(sweep: Sweep) -> None:
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        interruption.check()
+
+    assert attend(sweep, MEMBER, work) == "stopped"
+    assert sweep.said(MEMBER)["reason"] == "stopped by SIGUSR2"
+
+
+def test_an_interrupt_ends_the_program_after_it_is_said(sweep: Sweep) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        attend(sweep, MEMBER, raising(KeyboardInterrupt()))
+    assert sweep.said(MEMBER)["state"] == "stopped"
+
+
+def test_the_second_at_a_member_leaves_it_alone(sweep: Sweep) -> None:
+    calls: list[int] = []
+    assert claim(sweep.claims, MEMBER, stale_after=60) is not None
+    assert attend(sweep, MEMBER, lambda: calls.append(1)) == "waiting"
+    assert calls == []
+    assert sweep.said(MEMBER) == {}
+
+
+def test_lives_that_come_no_further_are_not_repeated_for_ever(sweep: Sweep) -> None:
+    def stop_at(step: int) -> Callable[[], None]:
+        def work() -> None:
+            sweep.progress(MEMBER).parent.mkdir(exist_ok=True)
+            write_json(sweep.progress(MEMBER), {"key": "fit-1", "step": step})
+            os.kill(os.getpid(), signal.SIGUSR2)
+            interruption.check()
+
+        return work
+
+    for step in (5, 6, 7, 8):
+        assert attend(sweep, MEMBER, stop_at(step)) == "stopped"
+    for _ in range(MAX_IDLE_LIVES - 1):
+        assert attend(sweep, MEMBER, stop_at(8)) == "stopped"
+    assert attend(sweep, MEMBER, stop_at(8)) == "failed"
+    assert "give it more minutes" in sweep.said(MEMBER)["reason"]
+
+
+def test_the_number_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert job_number() is None
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert job_number() == "12"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    assert job_number() == "10_2"
