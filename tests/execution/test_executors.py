@@ -30,7 +30,9 @@ Executor = Callable[[Callable[[str], str], Sequence[str]], list[str]]
 def noted(item: str) -> str:
     """`folder:name`: leaves a file behind; fails for names with an x."""
     folder, name = item.split(":")
-    (Path(folder) / name).write_text(str(os.getpid()))
+    unfinished = Path(folder) / f".{name}"
+    unfinished.write_text(str(os.getpid()))
+    unfinished.rename(Path(folder) / name)  # whoever waits for it reads it at once
     if "x" in name:
         raise ValueError(f"{name} is bad")
     return name.upper()
