@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from sparsekit.config import ConfigError
 from sparsekit.execution import interruption
 from sparsekit.execution.clusters import Inline, Local, Slurm
 from sparsekit.execution.fit_jobs import Jobs
+from sparsekit.execution.gpus import visible_gpus
 from sparsekit.execution.liveness import observe
 from sparsekit.execution.sweeps import Sweep, differing, freeze, member_of
 from sparsekit.jobs.attendance import attend
@@ -62,7 +64,7 @@ def _inline(sweep: Sweep, numbers: Sequence[int], cluster: Inline) -> int:
     interruption.listen()
     members = [member_of(number) for number in numbers]
     sweep.renew(members)
-    records, states = [], []
+    records = []
     for turn, (number, member) in enumerate(zip(numbers, members, strict=True), 1):
         if interruption.asked():
             break
@@ -72,10 +74,10 @@ def _inline(sweep: Sweep, numbers: Sequence[int], cluster: Inline) -> int:
         def work(job: Job = job, title: str = title) -> None:
             records.append(run_job(job, title))
 
-        states.append(attend(sweep, member, work, stale_after=sweep.stale_after))
-        if states[-1] != "done":
+        state = attend(sweep, member, work, stale_after=sweep.stale_after)
+        if state != "done":
             said = sweep.said(member)
-            _say(f"{title} {states[-1]}: {said['error'] or said['reason']}")
+            _say(f"{title} {state}: {said['error'] or said['reason']}")
     return _finish(sweep, records, num_runs=len(numbers))
 
 
@@ -124,6 +126,8 @@ def _refuse_mixed(jobs: Sequence[Job]) -> Any:
     if type(cluster) not in WAYS:
         valid = ", ".join(f"{way.__module__}.{way.__qualname__}" for way in WAYS)
         raise ConfigError(f"cluster: {cluster!r} is none of {valid}")
+    if isinstance(cluster, Local):
+        _refuse_local(cluster)
     for job in jobs:
         if isinstance(job.executor, Jobs) and not isinstance(cluster, Slurm):
             raise ConfigError("executor=jobs needs cluster=slurm; elsewhere: inline, workers")
@@ -132,9 +136,16 @@ def _refuse_mixed(jobs: Sequence[Job]) -> Any:
     return cluster
 
 
-def _refuse_slurm(cluster: Slurm, job: Job) -> None:
-    import shutil
+def _refuse_local(cluster: Local) -> None:
+    places = cluster.per_gpu * len(visible_gpus())
+    if 0 < places < cluster.processes:
+        raise ConfigError(
+            f"cluster.processes={cluster.processes} is more than the {len(visible_gpus())} GPUs "
+            f"take with cluster.per_gpu={cluster.per_gpu}; start at most {places}, or raise per_gpu"
+        )
 
+
+def _refuse_slurm(cluster: Slurm, job: Job) -> None:
     if shutil.which("sbatch") is None:
         raise ConfigError("cluster=slurm: there is no sbatch here; elsewhere: local, inline")
     try:

@@ -59,6 +59,15 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     assert not (tmp_path / "submitted").exists()
 
 
+def test_more_processes_than_gpus_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert main(asked(tmp_path / "runs", "cluster=local", "cluster.processes=3")) == 2
+    assert "cluster.processes=3 is more than the 2 GPUs take" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_without_slurm_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
