@@ -7,9 +7,9 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -93,16 +93,6 @@ def leaves(item: str) -> str:
 
 class Leaving(BaseException):
     pass
-
-
-def sees(item: str) -> str:
-    """The GPUs this process sees; dies first, once, where `item` is a folder."""
-    assert "torch" not in sys.modules, "too late for the variable to be sure to count"
-    if item and not Path(item, "died").exists():
-        Path(item, "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.2)
-    return os.environ.get(VARIABLE, "unset")
 
 
 def unpicklable(item: str) -> str:
@@ -206,52 +196,6 @@ def test_no_workers_is_a_mistake(num_workers: int) -> None:
         workers(noted, ["a", "b"], num_workers=num_workers)
 
 
-@pytest.mark.parametrize("num_items", [1, 2])
-def test_more_workers_than_gpus_take_is_a_mistake_before_anything_runs(
-    num_items: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(VARIABLE, "0,1")
-    items = [f"{tmp_path}:a", f"{tmp_path}:b"][:num_items]
-    message = "num_workers=5 is more than 2 visible GPUs take with per_gpu=2; start at most 4"
-    with pytest.raises(ValueError, match=message):
-        workers(noted, items, num_workers=5, per_gpu=2)
-    assert list(tmp_path.iterdir()) == []
-    assert workers(noted, [], num_workers=5) == []
-    monkeypatch.setenv(VARIABLE, "")
-    assert workers(noted, items, num_workers=5, per_gpu=2) == ["A", "B"][:num_items]
-
-
-def test_a_gpu_takes_at_least_one_worker() -> None:
-    with pytest.raises(ValueError, match="per_gpu=0 is not positive"):
-        workers(noted, [], num_workers=1, per_gpu=0)
-
-
-def test_each_worker_sees_one_gpu_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "3,GPU-7a")
-    seen = workers(sees, [""] * 4, num_workers=4, per_gpu=2)
-    assert sorted(seen) == ["3", "3", "GPU-7a", "GPU-7a"]
-    assert sorted(workers(sees, [""] * 2, num_workers=2)) == ["3", "GPU-7a"]
-    assert os.environ[VARIABLE] == "3,GPU-7a"
-
-
-def test_a_worker_that_replaces_a_dead_one_sees_its_gpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(VARIABLE, "5")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with pytest.raises(Failures, match="1 of 3 fits failed"):
-        workers(sees, [str(tmp_path)] * 3, num_workers=1)
-    assert workers(sees, [str(tmp_path)] * 2, num_workers=1) == ["5", "5"]
-
-
-@pytest.mark.parametrize("value", [None, ""])
-def test_without_gpus_nothing_is_set(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    if value is not None:
-        monkeypatch.setenv(VARIABLE, value)
-    assert two_workers(sees, ["", ""]) == ["unset" if value is None else value] * 2
-
-
 @EXECUTORS
 def test_who_leaves_without_failing_is_heard_when_all_have_ended(
     executor: Executor, tmp_path: Path
@@ -316,6 +260,32 @@ def test_a_worker_that_dies_of_what_its_parent_was_asked_by_is_no_failure(tmp_pa
     wait_for(tmp_path / "b")
     os.kill(parent, signal.SIGTERM)
     assert ended(parent) == 75
+
+
+def children(pid: int) -> set[int]:
+    """Numbers of the processes that any thread of a process has started."""
+    listings = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(number) for listing in listings for number in listing.read_text().split()}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_worker_notices_a_signal_that_came_before_it_could_listen(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parent was not asked, and would call its death a failure."""
+    # Or processes that ask the driver, and keep track of semaphores, would be counted.
+    monkeypatch.setenv(VARIABLE, "")
+    resource_tracker.ensure_running()
+    parent = stopped_run(two_workers, stoppable, [f"{tmp_path}:a", f"{tmp_path}:b"])
+    born: set[int] = set()
+    deadline = time.monotonic() + 20
+    while len(born) < 2:
+        for pid in children(parent) - born:
+            os.kill(pid, number)
+            born.add(pid)
+        assert time.monotonic() < deadline
+    assert ended(parent) == 75
+    assert [path.name for path in tmp_path.iterdir()] == ["listens"]
 
 
 def test_signals_to_all_processes_stop_workers_at_any_moment_of_their_lives(
