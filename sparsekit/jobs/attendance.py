@@ -23,6 +23,7 @@ from sparsekit.execution.store import Busy
 from sparsekit.execution.sweeps import Sweep
 
 MAX_IDLE_LIVES = 3
+END = 1000
 ELSEWHERE = "another process is at work on it"
 
 
@@ -102,8 +103,8 @@ def _live(sweep: Sweep, member: str, work: Callable[[], None], log: str | None) 
 def _worked(work: Callable[[], None]) -> _End:
     try:
         work()
-    except Stopped:
-        return _End("stopped", f"stopped by {', '.join(interruption.received())}")
+    except Stopped as stopped:
+        return _End("stopped", f"stopped by {', '.join(stopped.signals)}")
     except Busy as busy:
         return _End("waiting", f"another run computes {busy.key}", waits_for=busy.key)
     except Parked as parked:
@@ -111,14 +112,14 @@ def _worked(work: Callable[[], None]) -> _End:
     except KeyboardInterrupt as interrupt:
         return _End("stopped", "stopped by Ctrl-C", interrupt=interrupt)
     except BaseException as error:
-        return _End("failed", _last_line(error), traceback.format_exc())
+        return _End("failed", _shortened(error), traceback.format_exc())
     return _End("done")
 
 
-def _last_line(error: BaseException) -> str:
-    """What an error says in one line; of many errors in one, the last."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if len(lines) > 1 else f"{type(error).__name__}: {error}"
+def _shortened(error: BaseException) -> str:
+    """What an error says; of a long listing the beginning and the end, where its errors are."""
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) <= 2 * END else f"{text[:END]}\n...\n{text[-END:]}"
 
 
 def _position(sweep: Sweep, member: str) -> Any:

@@ -155,7 +155,8 @@ def _tell(sweep: Sweep, member: str, state: str) -> None:
     said = sweep.said(member)
     if state == "failed" and said.get("error"):
         print(said["error"], file=sys.stderr)
-    print(f"{sweep.name} {member}: {state} {said.get('reason', '')}", file=sys.stderr, flush=True)
+    reason = said.get("reason", "").partition("\n")[0]
+    print(f"{sweep.name} {member}: {state} {reason}", file=sys.stderr, flush=True)
 
 
 def _slurm_log(folder: Path) -> str:

@@ -38,7 +38,11 @@ def raising(error: BaseException) -> Callable[[], None]:
     [
         (lambda: None, "done", ""),
         (raising(ValueError("no such thing")), "failed", "ValueError: no such thing"),
-        (raising(RuntimeError("2 fits failed\n...\nlast")), "failed", "last"),
+        (
+            raising(RuntimeError("a" * 9999)),
+            "failed",
+            f"RuntimeError: {'a' * 986}\n...\n{'a' * 1000}",
+        ),
         (raising(SystemExit(3)), "failed", "SystemExit: 3"),
         (raising(Busy("fit-1")), "waiting", "another run computes fit-1"),
         (raising(Parked("2 fits are jobs 7")), "parked", "2 fits are jobs 7"),

@@ -10,6 +10,12 @@ import pytest
 from tests.status.sweeps import Asked
 
 
+@pytest.fixture(autouse=True)
+def any_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are whole: whoever runs the tests may have set a width."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished sweep; to be copied, not to be changed."""
