@@ -63,7 +63,7 @@ def observe(
     """
     submissions = sweep.submissions()
     queued = scheduler.queue(sweep.frozen["user"]) if submissions else []
-    jobs = _jobs_of(sweep, submissions, queued or [])
+    jobs = _jobs_of(submissions, queued or [])
     noted = {member: note["time"] for note in submissions for member in note["members"]}
     known = _Known(sweep, jobs, _by_number(queued), noted, stale_after, now)
     observations = [_observe(known, number) for number in range(len(sweep.runs))]
@@ -87,7 +87,7 @@ def _by_number(queued: Sequence[Queued] | None) -> Mapping[str, Queued] | None:
 
 
 def _jobs_of(
-    sweep: Sweep, submissions: Sequence[Mapping[str, Any]], queued: Sequence[Queued]
+    submissions: Sequence[Mapping[str, Any]], queued: Sequence[Queued]
 ) -> dict[str, list[str]]:
     """Numbers of the jobs that were submitted for each member, the latest last.
 

@@ -31,7 +31,6 @@ from sparsekit.execution.files import read_json, write_json
 FOLDER = "sweeps"
 FROZEN = "sweep.json"
 SUBMISSION = "submission"
-NAME = re.compile(r"[\w.+-]+")
 
 
 @dataclasses.dataclass(frozen=True)

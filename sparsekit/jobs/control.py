@@ -18,7 +18,7 @@ from sparsekit.execution.clusters import Slurm
 from sparsekit.execution.fit_jobs import Parked
 from sparsekit.execution.liveness import observe
 from sparsekit.execution.resources import Resources
-from sparsekit.execution.slurm import submit_controller, submit_members
+from sparsekit.execution.slurm import PREFIX, submit_controller, submit_members
 from sparsekit.execution.sweeps import Sweep, member_of, number_of
 from sparsekit.jobs.member import slurm_controller, slurm_fit, slurm_patrol, slurm_run
 
@@ -160,7 +160,7 @@ def jobs_of(sweep: Sweep, members: Sequence[str] | None = None) -> list[str]:
     """Numbers of the jobs in the queue for these members and their fits; all of the sweep's."""
     queued = scheduler.queue(sweep.frozen["user"]) or []
     if members is None:
-        return [one.job for one in queued if one.name.startswith(f"sparsekit.{sweep.name}.")]
+        return [one.job for one in queued if one.name.startswith(f"{PREFIX}.{sweep.name}.")]
     jobs = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED))
     return [job for member, job in jobs.items() if member.partition(".")[0] in members]
 
