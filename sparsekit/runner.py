@@ -22,6 +22,7 @@ from sparsekit.execution.identity import canonical, describe
 from sparsekit.execution.interruption import Stopped
 from sparsekit.execution.sealing import SESSION
 from sparsekit.execution.store import Busy, Store
+from sparsekit.execution.team import Team
 from sparsekit.method import loop
 from sparsekit.method.cycle import Method
 from sparsekit.method.loop import Turn
@@ -36,7 +37,10 @@ from sparsekit.training.task import PARTS, ensure_init, init_seed
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run with its objects built. Stages that others compute are waited for, for `patience` s."""
+    """A run with its objects built. Stages that others compute are waited for, for `patience` s.
+
+    `team`: the nodes of the job that train its fits together, if there are several.
+    """
 
     run: Run
     method: Method
@@ -45,6 +49,7 @@ class Job:
     executor: Executor
     observers: tuple[Observer, ...]
     patience: float = math.inf
+    team: Team | None = None
 
     @property
     def seed(self) -> int:
@@ -158,7 +163,10 @@ def thawed(frozen: Mapping[str, Any]) -> Run:
 
 def fit_of(job: Job) -> Callable[[Settings], str]:
     """Computes one fit of a job, given its settings; returns its key."""
-    return functools.partial(fit, store=job.store, runtime=job.runtime, observers=job.observers)
+    observers, team = job.observers, job.team
+    return functools.partial(
+        fit, store=job.store, runtime=job.runtime, observers=observers, team=team
+    )
 
 
 def _run_cycles(job: Job, rows: list[dict[str, Any]], title: str) -> None:

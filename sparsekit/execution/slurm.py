@@ -102,17 +102,23 @@ def _parameters(cluster: Slurm, resources: Resources) -> dict[str, Any]:
         "time": resources.minutes,
         "cpus_per_task": resources.cpus,
         "mem": f"{round(resources.memory_gb * 1024)}M",
-        "nodes": 1,
+        "nodes": resources.nodes,
         "ntasks_per_node": 1,
         "signal_delay_s": cluster.signal_seconds,
         "stderr_to_stdout": True,
-        "srun_args": ["--cpus-per-task", str(resources.cpus), *cluster.srun],
+        "srun_args": [*_srun(resources), *cluster.srun],
         "array_parallelism": cluster.parallelism or cluster.array_size,
         "additional_parameters": _options(cluster),
     }
     if resources.gpus:
         parameters["gpus_per_node"] = resources.gpus
     return parameters
+
+
+def _srun(resources: Resources) -> list[str]:
+    """A node that is lost ends the job, whose next life goes on with as many as it needs."""
+    together = ["--kill-on-bad-exit=1"] if resources.nodes > 1 else []
+    return ["--cpus-per-task", str(resources.cpus), *together]
 
 
 def _options(cluster: Slurm) -> dict[str, Any]:

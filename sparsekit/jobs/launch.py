@@ -15,9 +15,11 @@ from sparsekit.compose import Run
 from sparsekit.config import ConfigError
 from sparsekit.execution import interruption
 from sparsekit.execution.clusters import Inline, Local, Slurm
+from sparsekit.execution.executors import workers
 from sparsekit.execution.fit_jobs import Jobs
 from sparsekit.execution.gpus import visible_gpus
 from sparsekit.execution.liveness import observe
+from sparsekit.execution.resources import Resources
 from sparsekit.execution.sweeps import Sweep, differing, freeze, member_of
 from sparsekit.jobs.attendance import attend
 from sparsekit.jobs.member import shown_by
@@ -133,6 +135,7 @@ def _refuse_mixed(jobs: Sequence[Job]) -> Any:
             raise ConfigError("executor=jobs needs cluster=slurm; elsewhere: inline, workers")
         if isinstance(cluster, Slurm):
             _refuse_slurm(cluster, job)
+        _refuse_devices(job, config.build(job.run.config["resources"]), cluster)
     return cluster
 
 
@@ -152,6 +155,27 @@ def _refuse_slurm(cluster: Slurm, job: Job) -> None:
         cluster.refuse(config.build(job.run.config["resources"]))
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _refuse_devices(job: Job, resources: Resources, cluster: Any) -> None:
+    """ConfigError for fits on several devices that could not be trained as it is asked for."""
+    nodes, devices = resources.nodes, job.runtime.devices
+    if nodes > 1 and not isinstance(cluster, Slurm):
+        raise ConfigError(f"resources.nodes={nodes} needs cluster=slurm; elsewhere there is one")
+    if nodes * devices == 1:
+        return
+    if getattr(job.executor, "func", None) is workers:
+        raise ConfigError(
+            f"executor=workers trains fits side by side, each on one device; with resources.nodes="
+            f"{nodes} and runtime.devices={devices}: executor=inline, or jobs with cluster=slurm"
+        )
+    train = job.run.config["train"]
+    batch, pieces = train["batch_size"], train.get("accumulate", 1)
+    if batch % (nodes * devices * pieces):
+        raise ConfigError(
+            f"train.batch_size={batch} cannot be shared out evenly: resources.nodes={nodes} x "
+            f"runtime.devices={devices} x train.accumulate={pieces}"
+        )
 
 
 def _chosen(run: Run, key: str) -> Any:

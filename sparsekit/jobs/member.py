@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsekit.execution import scheduler
+from sparsekit.execution import interruption, scheduler
 from sparsekit.execution.fit_jobs import Jobs
-from sparsekit.execution.interruption import received
+from sparsekit.execution.interruption import Stopped, received
 from sparsekit.execution.store import Store
 from sparsekit.execution.sweeps import Sweep, member_of, number_of
 from sparsekit.jobs.attendance import attend, job_number
 
 if TYPE_CHECKING:
+    from sparsekit.execution.team import Team
     from sparsekit.runner import Job
 
 EXIT = {"done": 0, "failed": 1, "cancelled": 0, "waiting": 75, "parked": 75, "stopped": 143}
@@ -38,23 +41,28 @@ def main(arguments: Sequence[str]) -> int:
 
 def slurm_run(folder: Path, number: int) -> None:
     """A job of SLURM that runs one run; it goes back into the queue when it has more to do."""
-    state = run_member(folder, number, log=_slurm_log(folder))
-    _leave(Sweep(folder), member_of(number), state)
+
+    def life(team: Team | None) -> str:
+        return run_member(folder, number, log=_slurm_log(folder), team=team)
+
+    _on_its_nodes(Sweep(folder), member_of(number), life)
 
 
 def slurm_fit(folder: Path, member: str, item: Mapping[str, Any]) -> None:
     """A job of SLURM that computes one fit of a run."""
     sweep = Sweep(folder)
 
-    def work() -> None:
-        from sparsekit.runner import fit_of
+    def life(team: Team | None) -> str:
+        def work() -> None:
+            from sparsekit.runner import fit_of
 
-        fit_of(_job(sweep, member))(item)
+            fit_of(_job(sweep, member, team))(item)
 
-    state = "waiting"
-    if not _still_waits(sweep, member):
-        state = attend(sweep, member, work, log=_slurm_log(folder), stale_after=sweep.stale_after)
-    _leave(sweep, member, state)
+        if _still_waits(sweep, member):
+            return "waiting"
+        return attend(sweep, member, work, log=_slurm_log(folder), stale_after=sweep.stale_after)
+
+    _on_its_nodes(sweep, member, life)
 
 
 def slurm_controller(folder: Path, patience: int) -> None:
@@ -71,7 +79,9 @@ def slurm_patrol(folder: Path) -> None:
     patrol(Sweep(folder))
 
 
-def run_member(folder: Path, number: int, *, log: str | None = None) -> str:
+def run_member(
+    folder: Path, number: int, *, log: str | None = None, team: Team | None = None
+) -> str:
     """Run one run of a sweep until it is done or must leave; how it ended."""
     sweep, member = Sweep(folder), member_of(number)
     if sweep.is_done(number):
@@ -84,7 +94,7 @@ def run_member(folder: Path, number: int, *, log: str | None = None) -> str:
     def work() -> None:
         from sparsekit.runner import run_job
 
-        job = _job(sweep, member)
+        job = _job(sweep, member, team)
         run_job(job, job.name)
 
     return attend(sweep, member, work, log=log, stale_after=sweep.stale_after)
@@ -98,7 +108,37 @@ def shown_by(job: Job, sweep: Sweep, member: str) -> Job:
     return dataclasses.replace(job, observers=(*job.observers, shown))
 
 
-def _job(sweep: Sweep, member: str) -> Job:
+def _on_its_nodes(sweep: Sweep, member: str, life: Callable[[Team | None], str]) -> None:
+    """One life of a job: on its first node, or only one, `life`; on the others what that asks."""
+    if os.environ.get("SLURM_NNODES", "1") == "1":
+        _leave(sweep, member, life(None))
+        return
+    from sparsekit.execution.team import team_here
+
+    team = team_here(sweep.folder / "teams", member)
+    if not team.leads:
+        _follow(team, sweep, member)
+        return
+    with team:
+        state = life(team)
+    _leave(sweep, member, state)
+
+
+def _follow(team: Team, sweep: Sweep, member: str) -> None:
+    """Take part in the fits of the job, until its first node has no more."""
+    from sparsekit.training.fit import take_part
+
+    interruption.listen()
+    job = _job(sweep, member, team)
+    for call in team.calls():
+        try:
+            take_part(call, team=team, store=job.store, runtime=job.runtime)
+        except (Exception, Stopped):
+            # The first node is told, and says it of the run; this log is for who looks here too.
+            traceback.print_exc()
+
+
+def _job(sweep: Sweep, member: str, team: Team | None = None) -> Job:
     """The run as it was frozen, with what a member of a sweep does differently."""
     from sparsekit.runner import build_job, thawed
 
@@ -108,7 +148,7 @@ def _job(sweep: Sweep, member: str) -> Job:
     if isinstance(executor, Jobs):
         submit = functools.partial(_submit_fits, sweep, member, job.store, executor.rounds)
         executor = dataclasses.replace(executor, submit=submit)
-    return dataclasses.replace(job, executor=executor, patience=PATIENCE)
+    return dataclasses.replace(job, executor=executor, patience=PATIENCE, team=team)
 
 
 def _submit_fits(

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from sparsekit import config
 from sparsekit.core.prune import apply
@@ -20,6 +19,7 @@ from sparsekit.core.types import Mover
 from sparsekit.data.types import Data
 from sparsekit.execution.identity import Stage
 from sparsekit.execution.store import SCRATCH, Store, write_json
+from sparsekit.execution.team import Call, Team
 from sparsekit.execution.tensors import PARTS_FILE, TOPOLOGY, load_ticket, save_ticket
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.checkpoints import Checkpoints, read_checkpoint
@@ -31,6 +31,7 @@ from sparsekit.training.progress import Progress
 from sparsekit.training.settings import Runtime, Train
 from sparsekit.training.stopping import train_
 from sparsekit.training.task import load_data, loaded_model
+from sparsekit.training.together import Nodes, followed, led
 
 FIT_VERSION = 2
 NOISE = (
@@ -43,22 +44,38 @@ Observer = Callable[[str, Settings, Path], Callback]
 
 
 def fit(
-    settings: Settings, *, store: Store, runtime: Runtime, observers: Sequence[Observer] = ()
+    settings: Settings,
+    *,
+    store: Store,
+    runtime: Runtime,
+    observers: Sequence[Observer] = (),
+    team: Team | None = None,
 ) -> str:
     """Key of the fit that `settings` describe; trains it unless somebody has.
 
     `settings` is plain data: task, train, seed, what the cycle asks, and `start`, the key of the
     weights and masks to start from. `observers` make callbacks that watch, given key, settings
-    and scratch folder; they cannot be part of the result. Asked to end, it saves and raises
-    Stopped.
+    and scratch folder; they cannot be part of the result. The nodes of a `team` train it together.
+    Asked to end, it saves and raises Stopped.
     """
     stage = fit_stage(settings)
 
     def compute(folder: Path) -> None:
         watching = [watch(stage.key, settings, folder / SCRATCH) for watch in observers]
-        _train(settings, folder, store=store, runtime=runtime, watching=watching)
+        with led(team, settings, folder) as nodes:
+            _train(settings, folder, store=store, runtime=runtime, watching=watching, nodes=nodes)
+        if not (folder / PARTS_FILE).exists():
+            raise RuntimeError("the trainer stopped before its end; nothing was published")
 
     return store.ensure(stage, compute)
+
+
+def take_part(call: Call, *, team: Team, store: Store, runtime: Runtime) -> None:
+    """Train on this node's devices in a fit that another node of the team leads and publishes."""
+    work = call.work
+    with followed(team, call, store) as nodes:
+        folder = Path(work["folder"])
+        _train(work["settings"], folder, store=store, runtime=runtime, watching=(), nodes=nodes)
 
 
 def fit_stage(settings: Settings) -> Stage:
@@ -74,6 +91,7 @@ def _train(
     store: Store,
     runtime: Runtime,
     watching: Sequence[Callback],
+    nodes: Nodes,
 ) -> None:
     train: Train = config.build(settings["train"])
     data = load_data(settings["task"], runtime.data_root)
@@ -103,11 +121,9 @@ def _train(
     results = Results(folder, masking, history, average)
     told = [Progress(history, runtime), *watching]
     callbacks = [masking, history, average, checkpoints, *told, results]
-    trainer = _trainer(runtime, train, callbacks, num_epochs=course.num_epochs)
+    trainer = _trainer(runtime, train, callbacks, num_epochs=course.num_epochs, nodes=nodes)
     _continue_at_(trainer, course.epoch(module.step))
     train_(trainer, module)
-    if not (folder / PARTS_FILE).exists():
-        raise RuntimeError("the trainer stopped before the end of the fit; nothing was published")
 
 
 def _first_averaged(fraction: float | None, course: Course) -> float:
@@ -184,7 +200,7 @@ def _module(
 
 
 def _trainer(
-    runtime: Runtime, train: Train, callbacks: list[Callback], *, num_epochs: int
+    runtime: Runtime, train: Train, callbacks: list[Callback], *, num_epochs: int, nodes: Nodes
 ) -> Trainer:
     runtime.limit_threads_()
     # Deterministic mode also fills every new tensor, in case somebody reads it uninitialised;
@@ -194,8 +210,9 @@ def _trainer(
     return Trainer(
         accelerator=runtime.accelerator,
         devices=runtime.devices,
-        strategy="ddp_spawn" if runtime.devices > 1 else "auto",
-        plugins=[LightningEnvironment()],
+        num_nodes=nodes.number,
+        strategy="ddp_spawn" if runtime.devices * nodes.number > 1 else "auto",
+        plugins=[nodes.environment],
         precision=train.precision,  # type: ignore[arg-type]
         max_epochs=num_epochs,
         reload_dataloaders_every_n_epochs=1,

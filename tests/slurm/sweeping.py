@@ -42,12 +42,14 @@ class Asked:
     """The same runs in two stores: one that suffers, one that is left alone.
 
     `pace`: seconds per training step in jobs, so that there is time to disturb them.
+    `alike`: what those that are left alone are asked besides, to be trained in the same way.
     """
 
     folder: Path
     runs: tuple[str, ...] = TWO
     pace: float = 0.2
     path: str = os.environ["PATH"]
+    alike: tuple[str, ...] = ()
 
     @property
     def store(self) -> Path:
@@ -103,10 +105,10 @@ class Asked:
 
     def _undisturbed(self) -> Path:
         """A store with the same runs that nobody disturbed; made once, for all tests that ask."""
-        name = hashlib.sha256(" ".join(self.runs).encode()).hexdigest()[:8]
+        name = hashlib.sha256(" ".join([*self.runs, *self.alike]).encode()).hexdigest()[:8]
         store = self.folder.parent.parent / f"undisturbed-{name}"
         if not (store / "whole").exists():
-            self._run(self._command(store, "cluster=inline"))
+            self._run(self._command(store, "cluster=inline", *self.alike))
             assert list(Store(store).keys("ticket"))
             (store / "whole").touch()
         return store

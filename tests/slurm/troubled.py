@@ -20,7 +20,8 @@ def rate(step: int, steps: int, *, peak: float) -> float:
     """`peak`, whatever it takes.
 
     In a job of SLURM each step takes the seconds that PACE says, and if the file that HARM names
-    is there, {"step": ..., "what": one of HARMS} happens; of an array, in the first member only.
+    is there, {"step": ..., "what": one of HARMS} happens; of an array, in the first member only;
+    of several nodes, on the first or where "node" says.
     """
     if "SLURM_JOB_ID" in os.environ:
         time.sleep(float(os.environ.get(PACE, "0")))
@@ -32,6 +33,8 @@ def rate(step: int, steps: int, *, peak: float) -> float:
 
 def _do(told: dict[str, object], step: int) -> None:
     if step != told["step"] or os.environ.get("SLURM_ARRAY_TASK_ID", "0") != "0":
+        return
+    if os.environ["SLURM_PROCID"] != str(told.get("node", 0)):
         return
     if told["what"] == "raise":
         raise ValueError("this run was told to fail")
