@@ -136,8 +136,18 @@ usable() { # NODE: idle or at work, and known to the controller ('*' would say i
   sinfo --noheader --nodes="$1" --format=%T | grep -qxE 'idle|mixed|allocated|completing'
 }
 
+refuse_busy_ports() { # unless they are those of this cluster's own daemons
+  local name number
+  for name in $(daemon_names); do ! running "$name" || return 0; done
+  for ((number = port; number <= port + 10 + nodes; number++)); do
+    ! (exec 3<>"/dev/tcp/127.0.0.1/$number") 2>/dev/null ||
+      fail "port $number is in use, maybe by another cluster; TEST_CLUSTER_PORT names other ports"
+  done
+}
+
 start() {
   [ ${#socket} -lt 100 ] || fail "TEST_CLUSTER_DIRECTORY=$directory is too long a path for sockets"
+  refuse_busy_ports
   mkdir -p "$directory"/{etc,run,log,pids,daemons}
   install_packages
   configure

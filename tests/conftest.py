@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from sparsekit.runner import Job, build_job, run_job
 from sparsekit.sweep import key_of
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in the background of a shell; tests interrupt what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = (
     "model=mlp",

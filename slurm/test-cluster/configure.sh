@@ -57,9 +57,9 @@ configure() {
   local node_gres="" user_signal="" accounting_server="" password first_job changed=no
   once "$directory/etc/munge.key" head -c 1024 /dev/urandom
   once "$directory/etc/password" sh -c 'od -An -N 12 -tx1 /dev/urandom | tr -d " "'
-  # A job's files are named by its number, so numbers must not come back after a purge: ten for
-  # every second of the clock last 76 days, which is all that SLURM's range allows.
-  once "$directory/etc/first-job" echo $(($(date +%s) % 6600000 * 10 + 1))
+  # A job's files are named by its number, so numbers must not come back after a purge: one for
+  # every tenth of a second lasts 76 days, which is all that SLURM's range allows.
+  once "$directory/etc/first-job" echo $(($(date +%s%1N) % 66000000 + 1))
   password=$(cat "$directory/etc/password")
   first_job=$(cat "$directory/etc/first-job")
   [ "$gpus" = 0 ] || node_gres=Gres=gpu:$gpus

@@ -9,6 +9,7 @@ few minutes, so that what was lost early is not missed until the end. The rounds
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,12 +19,14 @@ from sparsekit.execution.clusters import Slurm
 from sparsekit.execution.fit_jobs import Parked
 from sparsekit.execution.liveness import observe
 from sparsekit.execution.resources import Resources
+from sparsekit.execution.scheduler import Queued
 from sparsekit.execution.slurm import PREFIX, submit_controller, submit_members
 from sparsekit.execution.sweeps import Sweep, member_of, number_of
 from sparsekit.jobs.member import slurm_controller, slurm_fit, slurm_patrol, slurm_run
 
 MAX_PATIENCE = 20
 SECONDS_BETWEEN_LOOKS = 120
+SILENCE_SECONDS, SECONDS_BETWEEN_QUESTIONS = 300.0, 5.0
 RUNS, FITS, CONTINUED, PATROL = "runs", "fits", "continued", "patrol"
 TRIED_AGAIN = ("lost", "open")
 
@@ -40,7 +43,7 @@ def submit_runs(sweep: Sweep, numbers: Sequence[int]) -> list[str]:
     except RuntimeError as error:
         scheduler.cancel(jobs)
         raise RuntimeError(f"{error}; that was the controller: cluster.controller=") from error
-    if not _in_queue(sweep, scheduler.queue(sweep.frozen["user"]) or [], kinds=(PATROL,)):
+    if not _in_queue(sweep, _queue(sweep), kinds=(PATROL,)):
         _submit_patrol(sweep)
     return jobs
 
@@ -65,15 +68,19 @@ def submit_fits(sweep: Sweep, member: str, fits: Mapping[str, Any], *, rounds: i
     than `rounds` times.
     """
     with sweep.submitting():
-        jobs = _submit_fits(sweep, member, fits, rounds=rounds)
+        jobs = _submit_fits(sweep, member, fits, queued=_queue(sweep), rounds=rounds)
     raise Parked(f"{len(fits)} fits are jobs {', '.join(jobs)}")
 
 
 def _submit_fits(
-    sweep: Sweep, member: str, fits: Mapping[str, Any], *, rounds: int
+    sweep: Sweep,
+    member: str,
+    fits: Mapping[str, Any],
+    *,
+    queued: Sequence[Queued],
+    rounds: int,
 ) -> Sequence[str]:
     _refuse_failed(sweep, fits)
-    queued = scheduler.queue(sweep.frozen["user"]) or []
     waiting = _in_queue(sweep, queued, kinds=(FITS,))
     open_fits = {one: item for one, item in fits.items() if one not in waiting}
     jobs = {waiting[one].partition("_")[0] for one in fits if one in waiting}
@@ -112,8 +119,9 @@ def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
     looked at every two minutes, `patience` times.
     """
     with sweep.submitting():
+        _queue(sweep)
         any_live = _submit_lost(sweep)
-        queued = scheduler.queue(sweep.frozen["user"]) or []
+        queued = _queue(sweep)
         others = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values()
         after = sorted({job.partition("_")[0] for job in others})
         if after:
@@ -127,6 +135,7 @@ def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
 def patrol(sweep: Sweep) -> None:
     """Submit again what was lost, and the next patrol, while anything is under way."""
     with sweep.submitting():
+        _queue(sweep)
         if _submit_lost(sweep):
             _submit_patrol(sweep)
 
@@ -178,9 +187,20 @@ def _submit_patrol(sweep: Sweep) -> None:
     submit_controller(sweep, entry, cluster=cluster, kind=PATROL, delay=delay)
 
 
-def _in_queue(
-    sweep: Sweep, queued: Sequence[scheduler.Queued], *, kinds: Sequence[str]
-) -> dict[str, str]:
+def _queue(sweep: Sweep) -> list[Queued]:
+    """The queue; waits while SLURM is silent, such as when its controller is being restarted.
+
+    RuntimeError where it is for longer than `SILENCE_SECONDS`: nothing is decided blindly.
+    """
+    deadline = time.monotonic() + SILENCE_SECONDS
+    while (queued := scheduler.queue(sweep.frozen["user"])) is None:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"SLURM has not answered squeue for {SILENCE_SECONDS:g} s")
+        time.sleep(SECONDS_BETWEEN_QUESTIONS)
+    return queued
+
+
+def _in_queue(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) -> dict[str, str]:
     """Number of the job in the queue, by member."""
     notes = {note["id"]: note for note in sweep.submissions() if note["kind"] in kinds}
     found = {}

@@ -93,9 +93,9 @@ def test_an_error_here_ends_the_parts_elsewhere(leader: Team, follow: Follow) ->
     second = follow(work)
     with leader:
         call = leader.call({})
-        with pytest.raises(RuntimeError, match="(?s)1 of 2 nodes failed\n--- node 0.*diverged"):
-            with leader.part(call.number):
-                raise ValueError("diverged")
+        told = r"(?s)1 of 2 nodes failed\n--- node 0.*diverged"
+        with pytest.raises(RuntimeError, match=told), leader.part(call.number):
+            raise ValueError("diverged")
         assert leader.told(call.number)[1]["state"] == "ended"
         ended.set()
     assert second.result(10) == [0]
@@ -123,9 +123,9 @@ def test_asked_to_end_here_nobody_is_waited_for(
 
 
 def test_a_node_that_is_lost_is_no_failure(leader: Team) -> None:
-    with leader, pytest.raises(Stopped, match="the loss of node 1 of the job"):
-        with leader.part(leader.call({}).number):
-            raise OSError("the connection is lost")
+    told = "the loss of node 1 of the job"
+    with leader, pytest.raises(Stopped, match=told), leader.part(leader.call({}).number):
+        raise OSError("the connection is lost")
 
 
 def test_a_first_node_that_is_lost_is_noticed(leader: Team, follow: Follow) -> None:

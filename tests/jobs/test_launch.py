@@ -38,6 +38,15 @@ def asked(store: Path, *more: str) -> list[str]:
         (["resources=gpuu"], "nearest: gpu"),
         (["cluster=slum"], "nearest: slurm"),
         (["hydra/launcher=submitit_slurm"], "cluster="),
+        (["resources.nodes=0"], "resources.nodes=0 is below 1"),
+        (["resources.nodes=2"], "resources.nodes=2 needs cluster=slurm"),
+        (["cluster=slurm", "resources.nodes=2", "executor=workers"], "each on one device"),
+        (["executor=workers", "runtime.devices=2"], "each on one device"),
+        (["runtime.devices=3", "train.batch_size=64"], "batch_size=64 cannot be shared out evenly"),
+        (
+            ["cluster=slurm", "resources.nodes=4", "runtime.devices=2", "train.batch_size=60"],
+            "resources.nodes=4 x runtime.devices=2 x train.accumulate=1",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(

@@ -56,7 +56,7 @@ def test_an_error_on_the_second_node_is_one_of_the_run(cluster: Any, tmp_path: P
     sweep = asked.submit("resources.nodes=2")
     (seen,) = settled(sweep)
     assert seen.state == "failed"
-    assert "1 of 2 nodes failed\n--- node 1" in seen.reason
+    assert "1 of 2 nodes failed\n--- node 1" in seen.said["error"]
     assert "this run was told to fail" in seen.said["error"]
     asked.harm.unlink()
     asked.status("retry", sweep.name)

@@ -1,0 +1,40 @@
+"""Whoever looks after a sweep does not decide while SLURM is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sparsekit.execution import scheduler
+from sparsekit.execution.scheduler import Queued
+from sparsekit.execution.sweeps import Sweep, every
+from sparsekit.jobs import control
+from sparsekit.run import main
+from tests.conftest import TINY
+
+ONE = Queued("7", "PENDING", "Priority", "", "sparsekit.other.0")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    monkeypatch.setattr(control, "SECONDS_BETWEEN_QUESTIONS", 0.01)
+    assert main([*TINY, "method=dense", "seed=0", f"runtime.store={tmp_path}"]) == 0
+    return every(tmp_path)[0]
+
+
+def test_it_waits_until_slurm_answers(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([None, None, [ONE]])
+    monkeypatch.setattr(scheduler, "queue", lambda user: next(answers))
+    assert control._queue(sweep) == [ONE]
+
+
+@pytest.mark.parametrize("look", [control.look_after, control.patrol])
+def test_after_a_long_silence_it_says_so(
+    look: Callable[[Sweep], None], sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "queue", lambda user: None)
+    monkeypatch.setattr(control, "SILENCE_SECONDS", 0.05)
+    with pytest.raises(RuntimeError, match=r"SLURM has not answered squeue for 0\.05 s"):
+        look(sweep)
