@@ -24,6 +24,7 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sparsekit.training.history import History
+from sparsekit.training.stopping import stopped
 
 COMMAND = (sys.executable, "-m", "sparsekit.training.wandb_child")
 MODES = ("auto", "online", "offline")
@@ -95,7 +96,9 @@ class Mirror(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         if trainer.is_global_zero:
-            _child(self.patience).tell("close", {"exit_code": 1, "error": repr(exception)})
+            # wandb calls a run preempted that announces it, and then ends as if it had failed.
+            ending = {"preempted": True} if stopped(exception) else {"error": repr(exception)}
+            _child(self.patience).tell("close", {"exit_code": 1, **ending})
 
 
 class Child:

@@ -72,5 +72,11 @@ def stop(number: int, group: Group | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
+def stopped(error: BaseException) -> bool:
+    """Has a fit, or a rank of one, left by `stop`?"""
+    is_rank = isinstance(error, SystemExit) and error.code in STATUS
+    return is_rank or isinstance(error, interruption.Stopped)
+
+
 def _register_none() -> None:
     """Takes the place of what installs Lightning's handlers; travels to the ranks with it."""

@@ -40,6 +40,8 @@ def main(lines: Iterable[str]) -> int:
             run.log(content, step=content["step"])
         elif run is not None and what == "close":
             run.summary.update({k: v for k, v in content.items() if k == "error"})
+            if content.get("preempted"):
+                run.mark_preempting()
             run.finish(exit_code=content["exit_code"])
             run = None
     return 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sparsekit.execution import interruption
 from sparsekit.execution.store import Store
 from sparsekit.report.compare import differences
 from sparsekit.runner import Job, run_job
@@ -69,6 +70,7 @@ class Mirrored:
         self.rows: list[dict[str, Any]] = []
         self.config: dict[str, Any] = {}
         self.exit_code: int | None = None
+        self.is_preempted = False
         for payload in payloads(file):
             record = wandb_internal.Record.FromString(payload)
             kind = record.WhichOneof("record_type")
@@ -79,6 +81,8 @@ class Mirrored:
                 items = {(i.key or i.nested_key[0]): i.value_json for i in record.history.item}
                 told = {name: json.loads(text) for name, text in items.items()}
                 self.rows.append({k: v for k, v in told.items() if not k.startswith("_")})
+            elif kind == "preempting":
+                self.is_preempted = True
             elif kind == "exit":
                 self.exit_code = record.exit.exit_code
 
@@ -101,7 +105,7 @@ def test_a_run_of_wandb_says_what_the_store_says(tiny: Build) -> None:
         history = store.read(key, "history.json")
         assert told.rows == history
         assert len(history) == 3
-        assert told.exit_code == 0
+        assert (told.exit_code, told.is_preempted) == (0, False)
         assert told.run.run_group == "custom/imp/seed4"
         assert told.run.job_type == "imp"
         assert list(told.run.tags) == ["custom"]
@@ -238,6 +242,31 @@ def test_a_resumed_fit_continues_the_same_run(tiny: Build) -> None:
     assert before.rows + after.rows == job.store.read(key, "history.json")
     assert before.rows
     assert after.rows
+
+
+def test_a_fit_that_was_asked_to_end_is_preempted_and_has_not_failed(tiny: Build) -> None:
+    job = tiny("train.epochs=3", *WANDB)
+
+    def live_and_stop() -> None:
+        look = Checkpoints._save_or_stop
+
+        def asked(self: Checkpoints, trainer: Any, module: Any) -> None:
+            if module.step == 30:
+                os.kill(os.getpid(), signal.SIGTERM)
+            look(self, trainer, module)
+
+        Checkpoints._save_or_stop = asked  # type: ignore[method-assign]
+        interruption.listen()
+        with pytest.raises(interruption.Stopped):
+            run_job(job, "test")
+        finish()
+
+    assert ended(forked(live_and_stop)) == 0
+    run_job(job, "test")
+    finish()
+    before, after = mirrored(job.store)
+    assert (before.is_preempted, after.is_preempted) == (True, False)
+    assert (before.exit_code, after.exit_code) == (1, 0)
 
 
 def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
