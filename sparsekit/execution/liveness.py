@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sparsekit.execution import claims, scheduler
@@ -32,6 +32,7 @@ LIVE = ("running", "starting", "queued", "waiting", "parked")
 MISSING = ("failed", "cancelled", "lost", "open")
 SETTLING_SECONDS = 15.0
 NO_MEMORY = "OUT_OF_MEMORY"
+Ask = Callable[[str], list[Queued] | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +56,19 @@ class Observation:
 
 
 def observe(
-    sweep: Sweep, *, stale_after: float = 60.0, now: float | None = None
+    sweep: Sweep,
+    *,
+    stale_after: float = 60.0,
+    now: float | None = None,
+    ask: Ask | None = None,
 ) -> list[Observation]:
     """One observation per run, in order. Asks the scheduler at most twice.
 
-    `now`: nothing is written, not even to ask the file server for the time.
+    `now`: nothing is written, not even to ask the file server for the time. `ask`: gives the queue
+    of a user, where that was asked already.
     """
     submissions = sweep.submissions()
-    queued = scheduler.queue(sweep.frozen["user"]) if submissions else []
+    queued = (ask or scheduler.queue)(sweep.frozen["user"]) if submissions else []
     jobs = _jobs_of(submissions, queued or [])
     noted = {member: note["time"] for note in submissions for member in note["members"]}
     known = _Known(sweep, jobs, _by_number(queued), noted, stale_after, now)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from sparsekit.execution import scheduler
 from sparsekit.execution.claims import HEARTBEAT
 from sparsekit.execution.files import read_json
-from sparsekit.execution.liveness import LIVE, MISSING, STATES, Observation, observe
+from sparsekit.execution.liveness import LIVE, MISSING, STATES, Ask, Observation, observe
 from sparsekit.execution.sweeps import Sweep, member_of
 
 METHOD = "sparsekit.method.cycle.Method"
@@ -87,21 +88,23 @@ class SweepView:
         return any(self.counts.get(state) for state in MISSING)
 
 
-def observed(sweep: Sweep) -> list[Observation]:
+def observed(sweep: Sweep, ask: Ask | None = None) -> list[Observation]:
     """One observation per run, in order, by the clock of this machine: nothing is written."""
-    return observe(sweep, stale_after=sweep.stale_after, now=time.time())
+    return observe(sweep, stale_after=sweep.stale_after, now=time.time(), ask=ask)
 
 
 def view_sweep(sweep: Sweep) -> SweepView:
     """All there is to know of a sweep and each of its runs."""
-    observations = observed(sweep)
+    ask = functools.cache(scheduler.queue)
+    observations = observed(sweep, ask)
     runs = tuple(_view_run(sweep, one) for one in observations)
-    return _summary(sweep, [one.state for one in observations], runs)
+    return _summary(sweep, [one.state for one in observations], runs, ask)
 
 
 def view_store(sweeps: Sequence[Sweep]) -> list[SweepView]:
-    """Sweeps without their runs."""
-    return [_summary(sweep, _states(sweep), ()) for sweep in sweeps]
+    """Sweeps without their runs; SLURM is asked once for all of them."""
+    ask = functools.cache(scheduler.queue)
+    return [_summary(sweep, _states(sweep, ask), (), ask) for sweep in sweeps]
 
 
 def num_cycles(method: Mapping[str, Any]) -> int | None:
@@ -118,14 +121,14 @@ def num_cycles(method: Mapping[str, Any]) -> int | None:
     return dense + int(method.get("cycles", 0)) + bool(method.get("reprune") or held_fixed)
 
 
-def _states(sweep: Sweep) -> list[str]:
+def _states(sweep: Sweep, ask: Ask) -> list[str]:
     # Asking the scheduler takes longer than everything else, and results need nobody's word.
     if all(sweep.is_done(number) for number in range(len(sweep.runs))):
         return ["done"] * len(sweep.runs)
-    return [one.state for one in observed(sweep)]
+    return [one.state for one in observed(sweep, ask)]
 
 
-def _summary(sweep: Sweep, states: Sequence[str], runs: tuple[RunView, ...]) -> SweepView:
+def _summary(sweep: Sweep, states: Sequence[str], runs: tuple[RunView, ...], ask: Ask) -> SweepView:
     counted = collections.Counter(states)
     is_waited_for = any(state in AGAIN for state in counted)
     return SweepView(
@@ -136,14 +139,14 @@ def _summary(sweep: Sweep, states: Sequence[str], runs: tuple[RunView, ...]) -> 
         user=sweep.frozen["user"],
         num_runs=len(sweep.runs),
         counts={state: counted[state] for state in STATES if counted[state]},
-        controller=_controller(sweep) if is_waited_for else None,
+        controller=_controller(sweep, ask) if is_waited_for else None,
         runs=runs,
     )
 
 
-def _controller(sweep: Sweep) -> str | None:
+def _controller(sweep: Sweep, ask: Ask) -> str | None:
     ids = {note["id"] for note in sweep.submissions() if note["kind"] in KEEPERS}
-    queued = scheduler.queue(sweep.frozen["user"]) if ids else None
+    queued = ask(sweep.frozen["user"]) if ids else None
     jobs = [one.job for one in queued or [] if one.name.rpartition(".")[2] in ids]
     return jobs[0] if jobs else None
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from sparsekit.execution import scheduler
+from sparsekit.execution.sweeps import every
 from sparsekit.status.views import Fit, RunView, SweepView
 from tests.status.sweeps import ROOT, Asked, started, status
 
@@ -101,6 +103,19 @@ def test_several_sweeps_are_listed(finished: Asked, capsys: pytest.CaptureFixtur
     assert [one["counts"] for one in listed["sweeps"]] == [{"done": 4}] * 2
     copied_names = [one["name"] for one in listed["sweeps"]]
     assert copied_names == [name, "other-12345678"]
+
+
+def test_slurm_is_asked_once_for_all_sweeps(
+    finished: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied(finished, "other-12345678", "the other command")
+    shutil.rmtree(finished.store / "named")
+    for sweep in every(finished.store):
+        sweep.submit("runs", ["0000"])
+    asked: list[str] = []
+    monkeypatch.setattr(scheduler, "queue", lambda user: asked.append(user) or [])
+    assert json.loads(status(capsys, finished.store, "--json").out)["sweeps"][1]["counts"] != {}
+    assert len(asked) == 1
 
 
 def test_keys_of_the_json_are_documented(finished: Asked) -> None:
