@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
@@ -35,10 +36,10 @@ class Row(NamedTuple):
 
 @dataclasses.dataclass
 class Cluster:
-    """A running cluster, as tests see it. Only a test that is alone may break it."""
+    """A running cluster, as tests see it. What others use too may not be broken."""
 
     folder: Path
-    is_mine_alone: bool = False
+    is_shared: bool = True
 
     @property
     def configuration(self) -> Path:
@@ -52,12 +53,6 @@ class Cluster:
     def purge(self) -> None:
         """Ended, and its folder deleted."""
         self._script("purge")
-
-    def repair(self) -> None:
-        """Everything that a test has broken works again."""
-        self._script("start-controller")
-        for number in range(NODES):
-            self._script("start-node", f"n{number + 1}")
 
     def kill_node(self, name: str) -> None:
         """Power cut: all that runs on the node dies at once."""
@@ -100,7 +95,7 @@ class Cluster:
         return value
 
     def _break(self, *command: str) -> None:
-        assert self.is_mine_alone, "a test that breaks the cluster asks for the fixture `alone`"
+        assert not self.is_shared, "a test that breaks a cluster asks for the fixture `own_cluster`"
         self._script(*command)
 
     def _script(self, *command: str, **settings: str) -> None:
@@ -126,7 +121,7 @@ def folder_of_this_run() -> Path:
 
 
 def join(folder: Path) -> IO[str]:
-    """As long as the file is open, a cluster in `folder` stays; after the last user it is purged.
+    """As long as the file is open, clusters in `folder` stay; after the last user they are purged.
 
     However the users end: a process waits for the locks that go with them.
     """
@@ -138,7 +133,9 @@ def join(folder: Path) -> IO[str]:
             break
         users.close()
     if is_first:
-        purge = 'TEST_CLUSTER_DIRECTORY="$1/cluster" bash "$0" purge; rm -r "$1"'
+        purge = (
+            'for one in "$1"/*/; do TEST_CLUSTER_DIRECTORY=$one bash "$0" purge; done; rm -r "$1"'
+        )
         subprocess.Popen(
             ["flock", str(folder / "users"), "sh", "-c", purge, str(SCRIPT), str(folder)],
             stdout=subprocess.DEVNULL,
@@ -149,16 +146,19 @@ def join(folder: Path) -> IO[str]:
 
 
 @contextlib.contextmanager
-def turn(folder: Path, *, alone: bool) -> Iterator[None]:
-    """While no other test has its turn, if `alone`; else while no other test is alone."""
-    # Who waits to be alone keeps the door: otherwise the others might never all be out.
-    with _locked(folder / "door", fcntl.LOCK_EX):
-        room = _locked(folder / "room", fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-    with room:
-        yield
+def own(folder: Path) -> Iterator[Cluster]:
+    """A cluster that nobody else uses, as long as it is needed."""
+    cluster = Cluster(folder / uuid.uuid4().hex[:8], is_shared=False)
+    try:
+        # One after the other, because free ports are found by looking.
+        with _locked(folder / "start", fcntl.LOCK_EX):
+            cluster.start()
+        yield cluster
+    finally:
+        cluster.purge()
 
 
-def started(folder: Path) -> Cluster:
+def shared(folder: Path) -> Cluster:
     """The cluster of this run, which the first who asks starts."""
     cluster = Cluster(folder / "cluster")
     with _locked(folder / "start", fcntl.LOCK_EX):

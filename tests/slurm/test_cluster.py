@@ -71,9 +71,8 @@ def test_a_job_of_debug_evicts_one_of_preempt(cluster: Cluster, folder: Path) ->
     cluster.run("scancel", low, high)
 
 
-def test_jobs_die_with_their_node_and_come_back(
-    cluster: Cluster, alone: None, folder: Path
-) -> None:
+def test_jobs_die_with_their_node_and_come_back(own_cluster: Cluster, folder: Path) -> None:
+    cluster = own_cluster
     job = submit(cluster, TICKING, "--nodelist=n4")
     cluster.wait(lambda: (folder / "ticks").exists(), 30)
     cluster.kill_node("n4")
@@ -84,7 +83,8 @@ def test_jobs_die_with_their_node_and_come_back(
     cluster.run("scancel", job)
 
 
-def test_jobs_outlive_a_cut_and_the_controller(cluster: Cluster, alone: None, folder: Path) -> None:
+def test_jobs_outlive_a_cut_and_the_controller(own_cluster: Cluster, folder: Path) -> None:
+    cluster = own_cluster
     job = submit(cluster, TICKING, "--nodelist=n1")
     cluster.wait(lambda: (folder / "ticks").exists(), 30)
     cluster.stop_controller()
@@ -100,7 +100,7 @@ def test_jobs_outlive_a_cut_and_the_controller(cluster: Cluster, alone: None, fo
 
 
 def test_what_breaks_the_cluster_is_refused_to_others(cluster: Cluster) -> None:
-    with pytest.raises(AssertionError, match="alone"):
+    with pytest.raises(AssertionError, match="own_cluster"):
         cluster.kill_node("n1")
 
 

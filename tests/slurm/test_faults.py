@@ -119,25 +119,25 @@ def test_processes_killed(cluster: Any, tmp_path: Path) -> None:
     asked.conclude("kill -9 of a job's processes", injected=2)
 
 
-def test_a_node_is_lost(alone: None, cluster: Any, tmp_path: Path) -> None:
+def test_a_node_is_lost(own_cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, pace=0.15)
     sweep = asked.submit("cluster.options.nodelist=n4")
     wait(lambda: training(sweep, "0000"))
-    cluster.kill_node("n4")
+    own_cluster.kill_node("n4")
     time.sleep(5)
-    cluster.start_node("n4")
+    own_cluster.start_node("n4")
     settled(sweep)
     assert sweep.said("0000")["lives"] > 1
     asked.conclude("a node dies with its jobs, and comes back", injected=1)
 
 
-def test_a_daemon_is_lost_and_its_jobs_go_on(alone: None, cluster: Any, tmp_path: Path) -> None:
+def test_a_daemon_is_lost_and_its_jobs_go_on(own_cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, pace=0.5)
     sweep = asked.submit("cluster.options.nodelist=n3")
     wait(lambda: training(sweep, "0000"))
-    cluster.cut_node("n3")
-    wait(lambda: "n3" in cluster.run("sinfo", "-h", "-N", "-t", "down", "-o", "%N"), 120)
-    cluster.start_node("n3")
+    own_cluster.cut_node("n3")
+    wait(lambda: "n3" in own_cluster.run("sinfo", "-h", "-N", "-t", "down", "-o", "%N"), 120)
+    own_cluster.start_node("n3")
     settled(sweep)
     asked.conclude("kill -9 of a node's daemon, given up by SLURM", injected=1)
 
@@ -177,14 +177,14 @@ def test_submitted_twice_at_once(cluster: Any, tmp_path: Path) -> None:
     asked.conclude("the same sweep submitted twice at once", injected=1)
 
 
-def test_the_controller_of_the_cluster_restarts(alone: None, cluster: Any, tmp_path: Path) -> None:
+def test_the_controller_of_the_cluster_restarts(own_cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path)
     sweep = asked.submit()
     wait(lambda: training(sweep, "0000"))
-    cluster.stop_controller()
+    own_cluster.stop_controller()
     assert "running" in states(sweep)
     time.sleep(3)
-    cluster.start_controller()
+    own_cluster.start_controller()
     settled(sweep)
     asked.conclude("slurmctld restarted under load", injected=1)
 
