@@ -20,7 +20,7 @@ from sparsekit.execution.fit_jobs import Parked
 from sparsekit.execution.liveness import observe
 from sparsekit.execution.resources import Resources
 from sparsekit.execution.scheduler import Queued
-from sparsekit.execution.slurm import PREFIX, submit_controller, submit_members
+from sparsekit.execution.slurm import submit_controller, submit_members
 from sparsekit.execution.sweeps import Sweep, member_of, number_of
 from sparsekit.jobs.member import slurm_controller, slurm_fit, slurm_patrol, slurm_run
 
@@ -166,10 +166,14 @@ def _submit_lost(sweep: Sweep) -> bool:
 
 
 def jobs_of(sweep: Sweep, members: Sequence[str] | None = None) -> list[str]:
-    """Numbers of the jobs in the queue for these members and their fits; all of the sweep's."""
+    """Numbers of the jobs in the queue for these members and their fits; all of the sweep's.
+
+    The same runs in another store are another sweep, whose jobs have names that begin alike.
+    """
     queued = scheduler.queue(sweep.frozen["user"]) or []
     if members is None:
-        return [one.job for one in queued if one.name.startswith(f"{PREFIX}.{sweep.name}.")]
+        ids = {note["id"] for note in sweep.submissions()}
+        return [one.job for one in queued if one.name.rpartition(".")[2] in ids]
     jobs = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED))
     return [job for member, job in jobs.items() if member.partition(".")[0] in members]
 

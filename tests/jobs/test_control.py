@@ -24,6 +24,17 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     return every(tmp_path)[0]
 
 
+def test_the_same_runs_in_another_store_are_not_its_jobs(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = sweep.submit("runs", ["0000"])["id"]
+    names = {"7": f"sparsekit.{sweep.name}.{mine}", "8": f"sparsekit.{sweep.name}.0a1b2c3d"}
+    jobs = [Queued(job, "RUNNING", "", "n1", name) for job, name in names.items()]
+    monkeypatch.setattr(scheduler, "queue", lambda user: jobs)
+    assert control.jobs_of(sweep) == ["7"]
+    assert control.jobs_of(sweep, ["0000"]) == ["7"]
+
+
 def test_it_waits_until_slurm_answers(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([None, None, [ONE]])
     monkeypatch.setattr(scheduler, "queue", lambda user: next(answers))
