@@ -32,6 +32,7 @@ LIVE = ("running", "starting", "queued", "waiting", "parked")
 MISSING = ("failed", "cancelled", "lost", "open")
 SETTLING_SECONDS = 15.0
 NO_MEMORY = "OUT_OF_MEMORY"
+UNBEGUN = "its job left the queue without having begun"
 Ask = Callable[[str], list[Queued] | None]
 
 
@@ -160,7 +161,7 @@ def _out_of_queue(
     if noted is not None and not begun and time.time() - noted < SETTLING_SECONDS:
         return "queued", "just submitted"
     if jobs and not begun:
-        return "cancelled", "its job left the queue without having begun"
+        return "cancelled", UNBEGUN
     return "lost", f"its job ended, and was last {state}: {said.get('reason') or 'no reason given'}"
 
 
@@ -173,4 +174,7 @@ def _explained(one: Observation, ended: Ended | None) -> Observation:
     if one.state == "lost" and ended.state == NO_MEMORY:
         reason = "out of memory; give it more by resources.memory_gb"
         return dataclasses.replace(one, state="failed", reason=reason)
+    if one.reason == UNBEGUN and ended.state != "CANCELLED":
+        reason = f"its job ended before it could say anything; SLURM says {ended}"
+        return dataclasses.replace(one, state="lost", reason=reason)
     return dataclasses.replace(one, reason=f"{one.reason}; SLURM says {ended}")

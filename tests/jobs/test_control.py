@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sparsekit.execution import scheduler
-from sparsekit.execution.scheduler import Queued
+from sparsekit.execution.liveness import observe
+from sparsekit.execution.scheduler import Ended, Queued
 from sparsekit.execution.sweeps import Sweep, every
 from sparsekit.jobs import control
 from sparsekit.run import main
@@ -49,3 +51,19 @@ def test_after_a_long_silence_it_says_so(
     monkeypatch.setattr(control, "SILENCE_SECONDS", 0.05)
     with pytest.raises(RuntimeError, match=r"SLURM has not answered squeue for 0\.05 s"):
         look(sweep)
+
+
+@pytest.mark.parametrize(
+    ("ended", "state"), [("CANCELLED", "cancelled"), ("FAILED", "lost"), ("NODE_FAIL", "lost")]
+)
+def test_a_job_that_ended_before_it_said_anything_was_not_cancelled(
+    ended: str, state: str, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(sweep.root / "named")
+    note = sweep.submit("runs", ["0000"])
+    sweep.submitted({**note, "time": 1.0}, "7")
+    monkeypatch.setattr(scheduler, "queue", lambda user: [])
+    monkeypatch.setattr(scheduler, "accounts", lambda jobs: {"7": Ended(ended, "1:0")})
+    (one,) = observe(sweep)
+    assert one.state == state
+    assert f"{ended} 1:0" in one.reason

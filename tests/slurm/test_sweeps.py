@@ -16,7 +16,10 @@ def test_several_methods_from_a_snapshot_of_the_code(cluster: object, tmp_path: 
     asked = Asked(tmp_path, SEVERAL, pace=0)
     sweep = asked.submit("cluster.snapshot=true", "cluster.options={begin:'now+8'}")
     module = Path(sweep.frozen["code"]["snapshot"]) / "sparsekit" / "jobs" / "attendance.py"
-    module.write_text(module.read_text() + "\nprint('from the snapshot')\n")
+    # By rename: a job may be reading it already.
+    changed = module.with_suffix(".new")
+    changed.write_text(module.read_text() + "\nprint('from the snapshot')\n")
+    changed.replace(module)
     settled(sweep)
     assert states(sweep) == ["done"] * 3
     assert "from the snapshot" in Path(sweep.said("0000")["log"]).read_text()
