@@ -105,6 +105,15 @@ class ImageFolder:
         return len(self.train.classes)
 
     @property
+    def num_outputs(self) -> int:
+        """One per class."""
+        return self.num_classes
+
+    def example(self) -> Tensor:
+        """See `Data.example`: the mean image, float32 [1, C, H, W]."""
+        return torch.zeros(1, *self.image_shape)
+
+    @property
     def num_train(self) -> int:
         """Images in the training split."""
         return len(self.train)

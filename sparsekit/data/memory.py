@@ -27,7 +27,9 @@ class Split:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise ValueError(
                 "images must be uint8 [N, C, H, W], "
-                f"not {self.images.dtype} {list(self.images.shape)}"
+                f"not {self.images.dtype} {list(self.images.shape)}; pixels from 0 to 255 are "
+                "scaled and normalised here, and numbers that already are belong in "
+                "sparsekit.data.tensors.TensorData, which takes them as they are"
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
@@ -103,6 +105,15 @@ class InMemory:
         """Channels, height, width."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
+
+    @property
+    def num_outputs(self) -> int:
+        """One per class."""
+        return self.num_classes
+
+    def example(self) -> Tensor:
+        """See `Data.example`: the mean image, float32 [1, C, H, W]."""
+        return torch.zeros(1, *self.image_shape)
 
     @property
     def num_train(self) -> int:

@@ -1,10 +1,12 @@
 """What the rest of the program may ask of a data set."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from sparsekit.data.batches import Inputs
 
 SplitName = Literal["train", "val", "test"]
 
@@ -13,9 +15,10 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Data(Protocol):
-    """Images with labels in three splits: train, validation (for choices) and test (for reports).
+    """Examples with targets in three splits: train, validation (for choices), test (for reports).
 
-    A batch is (images float32 [B, C, H, W], normalised; labels int64 [B]), both on `device`.
+    A batch is (inputs, targets) on `device`. Inputs are a tensor [B, ...], or a tuple or dict of
+    them, as the network is called; what targets are is between the data set and the task.
     """
 
     @property
@@ -34,8 +37,20 @@ class Data(Protocol):
         ...
 
     @property
+    def num_outputs(self) -> int:
+        """Outputs a network needs per example or, where it has several, per position."""
+        ...
+
+    @property
     def num_train(self) -> int:
-        """Images in the training split."""
+        """Examples in the training split."""
+        ...
+
+    def example(self) -> Inputs:
+        """One example, a batch of 1 on the CPU, of the shapes and types the network gets.
+
+        Reads no batch. Its values are valid inputs, nothing more is said of them.
+        """
         ...
 
     def train_batches(
@@ -48,22 +63,22 @@ class Data(Protocol):
         rank: int = 0,
         world_size: int = 1,
         device: torch.device,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[tuple[Any, Any]]:
         """Shuffled, augmented training batches of one epoch, from batch `first` on.
 
         `batch_size` is the global one: each of `world_size` processes gets its slice of every
         batch. An epoch has num_train // batch_size batches; the incomplete last one is dropped.
-        The order depends on (seed, epoch) alone and the augmentation of an image on nothing but
+        The order depends on (seed, epoch) alone and the augmentation of an example on nothing but
         its place in that order, so starting at `first` gives the same batches as skipping there.
         """
         ...
 
     def eval_batches(
         self, split: SplitName, *, batch_size: int, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images of a split, in fixed order, not augmented; the last batch may be short."""
+    ) -> Iterator[tuple[Any, Any]]:
+        """All examples of a split, in fixed order, not augmented; the last batch may be short."""
         ...
 
     def fingerprint(self) -> str:
-        """Hex digest of the images, labels and splits; not of the options that process them."""
+        """Hex digest of the examples and splits; not of the options that process them."""
         ...

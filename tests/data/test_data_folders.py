@@ -139,6 +139,13 @@ def pets(root: Path, **options) -> ImageFolder:
     return image_folder(root, path="pets", image_size=8, **({"num_val": 6} | options))
 
 
+def test_the_example_of_a_folder_is_what_a_batch_holds(root):
+    data = pets(root, num_workers=0)
+    images, _ = next(data.eval_batches("val", batch_size=1, device=CPU))
+    assert (data.example().shape, data.example().dtype) == (images.shape, images.dtype)
+    assert data.num_outputs == 3
+
+
 def batches(data: ImageFolder, **options) -> list[tuple[torch.Tensor, torch.Tensor]]:
     arguments = {"batch_size": 4, "seed": 5, "epoch": 3, "device": CPU} | options
     return list(data.train_batches(**arguments))

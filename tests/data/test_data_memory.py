@@ -126,6 +126,14 @@ def test_fingerprint_changes_with_one_pixel_one_label_or_the_splits():
     assert len({data.fingerprint(), *(other.fingerprint() for other in others)}) == 4
 
 
+def test_the_example_is_what_a_batch_holds():
+    data = make()
+    images, _ = batches(data)[0]
+    assert data.example().shape == (1, *images.shape[1:])
+    assert data.example().dtype == images.dtype
+    assert data.num_outputs == 10
+
+
 def test_images_move_to_a_device_once():
     data = make()
     meta = torch.device("meta")
@@ -146,7 +154,10 @@ def test_statistics_are_those_of_the_pixels():
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        (lambda: Split(torch.zeros(2, 1, 3, 3), torch.zeros(2).long()), "must be uint8"),
+        (
+            lambda: Split(torch.zeros(2, 1, 3, 3), torch.zeros(2).long()),
+            "uint8.*TensorData",
+        ),
         (lambda: Split(make().val.images, torch.zeros(3).long()), r"int64 \[7\]"),
         (lambda: dataclasses.replace(make(), mean=(0.5,)), "needs 3 of each"),
         (lambda: dataclasses.replace(make(), std=(0.1, 0.0, 0.1)), "std above 0"),
