@@ -1,7 +1,5 @@
 """One class per example: logits [B, C] and labels [B]."""
 
-import math
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from sparsekit.tasks.logits import (
+    check_floating,
+    check_num_outputs,
+    described,
+    mean_probabilities,
+    soften,
+)
 from sparsekit.tasks.types import ACCURACY, Measured, Task
 
 
@@ -27,8 +32,8 @@ def classification(*, label_smoothing: float = 0.0) -> Task:
         loss=partial(_loss, label_smoothing=label_smoothing),
         measure=_measure,
         primary=ACCURACY,
-        mean_prediction=_mean_prediction,
-        soften=_soften,
+        mean_prediction=mean_probabilities,
+        soften=soften,
         classes=_classes,
         check=_check,
     )
@@ -47,20 +52,6 @@ def _measure(logits: Any, labels: Any) -> Measured:
     return {"loss": (loss, len(labels)), "accuracy": (correct, len(labels))}
 
 
-def _mean_prediction(outputs: Sequence[Any]) -> Tensor:
-    """Logits of one network; of several the logarithm of their mean probabilities."""
-    logits = [one.float() for one in outputs]
-    if len(logits) == 1:
-        return logits[0]
-    log_probabilities = torch.stack([one.log_softmax(1) for one in logits])
-    return log_probabilities.logsumexp(0) - math.log(len(logits))
-
-
-def _soften(logits: Any, temperature: float) -> Tensor:
-    softened: Tensor = logits / temperature
-    return softened
-
-
 def _classes(labels: Any) -> Tensor:
     label: Tensor = labels
     return label
@@ -69,11 +60,7 @@ def _classes(labels: Any) -> Tensor:
 def _check(logits: Any, labels: Any, num_outputs: int) -> None:
     """Raise ValueError unless there is one logit per class and every label is one of them."""
     _check_shapes(logits, labels)
-    if logits.shape[1] != num_outputs:
-        raise ValueError(
-            f"the network has {logits.shape[1]} outputs per example, the data has {num_outputs} "
-            "classes: they must be the same"
-        )
+    check_num_outputs(logits.shape[1], num_outputs, of="classes")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_outputs:
         raise ValueError(f"labels from {low} to {high}: must lie in 0 .. {num_outputs - 1}")
@@ -81,16 +68,8 @@ def _check(logits: Any, labels: Any, num_outputs: int) -> None:
 
 def _check_shapes(logits: Any, labels: Any) -> None:
     """Raise ValueError for anything but logits [B, C] and labels int64 [B]; reads no value."""
-    if not isinstance(logits, Tensor):
-        raise ValueError(
-            f"classification needs one tensor of logits, the network returned "
-            f"{type(logits).__name__}; wrap it so that it returns the logits alone"
-        )
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.ndim != 1:
-        found = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, Tensor) else labels
-        raise ValueError(f"classification needs labels int64 [B], one per example, not {found}")
-    if logits.ndim != 2 or len(logits) != len(labels) or not logits.is_floating_point():
-        raise ValueError(
-            f"classification needs floating-point logits [{len(labels)}, classes], not "
-            f"{logits.dtype} {list(logits.shape)}"
-        )
+        raise ValueError(f"labels must be int64 [B], one per example, not {described(labels)}")
+    check_floating(logits, "logits of a classification", "[B, C]", 2)
+    if len(logits) != len(labels):
+        raise ValueError(f"{len(logits)} rows of logits do not fit {len(labels)} labels")

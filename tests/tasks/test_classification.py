@@ -69,13 +69,13 @@ def test_soften_and_classes():
 @pytest.mark.parametrize(
     ("outputs", "targets", "message"),
     [
-        ((LOGITS, LOGITS), LABELS, "the network returned tuple"),
-        ({"logits": LOGITS}, LABELS, "the network returned dict"),
-        (torch.zeros(3, 5, 2), LABELS, r"logits \[3, classes\], not torch.float32 \[3, 5, 2\]"),
+        ((LOGITS, LOGITS), LABELS, "not a tuple; wrap the network"),
+        ({"logits": LOGITS}, LABELS, "not a dict; wrap the network"),
+        (torch.zeros(3, 5, 2), LABELS, r"tensor \[B, C\], not torch.float32 \[3, 5, 2\]"),
         (torch.zeros(3), LABELS, r"not torch.float32 \[3\]"),
-        (torch.zeros(2, 2), LABELS, r"not torch.float32 \[2, 2\]"),
+        (torch.zeros(2, 2), LABELS, "2 rows of logits do not fit 3 labels"),
         (torch.zeros(3, 2).long(), LABELS, r"not torch.int64 \[3, 2\]"),
-        (LOGITS, LABELS.float(), r"labels int64 \[B\], one per example, not torch.float32 \[3\]"),
+        (LOGITS, LABELS.float(), r"labels must be int64 \[B\], .*not torch.float32 \[3\]"),
         (torch.zeros(3, 5, 2), torch.zeros(3, 5).long(), r"not torch.int64 \[3, 5\]"),
     ],
 )
@@ -89,9 +89,9 @@ def test_outputs_and_targets_of_another_kind_are_refused(use, outputs, targets, 
 def test_the_check_compares_outputs_and_labels_with_the_classes():
     task = classification()
     task.check(LOGITS, LABELS, 2)
-    with pytest.raises(ValueError, match="2 outputs per example, the data has 3 classes"):
+    with pytest.raises(ValueError, match="2 outputs, the data set has 3 classes"):
         task.check(LOGITS, LABELS, 3)
-    with pytest.raises(ValueError, match="5 outputs per example, the data has 2 classes"):
+    with pytest.raises(ValueError, match="5 outputs, the data set has 2 classes"):
         task.check(torch.zeros(3, 5), LABELS, 2)
     with pytest.raises(ValueError, match=r"labels from 0 to 2: must lie in 0 .. 1"):
         task.check(LOGITS, torch.tensor([0, 2, 1]), 2)
