@@ -23,25 +23,25 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks import timing
 from benchmarks.inputs import random_data
-from sparsekit import config
+from sparsekit.configuration import config
 from sparsekit.core.learning_rates import constant
-from sparsekit.execution.identity import describe
-from sparsekit.execution.store import Store
-from sparsekit.execution.tensors import load_ticket
 from sparsekit.method.cycle import Cycle
 from sparsekit.method.stages import start_fits
 from sparsekit.models.cifar_resnet import cifar_resnet
 from sparsekit.models.lenet import lenet_300_100
 from sparsekit.models.prunable import prunable
 from sparsekit.models.torchvision_models import resnet18_cifar
-from sparsekit.training.course import plan_course
+from sparsekit.store.identity import describe
+from sparsekit.store.store import Store
+from sparsekit.store.tensors import load_network
 from sparsekit.training.evaluate import evaluate
 from sparsekit.training.fit import fit
+from sparsekit.training.fit_schedule import plan_fit
 from sparsekit.training.history import EVALUATION_BATCH
 from sparsekit.training.judge import TaskJudge
 from sparsekit.training.optimizers import sgd
+from sparsekit.training.problem import ensure_init, load_data, loaded_model
 from sparsekit.training.settings import Runtime, Train
-from sparsekit.training.task import ensure_init, load_data, loaded_model
 
 CPU = torch.device("cpu")
 NO_CUT = {"norm_drop": 0.0, "fraction": 0.0}
@@ -127,7 +127,7 @@ def whole_fit(
     started = clock()
     key = fit(settings, store=store, runtime=runtime, observers=[lambda *_: callback])
     whole = clock() - started
-    return Sample(whole, mean_step(callback.ends), load_ticket(store, key)[0])
+    return Sample(whole, mean_step(callback.ends), load_network(store, key)[0])
 
 
 def bare_loop(
@@ -139,8 +139,8 @@ def bare_loop(
     started = clock()
     data = load_data(settings["task"], runtime.data_root)
     train: Train = config.build(settings["train"])
-    course = plan_course(settings, data, NO_CUT)
-    model = loaded_model(settings["task"], data, load_ticket(store, settings["start"])[0])
+    course = plan_fit(settings, data, NO_CUT)
+    model = loaded_model(settings["task"], data, load_network(store, settings["start"])[0])
     memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
     model = model.to(memory_format=memory_format)
     optimizer = train.optimizer(list(model.named_parameters()))

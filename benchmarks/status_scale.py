@@ -22,9 +22,9 @@ from typing import Any
 
 from benchmarks import timing
 from benchmarks.start_up import Command, execute
-from sparsekit.compose import compose_one, identity_of
-from sparsekit.execution.identity import key_of
-from sparsekit.execution.sweeps import Sweep, freeze, member_of
+from sparsekit.configuration.compose import compose_one, identity_of
+from sparsekit.store.identity import key_of
+from sparsekit.sweeps.records import Sweep, freeze, member_of
 
 TYPED = ("method=imp", "model=resnet18_cifar", "data=cifar10", "cluster=slurm")
 FLOOR = "pass"

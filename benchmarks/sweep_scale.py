@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import timing
-from sparsekit.compose import compose_runs
-from sparsekit.execution.identity import Stage
-from sparsekit.execution.store import Store, write_json
-from sparsekit.overrides import value_of
-from sparsekit.planning import Share, share_out
-from sparsekit.runner import build_job, rehearse_all
+from sparsekit.configuration.compose import compose_runs
+from sparsekit.configuration.overrides import value_of
+from sparsekit.runs.planning import Share, share_out
+from sparsekit.runs.runner import prepare_run, rehearse_all
+from sparsekit.store.identity import Stage
+from sparsekit.store.store import Store, write_json
 
 METHODS = ("dense", "one_shot", "imp", "random", "snip", "set", "rigl", "soup")
 COMMON = ("model=mlp", "data=digits", "logger=none", "runtime.accelerator=cpu")
@@ -52,7 +52,7 @@ def steps(typed: Sequence[str], made: dict[str, Any]) -> dict[str, Callable[[], 
         made["runs"] = compose_runs(typed)
 
     def build() -> None:
-        made["jobs"] = [build_job(run) for run in made["runs"]]
+        made["jobs"] = [prepare_run(run) for run in made["runs"]]
 
     def plan() -> None:
         made["shares"] = list(share_out(made["jobs"]))

@@ -256,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         size = sum(layer.mask.numel() for layer in built[0].layers)
         parts.append(f"{name}, {len(built[0].layers)} layers, {size:,} weights; ratios to ours.")
         parts += [part for case in built for part in measure(case, options)]
-    timing.report("Topology updates", parts, options)
+    timing.report("MaskHistory updates", parts, options)
     return 0
 
 

@@ -6,8 +6,8 @@ Exit status 0: every stage is in both and equal; 1: the differences were printed
 import sys
 from pathlib import Path
 
-from sparsekit.execution.store import Store
 from sparsekit.report.compare import differences
+from sparsekit.store.store import Store
 
 
 def main(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sparsekit.config import ConfigError
+from sparsekit.configuration.config import ConfigError
 
 PROGRAM = "python -m sparsekit.run"
 HELP = ("--help", "-h")
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def listing(folders: Sequence[Path] = ()) -> str:
     """Introduction, and the options of each group with one line each."""
-    from sparsekit.compose import list_groups, summary
+    from sparsekit.configuration.compose import list_groups, summary
 
     groups = list_groups(folders)
     lines = [INTRODUCTION]
@@ -73,9 +73,9 @@ def listing(folders: Sequence[Path] = ()) -> str:
 
 
 def _main(options: argparse.Namespace) -> int:
-    from sparsekit.compose import compose_one, compose_runs
-    from sparsekit.overrides import is_sweep, pairs, refuse_repetition
-    from sparsekit.sweep import NO_FILE, read_sweep, refuse_clash
+    from sparsekit.configuration.compose import compose_one, compose_runs
+    from sparsekit.configuration.overrides import is_sweep, pairs, refuse_repetition
+    from sparsekit.configuration.sweep_files import NO_FILE, read_sweep, refuse_clash
 
     several = [text for text in options.overrides if is_sweep(text)]
     if several and not options.multirun:
@@ -96,11 +96,11 @@ def _main(options: argparse.Namespace) -> int:
     )
     print(f"{len(runs)} run{'s' * (len(runs) != 1)}; importing PyTorch", file=sys.stderr)
     if options.dry_run:
-        from sparsekit.planning import forecast
+        from sparsekit.sweeps.forecast import forecast
 
         print(forecast(runs))
         return 0
-    from sparsekit.jobs.launch import launch
+    from sparsekit.sweeps.launch import launch
 
     command = f"{PROGRAM} {shlex.join(options.given)}"
     return launch(runs, command=command, label=sweep.name or None)

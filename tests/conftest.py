@@ -12,11 +12,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from sparsekit.compose import compose_one, compose_runs
-from sparsekit.execution import interruption
-from sparsekit.execution.store import Store
-from sparsekit.runner import Job, build_job, run_job
-from sparsekit.sweep import key_of
+from sparsekit.configuration.compose import compose_one, compose_runs
+from sparsekit.configuration.sweep_files import key_of
+from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared
+from sparsekit.store.store import Store
+from sparsekit.system import interruption
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -44,25 +44,25 @@ def deaf() -> Iterator[None]:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Callable[..., Job]:
+def tiny(tmp_path: Path) -> Callable[..., PreparedRun]:
     """Builds the one job of tiny real training: `tiny("method=imp", store="a")`."""
 
-    def build(*overrides: str, store: str = "runs") -> Job:
+    def build(*overrides: str, store: str = "runs") -> PreparedRun:
         asked = {key_of(text) for text in overrides}
         defaults = [text for text in TINY if key_of(text) not in asked]
         folder = f"runtime.store={tmp_path / store}"
-        return build_job(compose_runs([*defaults, folder, *overrides])[0])
+        return prepare_run(compose_runs([*defaults, folder, *overrides])[0])
 
     return build
 
 
 @pytest.fixture
-def run_tiny(tiny: Callable[..., Job]) -> Callable[..., tuple[Store, list[str]]]:
+def run_tiny(tiny: Callable[..., PreparedRun]) -> Callable[..., tuple[Store, list[str]]]:
     """Runs such a job; gives the store and the keys of the cycles' tickets."""
 
     def run(*overrides: str, store: str = "runs") -> tuple[Store, list[str]]:
         job = tiny(*overrides, store=store)
-        record = run_job(job, "test")
+        record = run_prepared(job, "test")
         return job.store, [row["ticket"] for row in record["rows"]]
 
     return run

@@ -15,13 +15,13 @@ from torch import Tensor
 from sparsekit.core import selection
 from sparsekit.core.allocate import globally
 from sparsekit.core.counts import budget, decimal
-from sparsekit.core.types import Counts, Lineage, State
+from sparsekit.core.types import Counts, MergeContext, State
 
 Accuracy = Callable[[State], float]
 """The validation accuracy of a state; higher = better."""
 
 
-def single(states: Sequence[State], score: Accuracy, lineage: Lineage | None = None) -> State:
+def single(states: Sequence[State], score: Accuracy, lineage: MergeContext | None = None) -> State:
     """Return the only state. ValueError if there is not exactly one.
 
     >>> single([{"a": torch.tensor([1.0])}], lambda state: 0.0)
@@ -32,7 +32,7 @@ def single(states: Sequence[State], score: Accuracy, lineage: Lineage | None = N
     return dict(states[0])
 
 
-def best(states: Sequence[State], score: Accuracy, lineage: Lineage | None = None) -> State:
+def best(states: Sequence[State], score: Accuracy, lineage: MergeContext | None = None) -> State:
     """Return the state that scores highest, of equal ones the first. ValueError for a NaN.
 
     >>> best([{"a": torch.tensor(1.0)}, {"a": torch.tensor(3.0)}], lambda state: state["a"].item())
@@ -42,7 +42,9 @@ def best(states: Sequence[State], score: Accuracy, lineage: Lineage | None = Non
     return dict(states[scores.index(max(scores))])
 
 
-def uniform_soup(states: Sequence[State], score: Accuracy, lineage: Lineage | None = None) -> State:
+def uniform_soup(
+    states: Sequence[State], score: Accuracy, lineage: MergeContext | None = None
+) -> State:
     """Return the mean of all states (Wortsman et al. 2022; sparse: Zimmer et al. 2024).
 
     States that are averages themselves weigh as much as the number of snapshots in them, so that
@@ -52,13 +54,15 @@ def uniform_soup(states: Sequence[State], score: Accuracy, lineage: Lineage | No
     >>> states = [{"a": torch.tensor([1.0])}, {"a": torch.tensor([4.0])}]
     >>> uniform_soup(states, lambda state: 0.0)
     {'a': tensor([2.5000])}
-    >>> uniform_soup(states, lambda state: 0.0, Lineage(base=None, counts=(2, 1)))
+    >>> uniform_soup(states, lambda state: 0.0, MergeContext(base=None, counts=(2, 1)))
     {'a': tensor([2.])}
     """
     return weighted_mean(states, _counts(states, lineage))
 
 
-def greedy_soup(states: Sequence[State], score: Accuracy, lineage: Lineage | None = None) -> State:
+def greedy_soup(
+    states: Sequence[State], score: Accuracy, lineage: MergeContext | None = None
+) -> State:
     """Return the mean of the states that do not lower the validation score.
 
     Wortsman et al. 2022, recipe 1; sparse: Zimmer et al. 2024. The candidates are ranked once by
@@ -88,7 +92,7 @@ def _soup(states: Sequence[State], counts: Sequence[int], chosen: list[int]) -> 
 def weighted_soup(
     states: Sequence[State],
     score: Accuracy,
-    lineage: Lineage | None = None,
+    lineage: MergeContext | None = None,
     *,
     exponent: float = 1.0,
 ) -> State:
@@ -145,7 +149,7 @@ def _mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     return (total / sum(weights)).to(tensors[0].dtype)
 
 
-def _counts(states: Sequence[State], lineage: Lineage | None) -> tuple[int, ...]:
+def _counts(states: Sequence[State], lineage: MergeContext | None) -> tuple[int, ...]:
     """Return how many snapshots are averaged in each of the states."""
     if lineage is None:
         return (1,) * len(states)
@@ -165,7 +169,7 @@ def _scores(states: Sequence[State], score: Accuracy) -> list[float]:
 def ties(
     states: Sequence[State],
     score: Accuracy,
-    lineage: Lineage | None = None,
+    lineage: MergeContext | None = None,
     *,
     density: float = 0.2,
     scale: float = 1.0,
@@ -187,7 +191,7 @@ def ties(
     >>> base = {"a": torch.zeros(4)}
     >>> states = [{"a": torch.tensor(values)} for values in ([4.0, 1.0, 3.0, 0.0],
     ...                                                      [2.0, 1.0, -5.0, 0.0])]
-    >>> ties(states, lambda state: 0.0, Lineage(base=base, counts=(1, 1)), density=0.5)
+    >>> ties(states, lambda state: 0.0, MergeContext(base=base, counts=(1, 1)), density=0.5)
     {'a': tensor([ 3.,  0., -5.,  0.])}
     """
     if lineage is None or lineage.base is None:

@@ -90,12 +90,12 @@ def apply(weights: State, masks: Masks) -> State:
     return weights | {name: masked[name].masked_fill(~mask, 0.0) for name, mask in masks.items()}
 
 
-def overlap(masks: Sequence[Masks]) -> Masks:
+def intersection(masks: Sequence[Masks]) -> Masks:
     """Return the masks of what every one of `masks` keeps.
 
     >>> import torch
     >>> one, two = torch.tensor([True, True, False]), torch.tensor([True, False, True])
-    >>> overlap([{"a": one}, {"a": two}])
+    >>> intersection([{"a": one}, {"a": two}])
     {'a': tensor([ True, False, False])}
     """
     if not masks:

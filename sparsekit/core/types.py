@@ -107,7 +107,7 @@ class Mover(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Lineage:
+class MergeContext:
     """Where the states to be merged come from.
 
     `base`: the weights all of them started from, None if they did not start from the same.
@@ -121,6 +121,6 @@ class Lineage:
 Score = Callable[[Weights, Masks, Probe | None], Scores]
 Allocate = Callable[[Scores, int], Counts]
 Pattern = Callable[[Tensor, int], Tensor]
-Merge = Callable[[Sequence[State], Callable[[State], float], Lineage | None], State]
+Merge = Callable[[Sequence[State], Callable[[State], float], MergeContext | None], State]
 Control = Callable[[Masks, int], Masks]
 """(masks, seed) -> masks of as many weights, to see whether it matters which these are."""

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sparsekit.execution.executors import Executor
-from sparsekit.execution.store import Store
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.judge import Judge
 from sparsekit.method.stages import merge_tickets, start_fits
 from sparsekit.method.studies import study
+from sparsekit.store.store import Store
+from sparsekit.system.executors import Executor
 
 Fit = Mapping[str, Any]
 

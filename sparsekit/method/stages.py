@@ -11,14 +11,14 @@ import torch
 
 from sparsekit.core.counts import budget
 from sparsekit.core.learning_rates import norm_drop
-from sparsekit.core.prune import apply, collapsed, overlap, total_kept
+from sparsekit.core.prune import apply, collapsed, intersection, total_kept
 from sparsekit.core.seeds import derive
-from sparsekit.core.types import Lineage, Masks, State
-from sparsekit.execution.identity import Stage
-from sparsekit.execution.store import Store, write_json
-from sparsekit.execution.tensors import TOPOLOGY, load_ticket, save_ticket
+from sparsekit.core.types import Masks, MergeContext, State
 from sparsekit.method.cycle import Cycle
 from sparsekit.method.judge import Judge
+from sparsekit.store.identity import Stage
+from sparsekit.store.store import Store, write_json
+from sparsekit.store.tensors import TOPOLOGY, load_network, save_network
 
 START_VERSION = 2
 TICKET_VERSION = 2
@@ -66,8 +66,8 @@ def _start(
 
     def compute(folder: Path) -> None:
         pruned = [_prune_source(cycle, key, judge=judge, store=store) for key in sources]
-        state, _ = load_ticket(store, weights)
-        masks = overlap([masks for masks, _ in pruned])
+        state, _ = load_network(store, weights)
+        masks = intersection([masks for masks, _ in pruned])
         if cycle.control is not None:
             masks = cycle.control(masks, derive(seed, "control"))
         metrics = {
@@ -75,7 +75,7 @@ def _start(
             "cuts": [cut for _, cut in pruned],
             "collapsed": collapsed(masks),
         }
-        save_ticket(folder, state=weights, masks=masks)
+        save_network(folder, state=weights, masks=masks)
         write_json(folder / "metrics.json", metrics)
 
     return store.ensure(stage, compute)
@@ -92,30 +92,30 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
     stage = Stage("ticket", config, inputs=tuple(particles), version=TICKET_VERSION)
 
     def compute(folder: Path) -> None:
-        tickets = [load_ticket(store, key) for key in particles]
+        tickets = [load_network(store, key) for key in particles]
         join = _union if cycle.sources == "apart" else _common_masks
         masks = join(particles, [masks for _, masks in tickets])
         states = [apply(state, masks) for state, masks in tickets]
         state = cycle.merge(states, _score_of(judge), _lineage(particles, store))
         if len(particles) == 1 and _is_fit(particles[0]):
-            save_ticket(folder, state=particles[0], masks=particles[0])
+            save_network(folder, state=particles[0], masks=particles[0])
         else:
             state = judge.recalibrate(apply(state, masks))
-            save_ticket(folder, state=state, masks=masks)
+            save_network(folder, state=state, masks=masks)
         report = judge.report(state, masks)
         write_json(folder / "metrics.json", {**report, **_along_fits(particles, report, store)})
 
     return store.ensure(stage, compute)
 
 
-def _lineage(particles: Sequence[str], store: Store) -> Lineage:
+def _lineage(particles: Sequence[str], store: Store) -> MergeContext:
     """What all particles started from, if it is the same, and how many snapshots are in each."""
     if not all(_is_fit(key) for key in particles):
-        return Lineage(None, (1,) * len(particles))
+        return MergeContext(None, (1,) * len(particles))
     starts = {store.description(key)["inputs"][0] for key in particles}
     counts = tuple(store.read(key, TOPOLOGY)["num_snapshots"] for key in particles)
-    base = apply(*load_ticket(store, starts.pop())) if len(starts) == 1 else None
-    return Lineage(base, counts)
+    base = apply(*load_network(store, starts.pop())) if len(starts) == 1 else None
+    return MergeContext(base, counts)
 
 
 def _along_fits(particles: Sequence[str], report: dict[str, Any], store: Store) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _score_of(judge: Judge) -> Callable[[State], float]:
 def _prune_source(
     cycle: Cycle, key: str, *, judge: Judge, store: Store
 ) -> tuple[Masks, dict[str, float]]:
-    state, masks = load_ticket(store, key)
+    state, masks = load_network(store, key)
     if cycle.prune is None or cycle.sparsity == 0:
         return masks, {"norm_drop": 0.0, "fraction": 0.0}
     weights = {name: state[name] for name in masks}

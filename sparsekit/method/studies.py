@@ -16,11 +16,11 @@ from sparsekit.core import geometry
 from sparsekit.core.averaging import interpolate
 from sparsekit.core.prune import apply
 from sparsekit.core.types import State
-from sparsekit.execution.identity import Stage, describe
-from sparsekit.execution.store import Store, write_json
-from sparsekit.execution.tensors import load_ticket
 from sparsekit.method.cycle import Cycle
 from sparsekit.method.judge import Judge
+from sparsekit.store.identity import Stage, describe
+from sparsekit.store.store import Store, write_json
+from sparsekit.store.tensors import load_network
 
 STUDY_VERSION = 1
 STUDY = "study.json"
@@ -39,7 +39,7 @@ class Subject:
 
     def state(self, key: str) -> State:
         """The weights of a stage, pruned ones at zero."""
-        return apply(*load_ticket(self.store, key))
+        return apply(*load_network(self.store, key))
 
 
 def study(

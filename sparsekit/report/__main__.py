@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparsekit.execution.store import CorruptResult
 from sparsekit.report.collect import last_of, read_records, results_of, unfinished
 from sparsekit.report.essential import curve_points, essential_sparsities
 from sparsekit.report.formats import FORMATS, Table
@@ -17,6 +16,7 @@ from sparsekit.report.plots import accuracy_plot
 from sparsekit.report.rows import Row, rows_of
 from sparsekit.report.structure import exploration, has_inactive, layers, structure
 from sparsekit.report.tables import main_table
+from sparsekit.store.store import CorruptResult
 
 DESCRIPTION = "Mean +- standard deviation over seeds, per method and sparsity."
 EPILOG = """\

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.execution.files import read_json
-from sparsekit.execution.store import Store
+from sparsekit.store.store import Store
+from sparsekit.system.files import read_json
 
 SHOWN_ELSEWHERE = ("seed", "method", "sparsity", "experiment")
 NOT_PART_OF_RESULTS = ("runtime", "cluster", "resources", "executor", "logger")

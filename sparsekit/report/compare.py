@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparsekit.execution.store import Store
+from sparsekit.store.store import Store
 
 KINDS = ("init", "start", "fit", "ticket", "study")
 MEASURED = ("cost.json",)

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.status import acting, garbage, logs, lookup, why
-from sparsekit.status.lineage import Unreadable
 from sparsekit.status.lookup import Unknown, run_of, runs_of, store_of
 from sparsekit.status.pages import PROGRAM, runs_page, store_option, sweeps_page
+from sparsekit.status.provenance import Unreadable
 from sparsekit.status.views import SweepView, view_store, view_sweep
 
 EPILOG = f"""\

@@ -12,13 +12,14 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparsekit.execution import claims, scheduler
-from sparsekit.execution.liveness import MISSING, Observation
-from sparsekit.execution.sweeps import Sweep, member_of
 from sparsekit.status.views import observed
 from sparsekit.status.wording import plural
+from sparsekit.store import claims
+from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.liveness import MISSING, Observation
+from sparsekit.sweeps.records import Sweep, member_of
 
-SLURM = "sparsekit.execution.clusters.Slurm"
+SLURM = "sparsekit.sweeps.clusters.Slurm"
 
 
 class Refused(ValueError):
@@ -41,8 +42,8 @@ def retry(sweep: Sweep, numbers: Sequence[int], *, only_failed: bool = False) ->
         print(f"nothing to try again: {_counted(observations)}")
         return 0
     _refuse_foreign(sweep)
-    from sparsekit.config import ConfigError
-    from sparsekit.jobs.launch import start
+    from sparsekit.configuration.config import ConfigError
+    from sparsekit.sweeps.launch import start
 
     print(f"trying again {plural(len(missing), 'run')} of {sweep.name}", flush=True)
     # Runs go on even if nobody reads any more what they print.
@@ -125,7 +126,7 @@ def _is_held(sweep: Sweep, number: int) -> bool:
 def _cancel_jobs(sweep: Sweep, members: Sequence[str] | None) -> int:
     """Number of jobs taken out of the queue: of these members and their fits, or all of the
     sweep's. Nobody submits others meanwhile."""
-    from sparsekit.jobs.control import jobs_of
+    from sparsekit.sweeps.controller import jobs_of
 
     with sweep.submitting():
         jobs = jobs_of(sweep, members)

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.execution import claims
-from sparsekit.execution.identity import canonical
-from sparsekit.status import lineage
-from sparsekit.status.lineage import Made, folder_size
+from sparsekit.status import provenance as lineage
+from sparsekit.status.provenance import Made, folder_size
 from sparsekit.status.wording import plural, size
+from sparsekit.store import claims
+from sparsekit.store.identity import canonical
 
 WORK, CORRUPT, TRASH = "work", "corrupt", ".trash."
 STALE_SECONDS = 300.0

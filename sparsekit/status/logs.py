@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sparsekit.execution.sweeps import Sweep, member_of
+from sparsekit.sweeps.records import Sweep, member_of
 
 MOST_BYTES = 2_000_000
 
@@ -33,7 +33,7 @@ def log_files(sweep: Sweep, member: str) -> list[Path]:
     """Where the jobs of a member print, the latest last, as far as the files are there."""
     jobs = sweep.folder / "jobs"
     files = [jobs / f"{member}.log", *(jobs / f"{job}_0_log.out" for job in _jobs(sweep, member))]
-    said = sweep.said(member).get("log")
+    said = sweep.last_status(member).get("log")
     files = [file for file in files if str(file) != said] + ([Path(said)] if said else [])
     return [file for file in files if file.is_file()]
 
@@ -50,7 +50,7 @@ def tail(file: Path, num_lines: int) -> list[str]:
 
 def _page(sweep: Sweep, member: str, num_lines: int) -> str:
     files = log_files(sweep, member)
-    said = sweep.said(member)
+    said = sweep.last_status(member)
     lines = [f"--- {member}: {file}" for file in files]
     if files:
         lines += tail(files[-1], num_lines)
@@ -63,7 +63,7 @@ def _page(sweep: Sweep, member: str, num_lines: int) -> str:
 
 
 def _no_log(sweep: Sweep, member: str) -> str:
-    if sweep.said(member):
+    if sweep.last_status(member):
         return "no log; it printed where the sweep was started"
     return "no log; it has not begun"
 

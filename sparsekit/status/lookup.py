@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sparsekit.execution import sweeps
-from sparsekit.execution.sweeps import FOLDER, FROZEN, Sweep
+from sparsekit.sweeps import records as sweeps
+from sparsekit.sweeps.records import FOLDER, FROZEN, Sweep
 
 VARIABLE = "SPARSEKIT_STORE"
 DEFAULT = "runs"

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparsekit.execution.liveness import STATES
 from sparsekit.status.columns import Column, cut, fitted
 from sparsekit.status.views import RunView, SweepView
 from sparsekit.status.wording import brief, duration, plural
+from sparsekit.sweeps.liveness import STATES
 
 PROGRAM = "python -m sparsekit.status"
 UNTOLD = ""

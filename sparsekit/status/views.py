@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.execution import scheduler
-from sparsekit.execution.claims import HEARTBEAT
-from sparsekit.execution.files import read_json
-from sparsekit.execution.liveness import LIVE, MISSING, STATES, Ask, Observation, observe
-from sparsekit.execution.sweeps import Sweep, member_of
+from sparsekit.store.claims import HEARTBEAT
+from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.liveness import LIVE, MISSING, STATES, Ask, Observation, observe
+from sparsekit.sweeps.records import Sweep, member_of
+from sparsekit.system.files import read_json
 
 METHOD = "sparsekit.method.cycle.Method"
 AGAIN = ("lost", "open")

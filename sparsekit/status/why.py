@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.execution import claims
-from sparsekit.execution.files import checksum
-from sparsekit.execution.sealing import CorruptResult, read_description
-from sparsekit.execution.sweeps import number_of
-from sparsekit.status import lineage
+from sparsekit.status import provenance as lineage
 from sparsekit.status.columns import cut
-from sparsekit.status.lineage import Made
 from sparsekit.status.lookup import Unknown, every
+from sparsekit.status.provenance import Made
 from sparsekit.status.views import read_if_there
 from sparsekit.status.wording import duration, plural, size
+from sparsekit.store import claims
+from sparsekit.store.sealing import CorruptResult, read_description
+from sparsekit.sweeps.records import number_of
+from sparsekit.system.files import checksum
 
 MOST_NAMES = 20
 LONG = 40
@@ -124,7 +124,7 @@ def _workers(root: Path, key: str) -> Iterator[str]:
         for file in sorted((sweep.folder / "progress").glob("*.json")):
             told = read_if_there(file)
             if told and told["key"] == key:
-                said = sweep.said(file.stem)
+                said = sweep.last_status(file.stem)
                 where = f"on {said.get('node')}, job {said.get('job')}"
                 step = f"step {told['step']} of {told['last_step']}"
                 yield f"  run {number_of(file.stem)} of {sweep.name}, {where}: {step}"

@@ -10,7 +10,7 @@ from sparsekit.core.averaging import running_mean
 from sparsekit.core.types import State
 from sparsekit.training.evaluate import recalibrate_
 from sparsekit.training.history import EVALUATION_BATCH
-from sparsekit.training.module import Classifier
+from sparsekit.training.module import FitModule
 
 
 class TrajectoryAverage(Callback):
@@ -34,14 +34,14 @@ class TrajectoryAverage(Callback):
         self.count = state_dict["count"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, FitModule)
         if pl_module.step > self.after:
             # On the CPU, where a mean read from a checkpoint is as well.
             now = {n: p.detach().cpu().clone() for n, p in pl_module.model.named_parameters()}
             self.mean = running_mean(self.mean, self.count, now) if self.count else now
             self.count += 1
 
-    def install_(self, module: Classifier) -> None:
+    def install_(self, module: FitModule) -> None:
         """Replace the weights of `module` by the mean, and fit its statistics to it."""
         parameters = dict(module.model.named_parameters())
         for name, value in self.mean.items():

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from sparsekit.execution import interruption
+from sparsekit.system import interruption
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.history import History
 from sparsekit.training.masking import Masking
-from sparsekit.training.module import Classifier
+from sparsekit.training.module import FitModule
 from sparsekit.training.stopping import Group, agreed, first_signal, group_of_ranks, stop
 
 LAST = "last.ckpt"
@@ -64,7 +64,7 @@ class Checkpoints(Callback):
         self.average.load_state_dict(self.saved["average"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, FitModule)
         self.group = group_of_ranks(trainer)
         if self.saved is not None:
             trainer.optimizers[0].load_state_dict(self.saved["optimizer"])
@@ -74,18 +74,18 @@ class Checkpoints(Callback):
             self.saved = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, FitModule)
         # The last step of an epoch is followed by its validation, which belongs to it.
-        course = pl_module.course
-        if pl_module.between_steps and pl_module.step < course.epoch_end(pl_module.step - 1):
+        fit_schedule = pl_module.fit_schedule
+        if pl_module.between_steps and pl_module.step < fit_schedule.epoch_end(pl_module.step - 1):
             self._save_or_stop(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
-        if pl_module.step < pl_module.course.last:
+        assert isinstance(pl_module, FitModule)
+        if pl_module.step < pl_module.fit_schedule.last:
             self._save_or_stop(trainer, pl_module)
 
-    def _save_or_stop(self, trainer: Trainer, module: Classifier) -> None:
+    def _save_or_stop(self, trainer: Trainer, module: FitModule) -> None:
         is_due = time.monotonic() >= self.due
         asked, due = agreed([first_signal(), int(is_due)], self.group)
         if asked or due:
@@ -95,7 +95,7 @@ class Checkpoints(Callback):
         if asked:
             stop(asked, self.group)
 
-    def save(self, trainer: Trainer, module: Classifier) -> None:
+    def save(self, trainer: Trainer, module: FitModule) -> None:
         """Write the state of the fit; a reader sees the previous file or this one, whole.
 
         All ranks must call it: each has a mean loss of its own. Rank 0 writes.

@@ -13,25 +13,25 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from sparsekit import config
+from sparsekit.configuration import config
 from sparsekit.core.prune import apply
 from sparsekit.core.types import Mover
 from sparsekit.data.types import Data
-from sparsekit.execution.identity import Stage
-from sparsekit.execution.store import SCRATCH, Store, write_json
-from sparsekit.execution.team import Call, Team
-from sparsekit.execution.tensors import PARTS_FILE, TOPOLOGY, load_ticket, save_ticket
+from sparsekit.store.identity import Stage
+from sparsekit.store.store import SCRATCH, Store, write_json
+from sparsekit.store.tensors import PARTS_FILE, TOPOLOGY, load_network, save_network
+from sparsekit.system.team import Call, Team
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.checkpoints import Checkpoints, read_checkpoint
-from sparsekit.training.course import Course, plan_course
+from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.history import History
 from sparsekit.training.masking import Masking
-from sparsekit.training.module import Classifier
+from sparsekit.training.module import FitModule
+from sparsekit.training.problem import load_data, loaded_model
 from sparsekit.training.progress import Progress
 from sparsekit.training.settings import Runtime, Train
+from sparsekit.training.several_nodes import Nodes, as_leader, as_worker
 from sparsekit.training.stopping import train_
-from sparsekit.training.task import load_data, loaded_model
-from sparsekit.training.together import Nodes, followed, led
 
 FIT_VERSION = 2
 NOISE = (
@@ -62,7 +62,7 @@ def fit(
 
     def compute(folder: Path) -> None:
         watching = [watch(stage.key, settings, folder / SCRATCH) for watch in observers]
-        with led(team, settings, folder) as nodes:
+        with as_leader(team, settings, folder) as nodes:
             _train(settings, folder, store=store, runtime=runtime, watching=watching, nodes=nodes)
         if not (folder / PARTS_FILE).exists():
             raise RuntimeError("the trainer stopped before its end; nothing was published")
@@ -73,7 +73,7 @@ def fit(
 def take_part(call: Call, *, team: Team, store: Store, runtime: Runtime) -> None:
     """Train on this node's devices in a fit that another node of the team leads and publishes."""
     work = call.work
-    with followed(team, call, store) as nodes:
+    with as_worker(team, call, store) as nodes:
         folder = Path(work["folder"])
         _train(work["settings"], folder, store=store, runtime=runtime, watching=(), nodes=nodes)
 
@@ -96,20 +96,20 @@ def _train(
     train: Train = config.build(settings["train"])
     data = load_data(settings["task"], runtime.data_root)
     cut = store.read(settings["start"], "metrics.json")["cuts"][0]
-    course = plan_course(settings, data, cut)
+    fit_schedule = plan_fit(settings, data, cut)
     saved = read_checkpoint(folder / SCRATCH)
-    module = _module(settings, data, course, saved, store=store, runtime=runtime)
-    _, masks = load_ticket(store, settings["start"])
+    module = _module(settings, data, fit_schedule, saved, store=store, runtime=runtime)
+    _, masks = load_network(store, settings["start"])
     masking = Masking(
         masks,
         mover=config.build(settings["mover"]),
         mask_gradients=train.clip_norm is not None,
         prefix="model.",
         first_step=module.step,
-        num_steps=course.last,
+        num_steps=fit_schedule.last,
     )
     history = History(masking)
-    average = TrajectoryAverage(_first_averaged(settings["average_from"], course))
+    average = TrajectoryAverage(_first_averaged(settings["average_from"], fit_schedule))
     checkpoints = Checkpoints(
         folder / SCRATCH,
         saved,
@@ -121,14 +121,14 @@ def _train(
     results = Results(folder, masking, history, average)
     told = [Progress(history, runtime), *watching]
     callbacks = [masking, history, average, checkpoints, *told, results]
-    trainer = _trainer(runtime, train, callbacks, num_epochs=course.num_epochs, nodes=nodes)
-    _continue_at_(trainer, course.epoch(module.step))
+    trainer = _trainer(runtime, train, callbacks, num_epochs=fit_schedule.num_epochs, nodes=nodes)
+    _continue_at_(trainer, fit_schedule.epoch(module.step))
     train_(trainer, module)
 
 
-def _first_averaged(fraction: float | None, course: Course) -> float:
+def _first_averaged(fraction: float | None, fit_schedule: FitSchedule) -> float:
     """Step after which weights are averaged; infinity where they are not."""
-    return math.inf if fraction is None else fraction * course.last
+    return math.inf if fraction is None else fraction * fit_schedule.last
 
 
 class Results(Callback):
@@ -144,7 +144,7 @@ class Results(Callback):
         self.started = time.time()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, FitModule)
         if not trainer.is_global_zero:
             return
         if self.average.count:
@@ -152,10 +152,10 @@ class Results(Callback):
         masks = {name: mask.cpu() for name, mask in self.masking.masks.items()}
         state = {name: t.detach().cpu() for name, t in pl_module.model.state_dict().items()}
         check_pruned(state, masks)
-        save_ticket(self.folder, state=apply(state, masks), masks=masks)
+        save_network(self.folder, state=apply(state, masks), masks=masks)
         write_json(self.folder / "history.json", self.history.rows)
         snapshots = {"num_snapshots": max(1, self.average.count)}
-        write_json(self.folder / TOPOLOGY, {**self.masking.topology.summary(), **snapshots})
+        write_json(self.folder / TOPOLOGY, {**self.masking.mask_history.summary(), **snapshots})
         cost = {"seconds": time.time() - self.started, "devices": trainer.world_size}
         write_json(self.folder / "cost.json", cost)
 
@@ -171,15 +171,15 @@ def check_pruned(state: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Te
 def _module(
     settings: Settings,
     data: Data,
-    course: Course,
+    fit_schedule: FitSchedule,
     saved: Mapping[str, Any] | None,
     *,
     store: Store,
     runtime: Runtime,
-) -> Classifier:
+) -> FitModule:
     if saved is None:
-        state, _ = load_ticket(store, settings["start"])
-        step = course.first
+        state, _ = load_network(store, settings["start"])
+        step = fit_schedule.first
     else:
         state, step = saved["model"], saved["step"]
     model = loaded_model(settings["task"], data, state)
@@ -188,10 +188,10 @@ def _module(
         model = model.to(memory_format=torch.channels_last)
     mover: Mover | None = config.build(settings["mover"])
     reads_gradients = mover is not None and mover.num_gradients > 0
-    return Classifier(
+    return FitModule(
         model,
         data,
-        course,
+        fit_schedule,
         train,
         step=step,
         compiled=runtime.compile,

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from sparsekit.core.structure import structure
 from sparsekit.training.evaluate import evaluate
 from sparsekit.training.masking import Masking
-from sparsekit.training.module import Classifier
+from sparsekit.training.module import FitModule
 
 EVALUATION_BATCH = 1000
 
@@ -39,47 +39,47 @@ class History(Callback):
         self.rows = list(state_dict["rows"])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, FitModule)
         if pl_module.between_steps and pl_module.step % self.check_every == 0:
             self.check(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, FitModule)
         self.check(pl_module)
-        course, every = pl_module.course, pl_module.train_settings.evaluate_every
-        num_epochs = math.ceil(pl_module.step / course.steps_per_epoch)
-        if num_epochs % every and pl_module.step != course.last:
+        fit_schedule, every = pl_module.fit_schedule, pl_module.train_settings.evaluate_every
+        num_epochs = math.ceil(pl_module.step / fit_schedule.steps_per_epoch)
+        if num_epochs % every and pl_module.step != fit_schedule.last:
             return
         loss = pl_module.take_mean_loss()
         if trainer.is_global_zero:
             self.rows.append(self._row(pl_module, loss))
 
-    def check(self, module: Classifier) -> None:
+    def check(self, module: FitModule) -> None:
         """Raise Diverged unless the loss is finite so far."""
         if not math.isfinite(float(module.loss_sum)):
             raise Diverged(
                 f"the training loss is no longer finite by step {module.step} (learning rate "
-                f"{module.course.learning_rate(module.step - 1):g}); lower train.schedule.peak, "
-                "warm up longer, or set train.clip_norm"
+                f"{module.fit_schedule.learning_rate(module.step - 1):g}); lower "
+                "train.schedule.peak, warm up longer, or set train.clip_norm"
             )
 
-    def _row(self, module: Classifier, loss: float) -> dict[str, float]:
+    def _row(self, module: FitModule, loss: float) -> dict[str, float]:
         batches = module.data.eval_batches("val", batch_size=EVALUATION_BATCH, device=module.device)
         measured = evaluate([module.model], batches)
         return {
             "step": module.step,
-            "epoch": module.step / module.course.steps_per_epoch,
-            "learning_rate": module.course.learning_rate(module.step - 1),
+            "epoch": module.step / module.fit_schedule.steps_per_epoch,
+            "learning_rate": module.fit_schedule.learning_rate(module.step - 1),
             "train_loss": loss,
             "val_loss": measured["loss"],
             "val_accuracy": measured["accuracy"],
-            "num_kept": self.masking.topology.num_kept,
+            "num_kept": self.masking.mask_history.num_kept,
             **(self._moving() if self.masking.mover is not None else {}),
         }
 
     def _moving(self) -> dict[str, float]:
         """ITOP rates so far; active neurons and the range of the fan-in of every layer."""
-        rates = self.masking.topology.summary()
+        rates = self.masking.mask_history.summary()
         row = {name: rate for name, rate in rates.items() if name != "average_num_kept"}
         for name, layer in structure(self.masking.masks).items():
             row[f"active_neurons/{name}"] = layer["active_neurons"]

@@ -15,13 +15,13 @@ from sparsekit.core.prune import apply, collapsed
 from sparsekit.core.structure import structure
 from sparsekit.core.types import Masks, State, Weights
 from sparsekit.data.types import Data
-from sparsekit.execution.store import Store
 from sparsekit.models.flops import flops
+from sparsekit.store.store import Store
 from sparsekit.training.evaluate import evaluate, recalibrate_
 from sparsekit.training.history import EVALUATION_BATCH
 from sparsekit.training.probe import GradientProbe
+from sparsekit.training.problem import Task, load_data, loaded_model
 from sparsekit.training.settings import Runtime
-from sparsekit.training.task import Task, load_data, loaded_model
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from sparsekit.core.types import Masks, Mover
-from sparsekit.training.topology import GradientMean, Topology
+from sparsekit.training.mask_history import GradientMean, MaskHistory
 
 
 class Masking(Callback):
@@ -49,7 +49,7 @@ class Masking(Callback):
         self.prefix = prefix
         self.first_step = first_step
         self.num_steps = num_steps
-        self.topology = Topology(self.masks)
+        self.mask_history = MaskHistory(self.masks)
         self.gradients = GradientMean()
         self._parameters: dict[str, Parameter] = {}
         self._floats: list[Tensor] = []
@@ -59,13 +59,13 @@ class Masking(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "masks": {name: mask.cpu() for name, mask in self.masks.items()},
-            "topology": self.topology.state_dict(),
+            "topology": self.mask_history.state_dict(),
             "gradients": self.gradients.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.masks = dict(state_dict["masks"])
-        self.topology.load_state_dict(state_dict["topology"])
+        self.mask_history.load_state_dict(state_dict["topology"])
         self.gradients.load_state_dict(state_dict["gradients"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,7 +100,7 @@ class Masking(Callback):
     ) -> None:
         self._apply_()
         if self._stepped:
-            self.topology.count_step()
+            self.mask_history.count_step()
             self._stepped = False
         if self._due is not None:
             self._move_(trainer, trainer.optimizers[0], step=self._due)
@@ -146,7 +146,7 @@ class Masking(Callback):
             for name, p in self._parameters.items()
         ]
         check_equal_on_ranks(trainer, self.masks)
-        self.topology.note(self.masks)
+        self.mask_history.note(self.masks)
         self._apply_()
 
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sparsekit.data.types import Data
-from sparsekit.training.course import Batches, Course
+from sparsekit.training.fit_schedule import Batches, FitSchedule
 from sparsekit.training.settings import Train
 
 
-class Classifier(LightningModule):
-    """Trains `model` along `course`, from `step`, which counts finished optimizer steps.
+class FitModule(LightningModule):
+    """Trains `model` along `fit_schedule`, from `step`, which counts finished optimizer steps.
 
     `loss_sum` adds up the losses of `steps_in_sum` steps, until `take_mean_loss` starts afresh.
     `between_steps` is False while the pieces of one batch are being accumulated.
@@ -26,7 +26,7 @@ class Classifier(LightningModule):
         self,
         model: nn.Module,
         data: Data,
-        course: Course,
+        fit_schedule: FitSchedule,
         train: Train,
         *,
         step: int,
@@ -36,7 +36,7 @@ class Classifier(LightningModule):
         super().__init__()
         self.model = model
         self.data = data
-        self.course = course
+        self.fit_schedule = fit_schedule
         self.train_settings = train
         self.step = step
         self.reads_gradients = reads_gradients
@@ -50,7 +50,7 @@ class Classifier(LightningModule):
     def train_dataloader(self) -> Batches:
         return Batches(
             self.data,
-            self.course,
+            self.fit_schedule,
             self.train_settings,
             step=self.step,
             rank=self.global_rank,
@@ -62,8 +62,8 @@ class Classifier(LightningModule):
         if not self.between_steps:
             return
         self.between_steps = False
-        seed_(self.device, self.course.step_seed(self.step))
-        rate = self.course.learning_rate(self.step)
+        seed_(self.device, self.fit_schedule.step_seed(self.step))
+        rate = self.fit_schedule.learning_rate(self.step)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
 

@@ -17,8 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sparsekit.core.seeds import derive
 from sparsekit.core.types import Masks, Sample, Weights
 from sparsekit.data.types import Data
-from sparsekit.execution.store import Store
-from sparsekit.execution.tensors import load_ticket
+from sparsekit.store.store import Store
+from sparsekit.store.tensors import load_network
 from sparsekit.training.history import EVALUATION_BATCH
 
 READING_BATCH = 256
@@ -104,7 +104,7 @@ class GradientProbe:
                 f"ticket={ticket!r} is not in the store {self.store.root}; "
                 "the keys of a run stand in its record below named/"
             )
-        _, masks = load_ticket(self.store, ticket)
+        _, masks = load_network(self.store, ticket)
         return masks
 
     @cached_property

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 from sparsekit.training.history import History
-from sparsekit.training.module import Classifier
+from sparsekit.training.module import FitModule
 from sparsekit.training.settings import Runtime
 
 
@@ -25,10 +25,10 @@ class Progress(Callback):
         self.next_line = time.monotonic() + self.every_seconds
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, FitModule)
         if self.style == "bar" and trainer.is_global_zero:
             self.bar = tqdm(
-                total=pl_module.course.last,
+                total=pl_module.fit_schedule.last,
                 initial=pl_module.step,
                 unit="step",
                 leave=False,
@@ -36,7 +36,7 @@ class Progress(Callback):
             )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, FitModule)
         if not trainer.is_global_zero or not pl_module.between_steps:
             return
         if self.bar is not None:
@@ -55,10 +55,10 @@ class Progress(Callback):
         if self.bar is not None:
             self.bar.close()
 
-    def _line(self, module: Classifier) -> str:
+    def _line(self, module: FitModule) -> str:
         rows = self.history.rows
         latest = f", validation {rows[-1]['val_accuracy']:.2%}" if rows else ""
-        return f"    step {module.step} of {module.course.last}{latest}"
+        return f"    step {module.step} of {module.fit_schedule.last}{latest}"
 
 
 def _style(asked: str) -> str:

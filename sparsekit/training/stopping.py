@@ -12,7 +12,7 @@ import torch.distributed
 from lightning.pytorch import LightningModule, Trainer
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from sparsekit.execution import interruption
+from sparsekit.system import interruption
 
 Group = torch.distributed.ProcessGroup
 STATUS = {128 + number: number.name for number in interruption.SIGNALS}

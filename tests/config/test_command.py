@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from sparsekit import run, runner
-from sparsekit.compose import CONFIGS, compose_one, compose_runs
-from sparsekit.execution.store import Store
-from sparsekit.runner import build_job
+from sparsekit import run
+from sparsekit.configuration.compose import CONFIGS, compose_one, compose_runs
+from sparsekit.runs import runner
+from sparsekit.runs.runner import prepare_run
+from sparsekit.store.store import Store
 from tests.conftest import TINY
-from tests.execution.processes import ended, forked, wait_for
+from tests.system.processes import ended, forked, wait_for
 
 EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
 METHODS = sorted(file.stem for file in (CONFIGS / "method").glob("*.yaml"))
@@ -32,14 +33,14 @@ def composed(*overrides: str) -> list[dict[str, Any]]:
 def test_every_run_of_every_experiment_composes_and_builds(name: str) -> None:
     runs = compose_runs([f"+experiment={name}"])
     assert len(runs) > 1
-    assert all(job.method.plan() for job in map(build_job, runs))
-    assert len({build_job(run).name for run in runs}) == len(runs)
+    assert all(job.method.plan() for job in map(prepare_run, runs))
+    assert len({prepare_run(run).name for run in runs}) == len(runs)
     assert {run.experiment for run in runs} == {name}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_composes_and_builds(name: str) -> None:
-    job = build_job(compose_one([f"method={name}"]))
+    job = prepare_run(compose_one([f"method={name}"]))
     assert len(list(job.method.plan())) >= 1
     assert job.run.choices["method"] == name
 
@@ -47,7 +48,7 @@ def test_every_method_composes_and_builds(name: str) -> None:
 @pytest.mark.parametrize("group", ["model", "data", "train", "prunable", "executor", "logger"])
 def test_every_option_composes_and_builds(group: str) -> None:
     for file in (CONFIGS / group).glob("*.yaml"):
-        build_job(compose_one([f"{group}={file.stem}"]))
+        prepare_run(compose_one([f"{group}={file.stem}"]))
 
 
 def test_experiments_and_options_need_no_plus_but_may_have_one() -> None:
@@ -60,7 +61,7 @@ def test_values_that_only_the_signature_knows_can_be_set() -> None:
     (config,) = composed("train.clip_norm=1", "prunable.exclude=[fc.weight]")
     assert config["train"]["clip_norm"] == 1
     assert config["prunable"]["exclude"] == ["fc.weight"]
-    assert build_job(compose_one(["train.clip_norm=1"])).settings["train"]["clip_norm"] == 1
+    assert prepare_run(compose_one(["train.clip_norm=1"])).settings["train"]["clip_norm"] == 1
 
 
 def test_multirun_is_a_product() -> None:
@@ -248,18 +249,18 @@ def _stall_in_report(monkeypatch: pytest.MonkeyPatch, begun: Path) -> None:
 
 
 def _mid_fit(given: Sequence[str], errors: Path) -> int:
-    from sparsekit.training.module import Classifier
+    from sparsekit.training.module import FitModule
 
     begun = errors.with_name("begun")
-    step = Classifier.optimizer_step
+    step = FitModule.optimizer_step
 
-    def marked(self: Classifier, *args: Any, **kwargs: Any) -> None:
+    def marked(self: FitModule, *args: Any, **kwargs: Any) -> None:
         step(self, *args, **kwargs)
         if self.step == 30:
             begun.touch()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Classifier, "optimizer_step", marked)
+        patch.setattr(FitModule, "optimizer_step", marked)
         return interrupted_run(given, begun, errors)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sparsekit import run
-from sparsekit.runner import Job, run_job
+from sparsekit.runs.runner import PreparedRun, run_prepared
 from tests.conftest import TINY
 
 Printed = Callable[..., list[list[str]]]
@@ -67,11 +67,11 @@ def test_nothing_is_stored_and_no_data_is_needed(
 
 
 def test_what_is_done_is_counted_and_left_alone(
-    forecast: Printed, tiny: Callable[..., Job], tmp_path: Path
+    forecast: Printed, tiny: Callable[..., PreparedRun], tmp_path: Path
 ) -> None:
     sweep = ("-m", "method=dense,one_shot", "seed=0,1")
     job = tiny("method=dense", "seed=0")
-    run_job(job, "test")
+    run_prepared(job, "test")
     (ticket,) = job.store.keys("ticket")
     (job.store.path(ticket) / "metrics.json").write_text("damaged")
     before = files(tmp_path)

@@ -200,7 +200,7 @@ def test_looking_needs_no_torch(answers: dict[str, list[Any]], command: str) -> 
 
 
 def run_configs() -> Path:
-    from sparsekit.compose import CONFIGS
+    from sparsekit.configuration.compose import CONFIGS
 
     return CONFIGS
 
@@ -221,7 +221,7 @@ def test_a_new_process_answers_within_three_seconds(folder: Path, command: list[
 
 @pytest.mark.parametrize("file", sorted(run_configs().glob("*/*.yaml")), ids=lambda f: f.stem)
 def test_every_option_says_in_its_first_comment_what_it_is(file: Path) -> None:
-    from sparsekit.compose import summary
+    from sparsekit.configuration.compose import summary
 
     first, *more = (line for line in file.read_text().splitlines() if line.startswith("#"))
     expected = more[0] if first.startswith("# @package") else first

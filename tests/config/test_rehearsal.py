@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sparsekit.compose import compose_runs
-from sparsekit.config import ConfigError
-from sparsekit.runner import build_job, rehearse_all
+from sparsekit.configuration.compose import compose_runs
+from sparsekit.configuration.config import ConfigError
+from sparsekit.runs.runner import prepare_run, rehearse_all
 from tests.conftest import TINY
 
 COUNTING = """
@@ -47,7 +47,7 @@ def rehearse(tmp_path: Path) -> Callable[..., None]:
     def run(*overrides: str) -> None:
         given = [text for text in TINY if not text.startswith("sparsity=")]
         store = f"runtime.store={tmp_path / 'runs'}"
-        rehearse_all([build_job(one) for one in compose_runs([*given, store, *overrides])])
+        rehearse_all([prepare_run(one) for one in compose_runs([*given, store, *overrides])])
 
     return run
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from sparsekit import run
-from sparsekit.compose import compose_runs
-from sparsekit.config import ConfigError
-from sparsekit.sweep import read_sweep
+from sparsekit.configuration.compose import compose_runs
+from sparsekit.configuration.config import ConfigError
+from sparsekit.configuration.sweep_files import read_sweep
 from tests.docs.test_snippets import blocks, commands, composes
 
 ROOT = Path(__file__).parents[2]

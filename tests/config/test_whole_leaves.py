@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sparsekit.compose import compose_one, compose_runs
-from sparsekit.config import ConfigError
+from sparsekit.configuration.compose import compose_one, compose_runs
+from sparsekit.configuration.config import ConfigError
 
 ADAMW = "sparsekit.training.optimizers.adamw"
 

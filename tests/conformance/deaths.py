@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.execution import store as store_module
+from sparsekit.store import store as store_module
 from sparsekit.training.checkpoints import Checkpoints
-from sparsekit.training.module import Classifier
+from sparsekit.training.module import FitModule
 
 KINDS = ("claimed", "step", "saved", "computed", "sealed", "published")
 WITHIN_FITS = ("step", "saved")
@@ -78,17 +78,17 @@ def _set_traps(diary: Path, kinds: Sequence[str]) -> None:
 
 
 def _trap_training(die: Callable[[str], None]) -> None:
-    step, save = Classifier.optimizer_step, Checkpoints.save
+    step, save = FitModule.optimizer_step, Checkpoints.save
 
-    def trapped_step(self: Classifier, *args: Any, **kwargs: Any) -> None:
+    def trapped_step(self: FitModule, *args: Any, **kwargs: Any) -> None:
         step(self, *args, **kwargs)
         if self.step % 3 == 2:
             die(f"step {self.step} of cycle seed {self.course.seed}")
 
-    def trapped_save(self: Checkpoints, trainer: Any, module: Classifier) -> None:
+    def trapped_save(self: Checkpoints, trainer: Any, module: FitModule) -> None:
         save(self, trainer, module)
         at_epoch_end = module.step == module.course.steps_per_epoch
         if self.path.exists() and (at_epoch_end or module.step % 4 == 1):
             die(f"saved {module.step} of cycle seed {module.course.seed}")
 
-    Classifier.optimizer_step, Checkpoints.save = trapped_step, trapped_save
+    FitModule.optimizer_step, Checkpoints.save = trapped_step, trapped_save

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.compose import CONFIGS, Run, compose_runs
-from sparsekit.execution.store import Store
-from sparsekit.jobs.launch import launch
-from sparsekit.sweep import key_of
+from sparsekit.configuration.compose import CONFIGS, Run, compose_runs
+from sparsekit.configuration.sweep_files import key_of
+from sparsekit.store.store import Store
+from sparsekit.sweeps.launch import launch
 from tests.conformance.small_data import write_cifar10, write_mnist
 
 EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.compose import CONFIGS, compose_runs
-from sparsekit.jobs.launch import launch
+from sparsekit.configuration.compose import CONFIGS, compose_runs
 from sparsekit.report.collect import collect
+from sparsekit.sweeps.launch import launch
 
 SHORT = (
     "data=digits",

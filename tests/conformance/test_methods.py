@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.compose import CONFIGS
+from sparsekit.configuration.compose import CONFIGS
 from sparsekit.core.counts import budget
 from sparsekit.core.types import Masks
-from sparsekit.execution.identity import canonical, describe
-from sparsekit.execution.sealing import SESSION
-from sparsekit.execution.store import Store
-from sparsekit.execution.tensors import load_ticket
 from sparsekit.report.compare import differences
-from sparsekit.runner import Job, run_job
+from sparsekit.runs.runner import PreparedRun, run_prepared
+from sparsekit.store.identity import canonical, describe
+from sparsekit.store.sealing import SESSION
+from sparsekit.store.store import Store
+from sparsekit.store.tensors import load_network
 from tests.conformance.deaths import KINDS, WITHIN_FITS, run_through_deaths
 from tests.conftest import short
 
@@ -40,7 +40,7 @@ CASES += [
 Run = Callable[..., tuple[Store, list[str]]]
 
 
-def left_over(job: Job, masks: Masks) -> int:
+def left_over(job: PreparedRun, masks: Masks) -> int:
     """Weights that whole rows may leave of a budget: less than one for every row; else none."""
     if "constant_fan_in" not in canonical(describe(job.method)):
         return 0
@@ -49,12 +49,12 @@ def left_over(job: Job, masks: Masks) -> int:
 
 @pytest.mark.parametrize("overrides", CASES)
 def test_budget_zeros_and_no_second_computation(
-    overrides: list[str], run_tiny: Run, tiny: Callable[..., Job]
+    overrides: list[str], run_tiny: Run, tiny: Callable[..., PreparedRun]
 ) -> None:
     store, tickets = run_tiny(*overrides)
     job = tiny(*overrides)
     for cycle, key in zip(job.method.plan(), tickets, strict=True):
-        state, masks = load_ticket(store, key)
+        state, masks = load_network(store, key)
         total = sum(mask.numel() for mask in masks.values())
         kept = sum(int(mask.sum()) for mask in masks.values())
         if cycle.sources == "apart":  # merged under the union of masks, and so it says
@@ -77,14 +77,14 @@ def test_killed_everywhere_same_bits(
     overrides: list[str],
     kinds: tuple[str, ...],
     run_tiny: Run,
-    tiny: Callable[..., Job],
+    tiny: Callable[..., PreparedRun],
     tmp_path: Path,
 ) -> None:
     """Within fits alone as well: a death when all is computed starts the fit afresh, and would
     hide what the resumed fits before it had lost."""
     undisturbed, _ = run_tiny(*overrides, store="undisturbed")
     job = tiny(*overrides, "runtime.checkpoint_seconds=0", store="killed")
-    places = run_through_deaths(lambda: run_job(job, "test"), tmp_path / "diary", kinds=kinds)
+    places = run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=kinds)
     assert {place.split()[0] for place in places} == set(kinds)
     assert differences(undisturbed, job.store) == []
     assert not list((job.store.root / "work").glob("*-*/*")), "work was left behind"
@@ -94,7 +94,7 @@ def test_a_different_seed_gives_different_bits(run_tiny: Run) -> None:
     store, first = run_tiny("method=imp", "method.cycles=1", "seed=0")
     _, second = run_tiny("method=imp", "method.cycles=1", "seed=1")
     for one, other in zip(first, second, strict=True):
-        states = [load_ticket(store, key)[0] for key in (one, other)]
+        states = [load_network(store, key)[0] for key in (one, other)]
         assert any(bool((states[0][name] != states[1][name]).any()) for name in states[0])
 
 

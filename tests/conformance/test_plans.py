@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from sparsekit.compose import CONFIGS
-from sparsekit.execution.store import Store
-from sparsekit.planning import plan_run
-from sparsekit.runner import Job
+from sparsekit.configuration.compose import CONFIGS
+from sparsekit.runs.planning import plan_run
+from sparsekit.runs.runner import PreparedRun
+from sparsekit.store.store import Store
 from tests.conftest import short
 
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
@@ -33,7 +33,7 @@ def published(store: Store) -> list[str]:
     return sorted(key for kind in KINDS for key in store.keys(kind))
 
 
-def planned(job: Job) -> list[str]:
+def planned(job: PreparedRun) -> list[str]:
     keys = [stage.key for stage in plan_run(job)]
     assert len(set(keys)) == len(keys)
     return sorted(keys)
@@ -41,7 +41,7 @@ def planned(job: Job) -> list[str]:
 
 @pytest.mark.parametrize("overrides", CASES)
 def test_planned_keys_are_those_published(
-    overrides: Sequence[str], run_tiny: Run, tiny: Callable[..., Job]
+    overrides: Sequence[str], run_tiny: Run, tiny: Callable[..., PreparedRun]
 ) -> None:
     job = tiny(*overrides, "runtime.data=/nowhere")
     keys = planned(job)
@@ -51,14 +51,16 @@ def test_planned_keys_are_those_published(
     assert set(tickets) <= set(keys)
 
 
-def test_inputs_come_before_what_is_made_of_them(tiny: Callable[..., Job]) -> None:
+def test_inputs_come_before_what_is_made_of_them(tiny: Callable[..., PreparedRun]) -> None:
     seen: set[str] = set()
     for stage in plan_run(tiny("method=soup", "method.cycles=2", "seed=3")):
         assert set(stage.inputs) <= seen
         seen.add(stage.key)
 
 
-def test_studies_and_ratios_of_a_stored_ticket(run_tiny: Run, tiny: Callable[..., Job]) -> None:
+def test_studies_and_ratios_of_a_stored_ticket(
+    run_tiny: Run, tiny: Callable[..., PreparedRun]
+) -> None:
     """Which ticket is read is known from its key; that it is there matters only to the run."""
     study = "method.studies=[{_target_:sparsekit.method.studies.particles}]"
     store, tickets = run_tiny("method=soup", "method.cycles=1", study)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsekit.core import averaging
-from sparsekit.core.types import Lineage
+from sparsekit.core.types import MergeContext
 
 MERGES = [
     averaging.uniform_soup,
@@ -24,12 +24,12 @@ def never(state) -> float:
     raise AssertionError("this merge must not score")
 
 
-def counted(*counts: int) -> Lineage:
-    return Lineage(base=None, counts=counts)
+def counted(*counts: int) -> MergeContext:
+    return MergeContext(base=None, counts=counts)
 
 
-def from_base(base: dict[str, torch.Tensor], num: int) -> Lineage:
-    return Lineage(base=base, counts=(1,) * num)
+def from_base(base: dict[str, torch.Tensor], num: int) -> MergeContext:
+    return MergeContext(base=base, counts=(1,) * num)
 
 
 def bits(tensor: torch.Tensor) -> list[int]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sparsekit.core import allocate, patterns, scores
 from sparsekit.core.counts import budget
-from sparsekit.core.prune import apply, check_nested, collapsed, num_kept, overlap, prune
+from sparsekit.core.prune import apply, check_nested, collapsed, intersection, num_kept, prune
 
 GLOBAL_MAGNITUDE = {
     "score": scores.magnitude,
@@ -171,16 +171,16 @@ def test_apply_writes_positive_zeros_and_passes_the_rest_on() -> None:
 
 def test_overlap_keeps_what_all_keep() -> None:
     masks = [{"a": torch.tensor(row).bool()} for row in ([1, 1, 1, 0], [1, 1, 0, 1], [1, 0, 1, 1])]
-    assert overlap(masks)["a"].int().tolist() == [1, 0, 0, 0]
-    assert overlap(masks[:1])["a"].int().tolist() == [1, 1, 1, 0]
-    assert overlap(masks[:1])["a"] is not masks[0]["a"]
+    assert intersection(masks)["a"].int().tolist() == [1, 0, 0, 0]
+    assert intersection(masks[:1])["a"].int().tolist() == [1, 1, 1, 0]
+    assert intersection(masks[:1])["a"] is not masks[0]["a"]
 
 
 def test_overlap_refuses_what_does_not_match() -> None:
     one = {"a": torch.ones(2).bool()}
     for others in ([], [one, {}], [one, {"a": torch.ones(3).bool()}]):
         with pytest.raises(ValueError, match=r"not defined|expected"):
-            overlap(others)
+            intersection(others)
 
 
 def test_check_nested() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sparsekit.core import averaging
 from sparsekit.core.counts import budget
-from sparsekit.core.types import Lineage
+from sparsekit.core.types import MergeContext
 
 
 def never(state) -> float:
@@ -20,8 +20,8 @@ def scalar(value: float) -> dict[str, torch.Tensor]:
     return {"w": torch.tensor([value])}
 
 
-def from_base(base: dict[str, torch.Tensor], num: int) -> Lineage:
-    return Lineage(base=base, counts=(1,) * num)
+def from_base(base: dict[str, torch.Tensor], num: int) -> MergeContext:
+    return MergeContext(base=base, counts=(1,) * num)
 
 
 def plain_ties(
@@ -128,7 +128,7 @@ def test_ties_of_one_untrimmed_state_is_that_state() -> None:
 
 def test_ties_refuses_what_it_cannot_use() -> None:
     states, base = [scalar(1.0), scalar(2.0)], from_base(scalar(0.0), 2)
-    for lineage in (None, Lineage(base=None, counts=(1, 1))):
+    for lineage in (None, MergeContext(base=None, counts=(1, 1))):
         with pytest.raises(ValueError, match="needs one base"):
             averaging.ties(states, never, lineage)
     for density in (0.0, -0.5, 1.1, math.nan):

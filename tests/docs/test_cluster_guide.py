@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit import config
-from sparsekit.compose import compose_one, summary
-from sparsekit.execution.clusters import Slurm
-from sparsekit.execution.resources import Resources
+from sparsekit.configuration import config
+from sparsekit.configuration.compose import compose_one, summary
+from sparsekit.sweeps.clusters import Slurm
+from sparsekit.sweeps.resources import Resources
 from tests.docs.test_snippets import ROOT, commands, composes
 
 SLURM = ROOT / "slurm"

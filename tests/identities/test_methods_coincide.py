@@ -8,15 +8,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sparsekit.execution.store import Store
-from sparsekit.execution.tensors import load_ticket
+from sparsekit.store.store import Store
+from sparsekit.store.tensors import load_network
 
 Run = Callable[..., tuple[Store, list[str]]]
 ADAMW = "{_target_:sparsekit.training.optimizers.adamw,weight_decay:0.1}"
 
 
 def same_bits(store: Store, first: str, second: str) -> bool:
-    pairs = zip(load_ticket(store, first), load_ticket(store, second), strict=True)
+    pairs = zip(load_network(store, first), load_network(store, second), strict=True)
     return all(
         left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
         for left, right in pairs
@@ -40,7 +40,7 @@ def test_n_cycles_to_a_sparsity_end_on_the_budget_of_one(run_tiny: Run) -> None:
     store, once = run_tiny("method=imp_budgeted", "method.cycles=1", "method.retrain_epochs=0.2")
     _, thrice = run_tiny("method=imp_budgeted", "method.cycles=3", "method.retrain_epochs=0.2")
     counts = [
-        sum(int(mask.sum()) for mask in load_ticket(store, tickets[-1])[1].values())
+        sum(int(mask.sum()) for mask in load_network(store, tickets[-1])[1].values())
         for tickets in (once, thrice)
     ]
     assert counts[0] == counts[1]
@@ -66,8 +66,8 @@ def test_particles_differ_and_their_soup_is_their_mean(run_tiny: Run) -> None:
         "method.merge={_target_:sparsekit.core.averaging.uniform_soup}",
     )
     particles = store.description(soup[-1])["inputs"]
-    states = [load_ticket(store, key)[0] for key in particles]
-    mean, _ = load_ticket(store, soup[-1])
+    states = [load_network(store, key)[0] for key in particles]
+    mean, _ = load_network(store, soup[-1])
     assert not same_bits(store, *particles)
     for name, value in mean.items():
         expected = (states[0][name].double() + states[1][name].double()) / 2
@@ -100,7 +100,7 @@ def test_rewinding_to_step_k_goes_on_where_dense_training_was(run_tiny: Run) -> 
 def masks_before_and_after(store: Store, ticket: str) -> tuple[dict[str, torch.Tensor], ...]:
     fit = store.description(ticket)["inputs"][0]
     start = store.description(fit)["inputs"][0]
-    return load_ticket(store, start)[1], load_ticket(store, ticket)[1]
+    return load_network(store, start)[1], load_network(store, ticket)[1]
 
 
 @pytest.mark.parametrize("method", ["set", "rigl", "srigl"])
@@ -139,11 +139,11 @@ def test_a_trajectory_average_is_the_mean_of_its_epochs(run_tiny: Run) -> None:
     ends = []
     for epochs in (2, 3):
         store, tickets = run_tiny("method=dense", rate, f"train.epochs={epochs}")
-        ends.append(load_ticket(store, tickets[0])[0])
+        ends.append(load_network(store, tickets[0])[0])
     _, averaged = run_tiny(
         "method=dense", rate, "train.epochs=3", "method.average_from=0.5", "method.several_from=0"
     )
-    for name, value in load_ticket(store, averaged[0])[0].items():
+    for name, value in load_network(store, averaged[0])[0].items():
         mean = (ends[0][name].double() + ends[1][name].double()) / 2
         assert torch.allclose(value.double(), mean, rtol=0, atol=1e-7), name
         assert not torch.equal(value, ends[1][name])
@@ -152,7 +152,7 @@ def test_a_trajectory_average_is_the_mean_of_its_epochs(run_tiny: Run) -> None:
 def test_a_soup_of_copies_is_pruned_on(run_tiny: Run) -> None:
     """Three particles per cycle, one mask, nested from soup to soup."""
     store, tickets = run_tiny("method=soup", "method.cycles=2", "method.retrain_epochs=0.3")
-    masks = [load_ticket(store, key)[1] for key in tickets]
+    masks = [load_network(store, key)[1] for key in tickets]
     for before, after in itertools.pairwise(masks):
         assert all(bool((after[n] <= before[n]).all()) for n in after)
     assert [len(store.description(key)["inputs"]) for key in tickets] == [1, 3, 3]

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from sparsekit.core.prune import apply
-from sparsekit.execution.store import Store
-from sparsekit.execution.tensors import load_ticket
-from sparsekit.runner import Job, run_job
+from sparsekit.runs.runner import PreparedRun, run_prepared
+from sparsekit.store.store import Store
+from sparsekit.store.tensors import load_network
 
 Run = Callable[..., tuple[Store, list[str]]]
 Masks = dict[str, torch.Tensor]
@@ -18,11 +18,11 @@ AVERAGE = ("method=imp_average", "method.cycles=2", "method.num_particles=2")
 
 
 def masks_of(store: Store, key: str) -> Masks:
-    return load_ticket(store, key)[1]
+    return load_network(store, key)[1]
 
 
 def weights_of(store: Store, key: str) -> dict[str, torch.Tensor]:
-    return apply(*load_ticket(store, key))
+    return apply(*load_network(store, key))
 
 
 def kept(masks: Masks) -> int:
@@ -81,7 +81,7 @@ def test_a_shuffled_control_keeps_the_layers_and_nothing_else(run_tiny: Run) -> 
     starts = [
         start_of(store, store.description(key)["inputs"][0]) for key in (plain[-1], shuffled[-1])
     ]
-    first, second = (load_ticket(store, key)[0] for key in starts)
+    first, second = (load_network(store, key)[0] for key in starts)
     assert all(torch.equal(first[name], second[name]) for name in first), "the anchor's weights"
 
 
@@ -164,7 +164,7 @@ def test_averages_of_unequal_length_count_by_their_snapshots(run_tiny: Run) -> N
 
 
 @pytest.fixture
-def soup(tiny: Callable[..., Job]) -> tuple[Job, dict]:
+def soup(tiny: Callable[..., PreparedRun]) -> tuple[PreparedRun, dict]:
     """A soup of two with both studies; the last row of its record."""
     studies = ",".join(
         f"{{_target_:sparsekit.method.studies.{name}}}" for name in ("particles", "barriers")
@@ -173,10 +173,10 @@ def soup(tiny: Callable[..., Job]) -> tuple[Job, dict]:
         "method=soup", "method.cycles=2", "method.num_particles=2", f"method.studies=[{studies}]",
         "train.epochs=2",
     )  # fmt: skip
-    return job, run_job(job, "test")["rows"]
+    return job, run_prepared(job, "test")["rows"]
 
 
-def test_what_is_said_of_particles_is_measured_on_them(soup: tuple[Job, list]) -> None:
+def test_what_is_said_of_particles_is_measured_on_them(soup: tuple[PreparedRun, list]) -> None:
     job, rows = soup
     store, judge, row = job.store, job.judge, rows[-1]
     said = store.read(row["studies"]["particles"], "study.json")
@@ -198,7 +198,7 @@ def test_what_is_said_of_particles_is_measured_on_them(soup: tuple[Job, list]) -
     assert said["geometry"]["distances"][0][1] == pytest.approx(square**0.5)
 
 
-def test_the_prediction_ensemble_averages_probabilities(soup: tuple[Job, list]) -> None:
+def test_the_prediction_ensemble_averages_probabilities(soup: tuple[PreparedRun, list]) -> None:
     job, rows = soup
     said = job.store.read(rows[-1]["studies"]["particles"], "study.json")
     particles = job.store.description(rows[-1]["ticket"])["inputs"]
@@ -215,7 +215,7 @@ def test_the_prediction_ensemble_averages_probabilities(soup: tuple[Job, list]) 
     assert twice == pytest.approx(once), "an ensemble of equals is each of them"
 
 
-def test_barriers_begin_and_end_at_what_they_lie_between(soup: tuple[Job, list]) -> None:
+def test_barriers_begin_and_end_at_what_they_lie_between(soup: tuple[PreparedRun, list]) -> None:
     job, rows = soup
     assert not rows[0]["studies"], "one particle and nothing before: nothing to compare"
     study = job.store.read(rows[-1]["studies"]["barriers"], "study.json")

@@ -35,7 +35,7 @@ def python(installed: Path, cwd: Path, *arguments: str) -> str:
 
 
 def test_listing_and_a_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:
-    where = "import sparsekit, sparsekit.compose as c; print(sparsekit.__file__, c.CONFIGS)"
+    where = "import sparsekit.configuration.compose as c; print(c.__file__, c.CONFIGS)"
     assert python(installed, tmp_path, "-c", where).count(str(installed)) == 2
     listing = python(installed, tmp_path, "-m", "sparsekit.run", "--help")
     assert "quickstart" in listing

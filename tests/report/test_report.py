@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.execution.store import Store
 from sparsekit.report import __main__ as report
 from sparsekit.report.collect import collect
 from sparsekit.report.compare import differences
 from sparsekit.report.rows import Spread, rows_of
 from sparsekit.report.tables import comma_separated, markdown, terminal
+from sparsekit.store.store import Store
 from tests.report.writer import Writer, output, three_seeds
 
 

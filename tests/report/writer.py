@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sparsekit.execution.identity import Stage
-from sparsekit.execution.store import Store, write_json
 from sparsekit.report import __main__ as report
+from sparsekit.store.identity import Stage
+from sparsekit.store.store import Store, write_json
 
 Row = tuple[float, str]
 

@@ -67,7 +67,7 @@ class Cluster:
         self._break("start-node", name)
 
     def stop_controller(self) -> None:
-        """Jobs go on; nothing can be submitted or asked."""
+        """FitJobs go on; nothing can be submitted or asked."""
         self._break("stop-controller")
 
     def start_controller(self) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.execution.liveness import Observation, observe
-from sparsekit.execution.store import Store
-from sparsekit.execution.sweeps import Sweep, every
-from sparsekit.jobs.control import jobs_of
 from sparsekit.report.compare import differences
+from sparsekit.store.store import Store
+from sparsekit.sweeps.controller import jobs_of
+from sparsekit.sweeps.liveness import Observation, observe
+from sparsekit.sweeps.records import Sweep, every
 from tests.slurm.troubled import HARM, PACE
 
 ROOT = Path(__file__).parents[2]
@@ -151,12 +151,12 @@ def wait(condition: Callable[[], object], seconds: float = 90) -> None:
 
 def training(sweep: Sweep, *members: str) -> bool:
     """Are these members in the middle of a fit?"""
-    at_work = [one for one in members if sweep.said(one).get("state") == "running"]
+    at_work = [one for one in members if sweep.last_status(one).get("state") == "running"]
     return len(at_work) == len(members) and all(_step(sweep, one) > 5 for one in members)
 
 
 def _step(sweep: Sweep, member: str) -> int:
     file = sweep.progress(member)
     told: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"step": 0}
-    fresh = told.get("time", 0) > sweep.said(member)["begun"]
+    fresh = told.get("time", 0) > sweep.last_status(member)["begun"]
     return int(told["step"]) if fresh else 0

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from sparsekit.execution.liveness import observe
-from sparsekit.execution.store import Store
-from sparsekit.execution.sweeps import Sweep
-from sparsekit.jobs.control import jobs_of
+from sparsekit.store.store import Store
+from sparsekit.sweeps.controller import jobs_of
+from sparsekit.sweeps.liveness import observe
+from sparsekit.sweeps.records import Sweep
 from tests.slurm.sweeping import SEVERAL, Asked, settled, states, training, wait
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
@@ -24,7 +24,7 @@ HIGHER = ("--cpus-per-task=4", "--mem=1G", "--wrap=sleep 3", "--output=/dev/null
 
 
 def next_life(sweep: Sweep, member: str, lives: int) -> bool:
-    return bool(sweep.said(member).get("lives", 0) > lives)
+    return bool(sweep.last_status(member).get("lives", 0) > lives)
 
 
 @pytest.mark.parametrize("partition", ["preempt", "preempt0", "scavenge"])
@@ -42,9 +42,9 @@ def test_time_limit_hit_twice(cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, ("method=random", "seed=0"), pace=2.2)
     sweep = asked.submit("resources.minutes=2", "cluster.signal_seconds=40")
     settled(sweep, seconds=400)
-    assert sweep.said("0000")["lives"] >= 3, "the limit was not hit twice"
+    assert sweep.last_status("0000")["lives"] >= 3, "the limit was not hit twice"
     assert len(list(Store(asked.store).keys("fit"))) == 1
-    asked.conclude("time limit", injected=sweep.said("0000")["lives"] - 1)
+    asked.conclude("time limit", injected=sweep.last_status("0000")["lives"] - 1)
 
 
 @pytest.mark.parametrize("accounting", [True, False])
@@ -53,7 +53,7 @@ def test_members_cancelled(cluster: Any, tmp_path: Path, accounting: bool) -> No
     asked = Asked(tmp_path, ("method=random", "seed=0,1,2"), pace=0.3, path=path)
     sweep = asked.submit("cluster.parallelism=2", "cluster.rounds=0")
     wait(lambda: training(sweep, "0000"))
-    array = sweep.said("0000")["job"].partition("_")[0]
+    array = sweep.last_status("0000")["job"].partition("_")[0]
     subprocess.run(["scancel", f"{array}_0", f"{array}_2"], check=True)
     settled(sweep)
     printed = json.loads(asked.status(sweep.name, "--json"))
@@ -113,7 +113,7 @@ def test_processes_killed(cluster: Any, tmp_path: Path) -> None:
     sweep = asked.submit("cluster.patrol_minutes=1")
     for life in (1, 2):
         wait(lambda: training(sweep, "0000"), 120)
-        os.kill(sweep.said("0000")["pid"], signal.SIGKILL)
+        os.kill(sweep.last_status("0000")["pid"], signal.SIGKILL)
         wait(lambda life=life: next_life(sweep, "0000", life), 200)
     settled(sweep)
     asked.conclude("kill -9 of a job's processes", injected=2)
@@ -127,7 +127,7 @@ def test_a_node_is_lost(own_cluster: Any, tmp_path: Path) -> None:
     time.sleep(5)
     own_cluster.start_node("n4")
     settled(sweep)
-    assert sweep.said("0000")["lives"] > 1
+    assert sweep.last_status("0000")["lives"] > 1
     asked.conclude("a node dies with its jobs, and comes back", injected=1)
 
 
@@ -173,7 +173,7 @@ def test_submitted_twice_at_once(cluster: Any, tmp_path: Path) -> None:
     assert sorted("nothing to submit" in text for text in printed) == [False, True]
     sweep = asked.sweep
     settled(sweep)
-    assert [sweep.said(member)["lives"] for member in BOTH] == [1, 1]
+    assert [sweep.last_status(member)["lives"] for member in BOTH] == [1, 1]
     asked.conclude("the same sweep submitted twice at once", injected=1)
 
 
@@ -197,7 +197,7 @@ def test_a_fit_that_is_a_job_is_killed(cluster: Any, tmp_path: Path) -> None:
         return sorted(file.stem for file in (sweep.folder / "members").glob("0000.*.json"))
 
     wait(lambda: fits() and training(sweep, fits()[0]))
-    os.kill(sweep.said(fits()[0])["pid"], signal.SIGKILL)
+    os.kill(sweep.last_status(fits()[0])["pid"], signal.SIGKILL)
     settled(sweep)
     asked.conclude("kill -9 of a fit that is a job", injected=1)
 
@@ -206,7 +206,7 @@ def test_sigterm_is_the_only_warning(cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, ("method=random", "seed=0"), pace=0.2)
     sweep = asked.submit("cluster.rounds=0")
     wait(lambda: training(sweep, "0000"))
-    subprocess.run(["scancel", "--signal=TERM", sweep.said("0000")["job"]], check=True)
+    subprocess.run(["scancel", "--signal=TERM", sweep.last_status("0000")["job"]], check=True)
     wait(lambda: next_life(sweep, "0000", 1), 120)
     assert len(list(Store(asked.store).keys("fit"))) == 0
     settled(sweep)
@@ -218,7 +218,7 @@ def test_requeuing_is_forbidden(cluster: Any, tmp_path: Path) -> None:
     sweep = asked.submit("cluster.options={no_requeue:true}", "cluster.rounds=0")
     for life in (1, 2):
         wait(lambda: training(sweep, "0000"))
-        subprocess.run(["scancel", "--signal=USR2", sweep.said("0000")["job"]], check=True)
+        subprocess.run(["scancel", "--signal=USR2", sweep.last_status("0000")["job"]], check=True)
         wait(lambda life=life: next_life(sweep, "0000", life), 120)
     settled(sweep)
     asked.conclude("warned where requeuing is forbidden", injected=2)

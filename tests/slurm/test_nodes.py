@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sparsekit.execution.sweeps import Sweep
+from sparsekit.sweeps.records import Sweep
 from tests.slurm.sweeping import Asked, settled, training, wait
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
@@ -33,18 +33,18 @@ def on_node(job: str, number: int) -> int:
 
 
 def lives(sweep: Sweep) -> int:
-    return int(sweep.said("0000").get("lives", 0))
+    return int(sweep.last_status("0000").get("lives", 0))
 
 
 def test_warned_and_robbed_of_a_node(cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, RUN, pace=0.3, alike=("runtime.devices=2",))
     sweep = asked.submit("resources.nodes=2")
     wait(lambda: training(sweep, "0000"))
-    subprocess.run(["scancel", "--signal=USR2", sweep.said("0000")["job"]], check=True)
+    subprocess.run(["scancel", "--signal=USR2", sweep.last_status("0000")["job"]], check=True)
     wait(lambda: lives(sweep) == 2 and training(sweep, "0000"), 120)
-    os.kill(on_node(sweep.said("0000")["job"], 1), signal.SIGKILL)
+    os.kill(on_node(sweep.last_status("0000")["job"], 1), signal.SIGKILL)
     wait(lambda: lives(sweep) == 3 and training(sweep, "0000"), 120)
-    os.kill(on_node(sweep.said("0000")["job"], 0), signal.SIGKILL)
+    os.kill(on_node(sweep.last_status("0000")["job"], 0), signal.SIGKILL)
     settled(sweep)
     assert lives(sweep) == 4
     asked.conclude("a fit on two nodes: warned, kill -9 on either", injected=3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.execution.store import Store
+from sparsekit.store.store import Store
 from tests.slurm.sweeping import SEVERAL, Asked, settled, states
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
@@ -22,7 +22,7 @@ def test_several_methods_from_a_snapshot_of_the_code(cluster: object, tmp_path: 
     changed.replace(module)
     settled(sweep)
     assert states(sweep) == ["done"] * 3
-    assert "from the snapshot" in Path(sweep.said("0000")["log"]).read_text()
+    assert "from the snapshot" in Path(sweep.last_status("0000")["log"]).read_text()
     asked.conclude("none", injected=0)
 
 
@@ -36,7 +36,7 @@ def test_fits_as_jobs(cluster: object, tmp_path: Path) -> None:
     assert kinds.count("fits") == kinds.count("continued") == 1
     (fits,) = (note["members"] for note in sweep.submissions() if note["kind"] == "fits")
     assert len(fits) == len(set(fits)) > 1
-    assert all(sweep.said(fit)["job"] != sweep.said("0000")["job"] for fit in fits)
+    assert all(sweep.last_status(fit)["job"] != sweep.last_status("0000")["job"] for fit in fits)
     asked.conclude("none", injected=0)
 
 
@@ -47,5 +47,5 @@ def test_shared_stages_are_computed_once(cluster: object, tmp_path: Path) -> Non
     assert states(sweep) == ["done"] * 3
     assert len(list(Store(asked.store).keys("fit"))) == 1 + 3
     # Who waits gives its place up, and comes back: nobody holds a processor for nothing.
-    assert max(sweep.said(f"{number:04d}")["lives"] for number in range(3)) > 1
+    assert max(sweep.last_status(f"{number:04d}")["lives"] for number in range(3)) > 1
     asked.conclude("none", injected=0)

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from sparsekit import run
-from sparsekit.execution import interruption
-from sparsekit.execution.sweeps import Sweep, every
 from sparsekit.status.__main__ import main
+from sparsekit.sweeps.records import Sweep, every
+from sparsekit.system import interruption
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.execution import claims
-from sparsekit.execution.store import Store
 from sparsekit.report.compare import differences
 from sparsekit.status.acting import terminate
+from sparsekit.store import claims
+from sparsekit.store.store import Store
 from tests.status.sweeps import Asked, started, status, wait
 
 
@@ -73,7 +73,7 @@ def test_one_run_is_cancelled_and_later_goes_on(
         assert answer.status == 0
         assert "cancelled 1 run, 1 of them asked to save and end" in answer.out
         wait(lambda: asked.states()[0] == "cancelled", 20)
-        assert asked.sweep.said("0000")["reason"] == "stopped by SIGTERM"
+        assert asked.sweep.last_status("0000")["reason"] == "stopped by SIGTERM"
         asked.pace(0)
         pool.wait(60)
     assert asked.states() == ["cancelled", "done"]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.execution import claims
-from sparsekit.execution.identity import Stage
-from sparsekit.execution.sealing import DESCRIPTION
-from sparsekit.execution.store import Store
 from sparsekit.status.garbage import DAY, delete, find
+from sparsekit.store import claims
+from sparsekit.store.identity import Stage
+from sparsekit.store.sealing import DESCRIPTION
+from sparsekit.store.store import Store
 from tests.status.sweeps import Asked, status, wait
 from tests.status.test_looking import everything
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from sparsekit.execution import scheduler
-from sparsekit.execution.sweeps import every
 from sparsekit.status.views import Fit, RunView, SweepView
+from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.records import every
 from tests.status.sweeps import ROOT, Asked, started, status
 
 HEAVY = ("torch", "lightning", "hydra", "omegaconf", "submitit", "matplotlib", "numpy")

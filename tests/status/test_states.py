@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.execution.liveness import LIVE, MISSING, STATES
-from sparsekit.execution.sweeps import Sweep
-from sparsekit.runner import Job
+from sparsekit.runs.runner import PreparedRun
 from sparsekit.status.views import num_cycles, view_sweep
+from sparsekit.sweeps.liveness import LIVE, MISSING, STATES
+from sparsekit.sweeps.records import Sweep
 from tests.conftest import short
 from tests.status.sweeps import ROOT, Asked, status, wait
 
@@ -48,7 +48,9 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 
 @pytest.mark.parametrize("file", METHODS, ids=lambda file: file.stem)
-def test_cycles_are_counted_as_they_are_planned(file: Path, tiny: Callable[..., Job]) -> None:
+def test_cycles_are_counted_as_they_are_planned(
+    file: Path, tiny: Callable[..., PreparedRun]
+) -> None:
     for more in ([], *([control] for control in CONTROLS)):
         if more and file.stem in ("dense", "imp_reprune"):
             continue

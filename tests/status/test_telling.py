@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.execution import claims
-from sparsekit.execution.files import write_json
-from sparsekit.execution.store import Store
 from sparsekit.status.logs import tail
+from sparsekit.store import claims
+from sparsekit.store.store import Store
+from sparsekit.system.files import write_json
 from tests.status.sweeps import Asked, status, wait
 
 
@@ -135,7 +135,7 @@ def test_why_somebody_is_at_work(asked: Asked, capsys: pytest.CaptureFixture[str
         wait(lambda: any(asked.store.glob("sweeps/*/progress/0000.json")))
         (key,) = (path.name for path in (asked.store / "work").glob("fit-*"))
         out = status(capsys, asked.store, "why", key).out
-        pid = asked.sweep.said("0000")["pid"]
+        pid = asked.sweep.last_status("0000")["pid"]
         assert f"{key} is not published" in out
         assert re.search(rf"in work by process {pid} since .*, last heard of \d+s ago", out)
         assert re.search(rf"run 0 of {asked.sweep.name}, on \S+, job None: step \d+ of \d+", out)

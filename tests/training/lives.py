@@ -14,15 +14,15 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from sparsekit.compose import compose_runs
-from sparsekit.execution import interruption
-from sparsekit.execution.interruption import SIGNALS, Stopped
-from sparsekit.execution.store import SCRATCH, Store
-from sparsekit.runner import Job, build_job, run_job
+from sparsekit.configuration.compose import compose_runs
+from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared
+from sparsekit.store.store import SCRATCH, Store
+from sparsekit.system import interruption
+from sparsekit.system.interruption import SIGNALS, Stopped
 from sparsekit.training.checkpoints import read_checkpoint
-from sparsekit.training.module import Classifier
+from sparsekit.training.module import FitModule
 from tests.conftest import TINY
-from tests.execution.processes import ended, forked, wait_for
+from tests.system.processes import ended, forked, wait_for
 
 DONE, STOPPED, KILLED = 0, 75, -signal.SIGKILL
 STEPS_PER_EPOCH = 19  # of digits, in batches of 64
@@ -45,7 +45,7 @@ class Watch(Callback):
         self._write("handlers are " + ("ours" if ours else "others'"))
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: Classifier, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: FitModule, batch: Any, batch_idx: int
     ) -> None:
         if pl_module.step != self.at - 1:
             return
@@ -77,7 +77,7 @@ def watch(key: str, settings: Mapping[str, Any], scratch: Path, *, callback: Cal
     return callback
 
 
-def life(job: Job, *, listens: bool = True) -> int:
+def life(job: PreparedRun, *, listens: bool = True) -> int:
     """Process number of one life of a run, in a group of its own: 0 done, 75 stopped."""
 
     def live() -> None:
@@ -86,7 +86,7 @@ def life(job: Job, *, listens: bool = True) -> int:
             interruption.listen()
         (job.store.root / "alive").touch()
         try:
-            run_job(job, "test")
+            run_prepared(job, "test")
         except Stopped as stopped:
             os._exit(STOPPED if stopped.signals else 1)
 
@@ -95,12 +95,12 @@ def life(job: Job, *, listens: bool = True) -> int:
     return forked(live)
 
 
-def watched(job: Job, tmp_path: Path, **asked: Any) -> Job:
+def watched(job: PreparedRun, tmp_path: Path, **asked: Any) -> PreparedRun:
     callback = Watch(tmp_path / "diary", **asked)
     return dataclasses.replace(job, observers=(functools.partial(watch, callback=callback),))
 
 
-def saved_steps(job: Job) -> list[int]:
+def saved_steps(job: PreparedRun) -> list[int]:
     scratches = (job.store.root / "work").glob(f"fit-*/*/{SCRATCH}")
     return [saved["step"] for saved in map(read_checkpoint, scratches) if saved is not None]
 
@@ -108,12 +108,14 @@ def saved_steps(job: Job) -> list[int]:
 def undisturbed(asked: Sequence[str], folder: Path) -> Store:
     """The store of a run that takes a while, for several tests."""
     defaults = [text for text in TINY if not text.startswith("train.epochs")]
-    job = build_job(compose_runs([*defaults, *asked, f"runtime.store={folder / 'runs'}"])[0])
+    job = prepare_run(compose_runs([*defaults, *asked, f"runtime.store={folder / 'runs'}"])[0])
     assert ended(life(job)) == DONE
     return job.store
 
 
-def disturb(job: Job, moments: random.Random, *, upto: float, to_all: bool, kill: bool) -> int:
+def disturb(
+    job: PreparedRun, moments: random.Random, *, upto: float, to_all: bool, kill: bool
+) -> int:
     """One life that is asked to end within `upto` seconds, and killed right after if asked to."""
     pid = life(job)
     wait_for(job.store.root / "alive")
@@ -126,7 +128,7 @@ def disturb(job: Job, moments: random.Random, *, upto: float, to_all: bool, kill
     return ended(pid)
 
 
-def claimed(job: Job, kind: str) -> int:
+def claimed(job: PreparedRun, kind: str) -> int:
     return len(list((job.store.root / "work").glob(f"{kind}-*")))
 
 

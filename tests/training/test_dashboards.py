@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 
-from sparsekit.execution import interruption
-from sparsekit.execution.store import Store
 from sparsekit.report.compare import differences
-from sparsekit.runner import Job, run_job
+from sparsekit.runs.runner import PreparedRun, run_prepared
+from sparsekit.store.store import Store
+from sparsekit.system import interruption
 from sparsekit.training import dashboards
 from sparsekit.training.checkpoints import Checkpoints
-from tests.execution.processes import ended, forked
+from tests.system.processes import ended, forked
 
 wandb_internal = pytest.importorskip("wandb.proto.wandb_internal_pb2")
 PATIENCE = 8.0
 WANDB = ("logger=wandb", f"logger.patience={PATIENCE}")
-Build = Callable[..., Job]
+Build = Callable[..., PreparedRun]
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_a_run_of_wandb_says_what_the_store_says(tiny: Build) -> None:
     """Without a key it is offline; its id is the fit's key, its rows are the fit's history."""
     job = tiny("method=imp", "method.cycles=1", "train.epochs=3", "seed=4", *WANDB)
     store = job.store
-    run_job(job, "test")
+    run_prepared(job, "test")
     assert finish() < PATIENCE
     runs = {told.run.run_id: told for told in mirrored(store)}
     assert set(runs) == set(store.keys("fit"))
@@ -118,7 +118,7 @@ def test_a_run_of_wandb_says_what_the_store_says(tiny: Build) -> None:
 
 def plain(tiny: Build) -> Store:
     job = tiny("train.epochs=2", store="plain")
-    run_job(job, "test")
+    run_prepared(job, "test")
     return job.store
 
 
@@ -143,7 +143,7 @@ def test_a_broken_wandb_changes_nothing_and_delays_little(
     monkeypatch.setattr(dashboards, "COMMAND", (sys.executable, "-c", code))
     job = tiny("train.epochs=2", "logger=wandb", f"logger.patience={patience}", store="broken")
     started = time.monotonic()
-    assert run_job(job, "test")["status"] == "done"
+    assert run_prepared(job, "test")["status"] == "done"
     assert time.monotonic() - started < 10
     assert finish(patience) < patience + 1
     assert differences(expected, job.store) == []
@@ -157,7 +157,7 @@ def test_a_command_that_does_not_exist_changes_nothing(
     expected = plain(tiny)
     monkeypatch.setattr(dashboards, "COMMAND", ("/nonexistent/python",))
     job = tiny("train.epochs=2", *WANDB, store="broken")
-    assert run_job(job, "test")["status"] == "done"
+    assert run_prepared(job, "test")["status"] == "done"
     assert finish() < 1
     assert differences(expected, job.store) == []
     assert "warning: wandb cannot be started" in capfd.readouterr().err
@@ -166,7 +166,7 @@ def test_a_command_that_does_not_exist_changes_nothing(
 def test_the_mirror_itself_changes_nothing(tiny: Build) -> None:
     expected = plain(tiny)
     job = tiny("train.epochs=2", *WANDB, store="mirrored")
-    run_job(job, "test")
+    run_prepared(job, "test")
     finish()
     assert differences(expected, job.store) == []
     assert len(mirrored(job.store)) == 1
@@ -231,10 +231,10 @@ def test_a_resumed_fit_continues_the_same_run(tiny: Build) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         Checkpoints.save = last_save  # type: ignore[method-assign]
-        run_job(job, "test")
+        run_prepared(job, "test")
 
     assert ended(forked(live_and_die)) == -signal.SIGKILL
-    run_job(job, "test")
+    run_prepared(job, "test")
     finish()
     before, after = mirrored(job.store)
     (key,) = job.store.keys("fit")
@@ -258,11 +258,11 @@ def test_a_fit_that_was_asked_to_end_is_preempted_and_has_not_failed(tiny: Build
         Checkpoints._save_or_stop = asked  # type: ignore[method-assign]
         interruption.listen()
         with pytest.raises(interruption.Stopped):
-            run_job(job, "test")
+            run_prepared(job, "test")
         finish()
 
     assert ended(forked(live_and_stop)) == 0
-    run_job(job, "test")
+    run_prepared(job, "test")
     finish()
     before, after = mirrored(job.store)
     assert (before.is_preempted, after.is_preempted) == (True, False)

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsekit.config import ConfigError
-from sparsekit.execution.executors import Failures
-from sparsekit.execution.store import Store
-from sparsekit.execution.tensors import load_ticket
+from sparsekit.configuration.config import ConfigError
 from sparsekit.report.compare import differences
-from sparsekit.runner import Job, rehearse_all, run_job
+from sparsekit.runs.runner import PreparedRun, rehearse_all, run_prepared
+from sparsekit.store.store import Store
+from sparsekit.store.tensors import load_network
+from sparsekit.system.executors import Failures
 from tests.conformance.small_data import write_mnist
 
 Run = Callable[..., tuple[Store, list[str]]]
 
 
 def final_state(store: Store, tickets: list[str]) -> dict[str, torch.Tensor]:
-    return load_ticket(store, tickets[-1])[0]
+    return load_network(store, tickets[-1])[0]
 
 
 def largest_difference(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
@@ -40,11 +40,11 @@ def test_masks_move_alike_on_every_rank(run_tiny: Run) -> None:
     """Two processes see halves of every batch; what grows is decided by the mean of both. They
     compare their masks at every move and stop where they differ."""
     asked = ("method=rigl", "method.mover.interval=2", "method.mover.num_gradients=2")
-    _, masks = load_ticket(*(lambda store, keys: (store, keys[-1]))(*run_tiny(*asked)))
+    _, masks = load_network(*(lambda store, keys: (store, keys[-1]))(*run_tiny(*asked)))
     store, tickets = run_tiny(*asked, "runtime.devices=2", store="two")
-    _, others = load_ticket(store, tickets[-1])
+    _, others = load_network(store, tickets[-1])
     fit = store.description(tickets[-1])["inputs"][0]
-    start = load_ticket(store, store.description(fit)["inputs"][0])[1]
+    start = load_network(store, store.description(fit)["inputs"][0])[1]
     for name, mask in others.items():
         agree = float((mask & masks[name]).sum() / mask.sum())
         stayed = float((mask & start[name]).sum() / mask.sum())
@@ -55,7 +55,7 @@ def test_two_devices_train_the_same_network(run_tiny: Run) -> None:
     """DDP over two processes: equal masks, exact zeros, and the numbers of one device."""
     one = final_state(*run_tiny("method=one_shot"))
     store, tickets = run_tiny("method=one_shot", "runtime.devices=2", store="two")
-    state, masks = load_ticket(store, tickets[-1])
+    state, masks = load_network(store, tickets[-1])
     assert largest_difference(one, state) < 1e-4
     assert all(bool((state[name][~mask] == 0).all()) for name, mask in masks.items())
     fit = store.description(tickets[-1])["inputs"][0]
@@ -69,7 +69,7 @@ def test_mixed_precision_trains_float32_weights(run_tiny: Run) -> None:
     assert 0 < largest_difference(exact, mixed) < 0.1
 
 
-def test_half_precision_without_a_gpu_is_refused(tiny: Callable[..., Job]) -> None:
+def test_half_precision_without_a_gpu_is_refused(tiny: Callable[..., PreparedRun]) -> None:
     job = tiny("method=dense", "train.precision=16-mixed")
     with pytest.raises(ConfigError, match=r"16-mixed needs a GPU; .* bf16-mixed"):
         rehearse_all([job])
@@ -122,10 +122,10 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_is_recorded(
 
 
 def test_failed_runs_leave_a_record_and_the_others_finish(
-    tiny: Callable[..., Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Callable[..., PreparedRun], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sparsekit.compose import compose_runs
-    from sparsekit.jobs.launch import launch
+    from sparsekit.configuration.compose import compose_runs
+    from sparsekit.sweeps.launch import launch
     from tests.conftest import TINY
 
     overrides = [*TINY, f"runtime.store={tmp_path / 'runs'}", "method=dense"]
@@ -148,24 +148,24 @@ def test_history_has_a_row_per_validated_epoch(run_tiny: Run) -> None:
     assert rows[-1]["learning_rate"] < rows[0]["learning_rate"] < 0.1
 
 
-def test_job_that_was_interrupted_between_cycles_goes_on(tiny: Callable[..., Job]) -> None:
-    run_job(tiny("method=imp", "method.cycles=1"), "one cycle")
+def test_job_that_was_interrupted_between_cycles_goes_on(tiny: Callable[..., PreparedRun]) -> None:
+    run_prepared(tiny("method=imp", "method.cycles=1"), "one cycle")
     job = tiny("method=imp", "method.cycles=2")
     before = set(job.store.keys("fit"))
-    run_job(job, "two cycles")
+    run_prepared(job, "two cycles")
     assert len(before) == 2
     assert len(set(job.store.keys("fit")) - before) == 1
 
 
 def test_other_data_under_the_same_name_is_refused(
-    tiny: Callable[..., Job], tmp_path: Path
+    tiny: Callable[..., PreparedRun], tmp_path: Path
 ) -> None:
     chosen = ["method=dense", "data=mnist", "data.num_val=10", "train.batch_size=8"]
     for folder, number in (("one", 60), ("other", 50)):
         write_mnist(tmp_path / folder, num_train=number)
-    run_job(tiny(*chosen, f"runtime.data={tmp_path / 'one'}"), "first")
+    run_prepared(tiny(*chosen, f"runtime.data={tmp_path / 'one'}"), "first")
     with pytest.raises(ValueError, match=r"is not the data that the results in .* computed on"):
-        run_job(tiny(*chosen, f"runtime.data={tmp_path / 'other'}"), "second")
+        run_prepared(tiny(*chosen, f"runtime.data={tmp_path / 'other'}"), "second")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_other_data_under_the_same_name_is_refused(
     ids=["negative", "longer than the trunk", "mover"],
 )
 def test_impossible_values_are_found_in_rehearsal(
-    tiny: Callable[..., Job], overrides: list[str], message: str
+    tiny: Callable[..., PreparedRun], overrides: list[str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         rehearse_all([tiny(*overrides)])

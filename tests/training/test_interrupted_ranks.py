@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.execution.store import Store
 from sparsekit.report.compare import differences
-from sparsekit.runner import Job
-from tests.execution.processes import ended, wait_for
+from sparsekit.runs.runner import PreparedRun
+from sparsekit.store.store import Store
+from tests.system.processes import ended, wait_for
 from tests.training.lives import (
     DONE,
     STEPS_PER_EPOCH,
@@ -24,7 +24,7 @@ from tests.training.lives import (
     watched,
 )
 
-Tiny = Callable[..., Job]
+Tiny = Callable[..., PreparedRun]
 TWO_DEVICES = ("method=dense", "train.epochs=4", "runtime.devices=2")
 
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparsekit.execution.interruption import SIGNALS
-from sparsekit.execution.store import Store
 from sparsekit.report.compare import differences
-from sparsekit.runner import Job
+from sparsekit.runs.runner import PreparedRun
+from sparsekit.store.store import Store
+from sparsekit.system.interruption import SIGNALS
 from sparsekit.training.dashboards import COMMAND
-from tests.execution.processes import ended, wait_for
+from tests.system.processes import ended, wait_for
 from tests.training.lives import (
     DONE,
     KILLED,
@@ -36,7 +36,7 @@ from tests.training.lives import (
     watched,
 )
 
-Tiny = Callable[..., Job]
+Tiny = Callable[..., PreparedRun]
 RunTiny = Callable[..., tuple[Store, list[str]]]
 
 

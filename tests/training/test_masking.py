@@ -235,10 +235,10 @@ def test_what_grows_has_no_past(tmp_path: Path) -> None:
 
 def test_topology_counts_what_was_ever_active_and_the_mean_over_steps(tmp_path: Path) -> None:
     masking, _ = moved(ShiftAtThree(), tmp_path)
-    summary = masking.topology.summary()
+    summary = masking.mask_history.summary()
     assert summary == {"average_num_kept": 12.0, "itop": 1.0, "itop_sparse": 1.0}
     still = Masking({**half_masks(), "head.weight": torch.ones(1, 4, dtype=torch.bool)})
-    summary = still.topology.summary()
+    summary = still.mask_history.summary()
     assert summary == {"average_num_kept": 16, "itop": 16 / 28, "itop_sparse": 0.5}
 
 

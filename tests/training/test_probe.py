@@ -18,9 +18,9 @@ from sparsekit.core.prune import iterated, num_kept, prune
 from sparsekit.core.ratios import redrawn, with_ratios_of
 from sparsekit.core.types import Masks, Sample, Scores, Weights
 from sparsekit.data.memory import InMemory, Split
-from sparsekit.execution.identity import Stage
-from sparsekit.execution.store import Store
-from sparsekit.execution.tensors import save_ticket
+from sparsekit.store.identity import Stage
+from sparsekit.store.store import Store
+from sparsekit.store.tensors import save_network
 from sparsekit.training.probe import GradientProbe, draw
 
 CPU = torch.device("cpu")
@@ -254,8 +254,8 @@ def test_stored_masks_are_those_of_the_ticket(tmp_path: Path) -> None:
     store, masks = Store(tmp_path), {"b": torch.tensor([[True, False]]), "a": torch.ones(2).bool()}
     first, ticket = Stage("fit", {"epochs": 1}), Stage("ticket", {"epochs": 1})
     state = {"a": torch.zeros(2), "b": torch.zeros(1, 2)}
-    store.ensure(first, lambda folder: save_ticket(folder, state=state, masks=masks))
-    store.ensure(ticket, lambda folder: save_ticket(folder, state=first.key, masks=first.key))
+    store.ensure(first, lambda folder: save_network(folder, state=state, masks=masks))
+    store.ensure(ticket, lambda folder: save_network(folder, state=first.key, masks=first.key))
     probe = GradientProbe(small_net, three_classes(), CPU, store)
     for key in (first.key, ticket.key):
         found = probe.stored_masks(key)
@@ -270,7 +270,7 @@ def test_a_ticket_that_is_not_in_the_store_is_refused_with_both_names(
     store = Store(tmp_path)
     masks = {"a": torch.ones(2).bool()}
     for kind in ("fit", "ticket"):
-        store.ensure(Stage(kind, {}), lambda folder: save_ticket(folder, state=masks, masks=masks))
+        store.ensure(Stage(kind, {}), lambda folder: save_network(folder, state=masks, masks=masks))
     probe = GradientProbe(small_net, three_classes(), CPU, store)
     with pytest.raises(ValueError, match=f"ticket='{key}' is not in the store {tmp_path}"):
         probe.stored_masks(key)
@@ -288,7 +288,7 @@ def test_ratios_of_a_stored_ticket_are_drawn_anew(tmp_path: Path) -> None:
     probe = GradientProbe(lambda: model, three_classes(), CPU, store)
     snip = once(partial(scores.snip, seed=0, images_per_class=4))
     stored, stage = snip(weights, dense, probe, 40), Stage("ticket", {})
-    store.ensure(stage, lambda folder: save_ticket(folder, state=weights, masks=stored))
+    store.ensure(stage, lambda folder: save_network(folder, state=weights, masks=stored))
     arguments: dict[str, Any] = {"seed": 0, "pattern": patterns.unstructured}
     kept = with_ratios_of(weights, dense, probe, 40, ticket=stage.key, **arguments)
     again = redrawn(weights, dense, probe, 40, prune=snip, **arguments)
@@ -365,13 +365,13 @@ def test_one_shot_masks_equal_the_recorded_ones(
 
 
 @pytest.mark.parametrize("density", ["0.5", "0.1"])
-@pytest.mark.parametrize("course", ["exponential", "linear"])
+@pytest.mark.parametrize("fit_schedule", ["exponential", "linear"])
 @pytest.mark.parametrize("iterations", [1, 10, 100])
 def test_synflow_masks_equal_the_recorded_ones(
-    iterations: int, course: str, density: str, mlp: Any, recorded: Any
+    iterations: int, fit_schedule: str, density: str, mlp: Any, recorded: Any
 ) -> None:
-    expected = recorded["iterated"][f"{iterations} {course} {density}"]
-    shape = {"exponential": schedules.geometric, "linear": schedules.linear}[course]
+    expected = recorded["iterated"][f"{iterations} {fit_schedule} {density}"]
+    shape = {"exponential": schedules.geometric, "linear": schedules.linear}[fit_schedule]
     ours = partial(iterated, *mlp, total(expected), prune=once(scores.synflow))
     theirs = partial(rounded_up, shape=shape, sparsity=1 - float(density))
     for schedule in (theirs, shape) if iterations != 10 else (theirs,):

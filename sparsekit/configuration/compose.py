@@ -1,0 +1,290 @@
+"""From what a user types to complete configurations: the only place that lets Hydra compose.
+
+Every combination of a sweep is composed and checked before anything runs.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit.configuration.config import ConfigError, Spine, check, suggest
+from sparsekit.configuration.overrides import (
+    first_lines,
+    key_of,
+    refuse_hydra,
+    value_of,
+    values_of,
+    whole_leaves,
+)
+from sparsekit.configuration.signatures import PACKAGE
+from sparsekit.configuration.sweep_files import (
+    NO_FILE,
+    Combination,
+    Point,
+    SweepFile,
+    agrees,
+    combinations,
+    point_of,
+    points,
+    refuse_idle,
+)
+from sparsekit.store.identity import canonical
+
+CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
+ADDED_GROUPS = ("experiment", "debug", "control")
+NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep")
+Groups = Mapping[str, Mapping[str, Path]]
+Memory = dict[tuple[str, ...], tuple[Any, dict[str, str]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One complete, checked configuration and the choices that led to it.
+
+    Runs whose `variant` is equal differ in nothing but seed, sparsity and where they run.
+    """
+
+    config: Mapping[str, Any]
+    variant: str
+    choices: Mapping[str, str]
+    overrides: tuple[str, ...]
+
+    @property
+    def experiment(self) -> str:
+        return self.choices.get("experiment", "custom")
+
+    @property
+    def shown(self) -> str:
+        """The run as a message names it: what was asked for."""
+        return " ".join(self.overrides) or "the defaults"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ask:
+    """What every step of composing a sweep needs."""
+
+    sweep: SweepFile
+    folders: tuple[Path, ...]
+    memory: Memory = dataclasses.field(default_factory=dict)
+
+
+def compose_runs(
+    overrides: Sequence[str],
+    folders: Sequence[Path] = (),
+    *,
+    sweep: SweepFile = NO_FILE,
+    zipped: Sequence[Sequence[str]] = (),
+    excluded: Sequence[Point] = (),
+) -> list[Run]:
+    """Every run that the typed `overrides` and a sweep file ask for.
+
+    These are the combinations of `a,b` lists, those of `zipped` keys walked in step, with the
+    points of the file's grids or else of the experiment's, but for those that are `excluded`.
+    ConfigError for the first that is wrong, which it names where there are several.
+    """
+    ask = _Ask(sweep, tuple(folders))
+    everything = {one: point_of(one) for one in _combined(overrides, zipped, ask)}
+    refuse_idle(excluded, list(everything.values()))
+    # What is typed may have selected already what the file excludes.
+    whole_file = _combined((), (), ask) if sweep.excluded and overrides else ()
+    refuse_idle(sweep.excluded, [*everything.values(), *map(point_of, whole_file)])
+    left_out = (*sweep.excluded, *excluded)
+    chosen = [
+        one for one, point in everything.items() if not any(agrees(point, e) for e in left_out)
+    ]
+    if not chosen:
+        raise ConfigError("sweep: its grids contain no run, or every one of them is excluded")
+    runs: dict[str, Run] = {}
+    for one in chosen:
+        run = _named((*one, "sweep=[]"), ask, shown=one if len(chosen) > 1 else ())
+        run = dataclasses.replace(run, overrides=one)
+        runs.setdefault(repr((run.config, run.choices)), run)
+    return list(runs.values())
+
+
+def compose_one(
+    overrides: Sequence[str], folders: Sequence[Path] = (), memory: Memory | None = None
+) -> Run:
+    """The one configuration of `overrides`, checked; ConfigError says what is wrong and where.
+
+    Hydra composes what is chosen from groups, which takes a tenth of a second; values are set
+    afterwards. Calls that share a `memory` let it compose every choice once.
+    """
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    leaves = whole_leaves(overrides)
+    options, values = _sorted_out(overrides, list_groups(folders))
+    memory = {} if memory is None else memory
+    try:
+        if options not in memory:
+            memory[options] = _composed(options, folders)
+        chosen, choices = memory[options]
+        composed = copy.deepcopy(chosen)
+        for text in values:
+            _set(composed, text)
+        for key, leaf in leaves.items():
+            OmegaConf.update(composed, key, leaf, merge=False, force_add=True)
+        written = OmegaConf.to_container(composed, resolve=False)
+        plain = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(_reason(error)) from error
+    assert isinstance(plain, dict)
+    assert isinstance(written, dict)
+    config = {str(name): value for name, value in plain.items()}
+    check(config)
+    return Run(config, _digest(written), choices, tuple(overrides))
+
+
+def _composed(options: Sequence[str], folders: Sequence[Path]) -> tuple[Any, dict[str, str]]:
+    """The open configuration that Hydra makes of options of groups, and the option of each group.
+
+    What is set later is checked against the types of the spine, and by `check`.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    paths = ",".join(f"file://{folder.resolve()}" for folder in folders)
+    ConfigStore.instance().store(name="spine", node=Spine)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = compose(
+            "config", [*options, f"hydra.searchpath=[{paths}]"], return_hydra_config=True
+        )
+    choices = {str(k): v for k, v in composed.hydra.runtime.choices.items()}
+    OmegaConf.set_struct(composed, False)
+    del composed["hydra"]
+    return composed, {k: v for k, v in choices.items() if not k.startswith("hydra")}
+
+
+def _set(composed: Any, text: str) -> None:
+    """Set one value, `++key=value`."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        OmegaConf.update(composed, key_of(text), value_of(text), merge=True, force_add=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{text.removeprefix('++')}: {first_lines(error)}") from error
+
+
+def identity_of(config: Mapping[Any, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides its results."""
+    return {str(k): v for k, v in config.items() if k not in NOT_IDENTITY}
+
+
+def _digest(written: Mapping[Any, Any]) -> str:
+    kept = {k: v for k, v in identity_of(written).items() if k not in ("seed", "sparsity")}
+    return hashlib.sha256(canonical(kept).encode()).hexdigest()[:8]
+
+
+def list_groups(folders: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
+    """Options of every group: group -> option -> file."""
+    groups: dict[str, dict[str, Path]] = {}
+    for folder in (CONFIGS, *folders):
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: no such folder")
+        for file in sorted(folder.glob("*/*.yaml")):
+            groups.setdefault(file.parent.name, {})[file.stem] = file
+    return groups
+
+
+def summary(file: Path) -> str:
+    """The one-line comment a configuration file begins with, wherever its directives stand."""
+    comments = (line[1:].strip() for line in file.read_text().splitlines() if line[:1] == "#")
+    return next((text for text in comments if text and not text.startswith("@package")), "")
+
+
+def _combined(
+    typed: Sequence[str], zipped: Sequence[Sequence[str]], ask: _Ask
+) -> Iterator[Combination]:
+    """Every combination of the file's overrides with those typed, and with the points of grids."""
+    groups = list_groups(ask.folders)
+    axes = []
+    for text in (*ask.sweep.overrides, *typed):
+        refuse_hydra(text)
+        axes.append(values_of(text))
+        for value in axes[-1]:
+            _check_option(value, groups)
+    products = list(combinations(axes, (*ask.sweep.zipped, *zipped)))
+    for one in products:
+        grids = ask.sweep.grids or _grids(one, groups, ask, shown=one if len(products) > 1 else ())
+        if not grids:
+            yield one
+        for chosen in points(grids, one):
+            yield (*one, *chosen)
+
+
+def _grids(
+    one: Combination, groups: Groups, ask: _Ask, *, shown: Combination
+) -> Sequence[Mapping[str, Any]]:
+    """The grids of the experiment that is chosen, or those that are typed as `sweep=`."""
+    options, _ = _sorted_out(one, groups)
+    if options in ask.memory and "sweep" not in map(key_of, one):
+        composed, _ = ask.memory[options]
+        if not composed.sweep:
+            return []
+    return _named(one, ask, shown=shown).config["sweep"]
+
+
+def _named(overrides: Combination, ask: _Ask, *, shown: Combination) -> Run:
+    """One run of a sweep; a mistake in it is preceded by what is `shown` of it."""
+    try:
+        return compose_one(overrides, ask.folders, ask.memory)
+    except ConfigError as error:
+        raise ConfigError(f"{' '.join(shown)}: {error}" if shown else str(error)) from error
+
+
+def _sorted_out(
+    overrides: Sequence[str], groups: Groups
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is chosen from groups, as Hydra wants it, and the values that are set afterwards.
+
+    Whole leaves are neither.
+    """
+    leaves = whole_leaves(overrides)
+    typed = [_normalised(text, groups) for text in overrides if key_of(text) not in leaves]
+    values = tuple(text for text in typed if text.startswith("++"))
+    return tuple(text for text in typed if not text.startswith("++")), values
+
+
+def _check_option(text: str, groups: Groups) -> None:
+    key, _, value = text.partition("=")
+    name = key.lstrip("+~").partition("@")[0]
+    if name in groups and value not in groups[name] and not text.startswith("~"):
+        raise ConfigError(f"{name}={value}: no such option{suggest(value, groups[name])}")
+
+
+def _normalised(text: str, groups: Groups) -> str:
+    # Whether a key stands in the defaults list, in a YAML file, or only in a signature is our
+    # business, not the user's: the prefix Hydra needs is derived, and `check` knows what is valid.
+    if text.startswith("~"):
+        return text
+    key, _, value = text.partition("=")
+    name = key.lstrip("+")
+    if name.partition("@")[0] in groups:
+        _check_option(text, groups)
+        return f"+{name}={value}" if name in ADDED_GROUPS else f"{name}={value}"
+    return f"++{name}={value}"
+
+
+def _reason(error: Exception) -> str:
+    """Hydra's own message; where it merely says which override failed, also why."""
+    text = first_lines(error)
+    if "No match in the defaults list" in text:
+        place = text.split("'")[1]
+        return (
+            f"{place}: nothing is chosen there that could be replaced; groups inside others are "
+            "chosen as GROUP@PLACE=OPTION, such as prune@method.prune=lamp for methods that prune"
+        )
+    if "Could not override" in text:
+        return text.partition(" To append")[0]
+    cause = error.__cause__
+    return f"{text}: {first_lines(cause)}" if isinstance(cause, Exception) else text

@@ -1,0 +1,173 @@
+"""What can be typed, in Hydra's grammar: one override, its values, and lists of pairs."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sparsekit.configuration.config import ConfigError
+from sparsekit.store.identity import canonical
+
+HYDRA_KEYS = ("hydra", "hydra/launcher", "hydra/sweeper")
+OPENING, CLOSING = "([{", ")]}"
+PLAIN = re.compile(r"[\w.+\-/]*")
+
+
+def key_of(override: str) -> str:
+    """What an override sets, without its prefix.
+
+    >>> key_of("+control=reinitialise")
+    'control'
+    """
+    return override.partition("=")[0].lstrip("+~")
+
+
+def text_of(override: str) -> str:
+    """The value of an override as it is typed."""
+    return override.partition("=")[2]
+
+
+@functools.lru_cache(maxsize=65536)
+def value_of(override: str) -> Any:
+    """What an override sets, in Hydra's grammar."""
+    return _parser().parse_override(override).value()
+
+
+@functools.lru_cache(maxsize=65536)
+def meaning(text: str) -> str:
+    """One spelling of a typed value, so that values can be compared.
+
+    >>> meaning("0.50") == meaning("5e-1"), meaning("1") == meaning("'1'")
+    (True, False)
+    """
+    try:
+        return canonical(value_of(f"x={text}"))
+    except ValueError:  # nan and inf, which no run has
+        return text
+
+
+def values_of(override: str) -> list[str]:
+    """An override for each value of one that may be a sweep: `seed=0,1` is seed=0 and seed=1.
+
+    ConfigError for what is no override, and for what cannot be swept.
+    """
+    from hydra.errors import HydraException
+
+    parsed = _parsed(override)
+    if not parsed.is_sweep_override():
+        return [override]
+    try:
+        values = list(parsed.sweep_string_iterator())
+    except HydraException as error:
+        raise ConfigError(f"{override}: only lists, `range` and `choice` can be swept") from error
+    prefix = override[: override.index("=") + 1]
+    return [f"{prefix}{value}" for value in values]
+
+
+def is_sweep(text: str) -> bool:
+    """Whether an override stands for several values; ConfigError for what is no override."""
+    return bool(_parsed(text).is_sweep_override())
+
+
+def pairs(text: str) -> dict[str, str]:
+    """The pairs of `key=value,key=value`; commas in brackets and quotes belong to the values.
+
+    >>> pairs("method=snip,+control=reinitialise,method.span=[0.1,0.5]")
+    {'method': 'snip', 'control': 'reinitialise', 'method.span': '[0.1,0.5]'}
+    """
+    pieces = list(_split(text))
+    for piece in pieces:
+        if "=" not in piece or is_sweep(piece):
+            raise ConfigError(f"{text!r}: {piece!r} is not key=value")
+    refuse_repetition(pieces)
+    return {key_of(piece): text_of(piece) for piece in pieces}
+
+
+def whole_leaves(overrides: Sequence[str]) -> dict[str, Any]:
+    """Overrides that give a leaf whole, `key={_target_:...}`: they replace what stands there.
+
+    Hydra would merge the two, and the arguments of the old target would be left in the new leaf.
+    """
+    texts = [text for text in overrides if "_target_" in text and not text.startswith("~")]
+    values = {key_of(text): value_of(text) for text in texts}
+    return {key: v for key, v in values.items() if isinstance(v, dict) and "_target_" in v}
+
+
+def refuse_repetition(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a key that is given twice: one of its values would be ignored."""
+    keys = [key_of(text) for text in overrides]
+    for key in keys:
+        if keys.count(key) > 1:
+            given = " ".join(text for text in overrides if key_of(text) == key)
+            raise ConfigError(f"{given}: {key} is given more than once; only one can count")
+
+
+def refuse_hydra(override: str) -> None:
+    """Raise ConfigError for settings of Hydra's own machinery, which does not run here."""
+    key = key_of(override)
+    if key in HYDRA_KEYS or key.startswith(("hydra.", "hydra/")):
+        raise ConfigError(
+            f"{override}: this program does not use Hydra's launchers, sweepers and run folders; "
+            "use `cluster=` for where runs are computed, `executor=` for where their fits are, and "
+            "`runtime.store=` for where results go"
+        )
+
+
+def spelled(value: Any) -> str:
+    """A value of a YAML file in the grammar of overrides.
+
+    >>> spelled([0.5, None, True, {"a": "b c"}])
+    "[0.5,null,true,{a:'b c'}]"
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{spelled(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(spelled, value)) + "]"
+    text = str(value)
+    return text if PLAIN.fullmatch(text) else "'" + text.replace("'", "\\'") + "'"
+
+
+def first_lines(error: Exception) -> str:
+    """The beginning of a message, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3])
+
+
+def _parsed(text: str) -> Any:
+    from hydra.errors import HydraException
+
+    try:
+        return _parser().parse_override(text)
+    except HydraException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{text!r} is neither an option nor key=value: {reason}") from error
+
+
+@functools.cache
+def _parser() -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
+
+
+def _split(text: str) -> Iterator[str]:
+    """What stands between the commas outside of brackets and quotes, as Hydra reads them."""
+    from antlr4 import InputStream
+    from hydra.grammar.gen.OverrideLexer import OverrideLexer
+
+    lexer = OverrideLexer(InputStream(text))
+    lexer.removeErrorListeners()  # what it cannot read is refused by the parser afterwards
+    begin, depth = 0, 0
+    for token in lexer.getAllTokens():
+        mark = token.text.strip()
+        depth += (mark in OPENING) - (mark in CLOSING) if mark else 0
+        if token.type == OverrideLexer.COMMA and depth == 0:
+            yield text[begin : token.start].strip()
+            begin = token.stop + 1
+    yield text[begin:].strip()

@@ -1,0 +1,144 @@
+"""Everything that can fail for a wrong value, tried before the first training step.
+
+What has been tried is not tried again: a model's forward pass and its pruning are the same for all
+learning rates and seeds of a sweep.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparsekit.configuration import config
+from sparsekit.core.counts import budget
+from sparsekit.core.types import Masks, Mover
+from sparsekit.data.types import Data
+from sparsekit.method.cycle import Cycle, Method
+from sparsekit.store.identity import canonical, describe
+from sparsekit.training.fit_schedule import FitSchedule, plan_fit
+from sparsekit.training.judge import TaskJudge, device_of
+from sparsekit.training.problem import build_model, dense_masks, load_data
+
+CUT = {"norm_drop": 0.5, "fraction": 0.5}
+_worked: set[str] = set()
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """An untrained model of a task, its data, and the masks of what may be pruned."""
+
+    data: Data
+    model: nn.Module
+    masks: Masks
+
+
+def rehearse(method: Method, settings: Mapping[str, Any], judge: TaskJudge) -> str:
+    """Load the data, build model and optimizer, plan every cycle, prune once to the last budget.
+
+    Returns the table of layers. Raises ValueError, TypeError or OSError for what would fail later.
+    """
+    subject = _subject(json.dumps(settings["task"], sort_keys=True), judge.runtime.data_root)
+    if settings["train"]["precision"] == "16-mixed" and device_of(judge.runtime).type == "cpu":
+        raise ValueError("train.precision=16-mixed needs a GPU; the CPU has bf16-mixed")
+    cycles = list(method.plan())
+    for asked in _kinds_of_fits(cycles, settings):
+        fit_schedule = plan_fit(asked, subject.data, CUT)
+        _check_learning_rates(fit_schedule)
+        optimizer = config.build(asked["train"]["optimizer"])
+        optimizer(list(subject.model.named_parameters()))
+        if asked["mover"] is not None:
+            work = functools.partial(_move, asked["mover"], subject, fit_schedule.last)
+            _once([judge.identity, asked["mover"], fit_schedule.last], work)
+    last = cycles[-1]
+    if last.prune is not None:
+        work = functools.partial(_prune, last, subject, judge)
+        _once([judge.identity, last.prune, last.sparsity, judge.runtime], work)
+    return layer_table(subject.model, subject.masks)
+
+
+@functools.lru_cache(maxsize=1)
+def _subject(task: str, root: Path) -> Subject:
+    """The model of a task, tried on two images. One is kept, for they may be large."""
+    described = json.loads(task)
+    data = load_data(described, root)
+    with torch.random.fork_rng():
+        model = build_model(described, data)
+    with torch.no_grad():
+        model.eval()(next(data.eval_batches("val", batch_size=2, device=torch.device("cpu")))[0])
+    return Subject(data, model, dense_masks(described, model))
+
+
+def _move(mover: Mover, subject: Subject, num_steps: int) -> None:
+    mover.rehearse(subject.model.state_dict(), subject.masks, num_steps)
+
+
+def _prune(cycle: Cycle, subject: Subject, judge: TaskJudge) -> None:
+    assert cycle.prune is not None
+    state, masks = subject.model.state_dict(), subject.masks
+    weights = {name: state[name] for name in masks}
+    num_kept = budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
+    cycle.prune(weights, masks, judge.probe(state), num_kept=num_kept)
+
+
+def _kinds_of_fits(
+    cycles: Sequence[Cycle], settings: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """What the fits of a method are asked, once where only cycle and particle differ."""
+    seen: list[dict[str, Any]] = []
+    for cycle in cycles:
+        for variation in cycle.variations:
+            asked = cycle.settings(variation, settings)
+            kind = {**asked, "cycle": None, "particle": type(asked["particle"])}
+            if kind not in seen:
+                seen.append(kind)
+                yield asked
+
+
+def _once(kind: Any, work: Callable[[], object]) -> None:
+    """Do `work` unless the same kind has worked before in this process.
+
+    Kinds that differ in seeds are the same: what is drawn depends on the seed, whether it can be
+    drawn does not, and a sweep may have hundreds.
+    """
+    name = canonical(_with_one_seed(describe(kind)))
+    if name not in _worked:
+        work()
+        _worked.add(name)
+
+
+def _with_one_seed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            name: 0 if name == "seed" and isinstance(entry, int) else _with_one_seed(entry)
+            for name, entry in value.items()
+        }
+    return [_with_one_seed(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _check_learning_rates(fit_schedule: FitSchedule) -> None:
+    for step in sorted(
+        {fit_schedule.first, (fit_schedule.first + fit_schedule.last) // 2, fit_schedule.last - 1}
+    ):
+        rate = fit_schedule.learning_rate(step)
+        if not (math.isfinite(rate) and rate >= 0):
+            raise ValueError(f"the schedule gives the learning rate {rate} at step {step}")
+
+
+def layer_table(model: nn.Module, masks: Masks) -> str:
+    """One line per prunable weight, and what is left alone."""
+    total = sum(p.numel() for p in model.parameters())
+    prunable = sum(mask.numel() for mask in masks.values())
+    width = max(len(name) for name in masks)
+    lines = [f"prunable: {prunable:,} of {total:,} parameters"]
+    for name, mask in masks.items():
+        shape = "x".join(str(size) for size in mask.shape)
+        lines.append(f"  {name:<{width}}  {shape:>16}  {mask.numel():>11,}")
+    return "\n".join(lines)

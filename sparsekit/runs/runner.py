@@ -1,0 +1,252 @@
+"""Runs checked configurations: builds the objects, drives the loop, keeps the named records."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit.configuration import config
+from sparsekit.configuration.compose import Run, identity_of
+from sparsekit.configuration.config import ConfigError
+from sparsekit.method import loop
+from sparsekit.method.cycle import Method
+from sparsekit.method.loop import Turn
+from sparsekit.report.collect import collect
+from sparsekit.report.tables import terminal
+from sparsekit.runs.rehearsal import rehearse
+from sparsekit.store.identity import canonical, describe
+from sparsekit.store.sealing import SESSION
+from sparsekit.store.store import Busy, Store
+from sparsekit.system.executors import Executor
+from sparsekit.system.fit_jobs import Parked
+from sparsekit.system.interruption import Stopped
+from sparsekit.system.team import Team
+from sparsekit.training.fit import Observer, Settings, fit
+from sparsekit.training.judge import TaskJudge
+from sparsekit.training.problem import PARTS, ensure_init, init_seed
+from sparsekit.training.settings import Runtime
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedRun:
+    """A run with its objects built. Stages that others compute are waited for, for `patience` s.
+
+    `team`: the nodes of the job that train its fits together, if there are several.
+    """
+
+    run: Run
+    method: Method
+    settings: Mapping[str, Any]
+    runtime: Runtime
+    executor: Executor
+    observers: tuple[Observer, ...]
+    patience: float = math.inf
+    team: Team | None = None
+
+    @property
+    def seed(self) -> int:
+        return int(self.run.config["seed"])
+
+    @property
+    def name(self) -> str:
+        """Stable name of the run: method, seed and a digest of what makes its results."""
+        identity = canonical(identity_of(self.run.config))
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        return f"{self.run.choices['method']}-seed{self.seed}-{digest}"
+
+    @property
+    def store(self) -> Store:
+        root = Path(self.runtime.store).expanduser()
+        return Store(root, self.runtime.stale_seconds, self.patience)
+
+    @property
+    def judge(self) -> TaskJudge:
+        return TaskJudge(self.settings["task"], self.runtime)
+
+
+def prepare_run(run: Run) -> PreparedRun:
+    """Objects for a checked configuration; ConfigError for a value they refuse."""
+    given = run.config
+    try:
+        built = {name: _built(given[name]) for name in ("method", "runtime", "executor")}
+        built["executor"](str, [])  # refuses its settings even when there is nothing to do
+        described = {name: describe(_built(given[name])) for name in (*PARTS, "train")}
+        observers = _observers(run)
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise ConfigError(f"{run.shown}: {cause}") from error
+    task = {name: described[name] for name in PARTS}
+    settings = {"task": task, "train": described["train"], "seed": int(given["seed"])}
+    return PreparedRun(run, settings=settings, observers=observers, **built)
+
+
+def _built(node: Mapping[str, Any]) -> Any:
+    """Objects for a leaf. Equal leaves share them: the runs of a sweep have most in common."""
+    return _built_once(json.dumps(node))
+
+
+@functools.lru_cache(maxsize=1024)
+def _built_once(text: str) -> Any:
+    return config.build(json.loads(text))
+
+
+def _observers(run: Run) -> tuple[Observer, ...]:
+    if run.config["logger"] is None:
+        return ()
+    logger = _built(run.config["logger"])
+    about = {"experiment": run.experiment, "method": run.choices["method"]}
+    folder = str(Path(run.config["runtime"]["store"]).expanduser())
+    return (functools.partial(logger, about=about, config=dict(run.config), folder=folder),)
+
+
+def rehearse_all(jobs: Sequence[PreparedRun]) -> None:
+    """Try whatever may fail for a wrong value, once per kind of run, before anything is trained."""
+    seen: set[str] = set()
+    for job in jobs:
+        job.runtime.limit_threads_()
+        identity = canonical([job.settings["task"], job.settings["train"], describe(job.method)])
+        if identity in seen:
+            continue
+        task = canonical(job.settings["task"])
+        try:
+            layers = rehearse(job.method, job.settings, job.judge)
+        except (ValueError, TypeError, OSError) as error:
+            raise ConfigError(f"{job.run.shown}: {error}") from error
+        if task not in seen:
+            _say(layers)
+        seen |= {identity, task}
+
+
+def run_prepared(job: PreparedRun, title: str) -> dict[str, Any]:
+    """Run one job to its end, or go on where it was stopped; returns its record.
+
+    The record of a run that ends early keeps the cycles that were finished. Lightning turns an
+    interrupt during a fit into SystemExit; it leaves here as the KeyboardInterrupt it was. Any
+    other SystemExit is an error of whoever wanted to end the whole program, for this is one run.
+    """
+    rows: list[dict[str, Any]] = []
+    try:
+        _run_cycles(job, rows, title)
+    except (Stopped, Busy, Parked):
+        _record(job, rows, status="interrupted")
+        raise
+    except (KeyboardInterrupt, SystemExit) as error:
+        if _is_interrupt(error):
+            _record(job, rows, status="interrupted")
+            raise KeyboardInterrupt from error
+        _record(job, rows, status="failed", error=traceback.format_exc())
+        raise RuntimeError(f"something in the run ended the program: {error!r}") from error
+    except Exception:
+        _record(job, rows, status="failed", error=traceback.format_exc())
+        raise
+    return _record(job, rows, status="done")
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+
+
+def thawed(frozen: Mapping[str, Any]) -> Run:
+    """The run that was frozen as plain data, as in a sweep's file."""
+    names = [field.name for field in dataclasses.fields(Run)]
+    content = {name: frozen[name] for name in names}
+    return Run(**{**content, "overrides": tuple(content["overrides"])})
+
+
+def fit_of(job: PreparedRun) -> Callable[[Settings], str]:
+    """Computes one fit of a job, given its settings; returns its key."""
+    observers, team = job.observers, job.team
+    return functools.partial(
+        fit, store=job.store, runtime=job.runtime, observers=observers, team=team
+    )
+
+
+def _run_cycles(job: PreparedRun, rows: list[dict[str, Any]], title: str) -> None:
+    store = job.store
+    _record(job, rows, status="running")
+    turns = loop.run(
+        job.method,
+        functools.partial(_draw, job),
+        fit=fit_of(job),
+        settings=job.settings,
+        judge=job.judge,
+        store=store,
+        executor=job.executor,
+    )
+    for turn in turns:
+        rows.append(_row(turn))
+        _record(job, rows, status="running")
+        _say(_progress(title, turn, store))
+
+
+def _draw(job: PreparedRun, again: int) -> str:
+    """Key of the initial weights of a job's seed; of others where they are drawn `again`."""
+    seed, root = init_seed(job.seed, again), job.runtime.data_root
+    return ensure_init(job.settings["task"], seed, store=job.store, root=root)
+
+
+def _row(turn: Turn) -> dict[str, Any]:
+    return {
+        "cycle": turn.cycle.index,
+        "sparsity": turn.cycle.sparsity,
+        "ticket": turn.ticket,
+        "studies": dict(turn.studies),
+        "is_result": turn.cycle.is_result,
+    }
+
+
+def _record(
+    job: PreparedRun, rows: Sequence[Mapping[str, Any]], *, status: str, error: str | None = None
+) -> dict[str, Any]:
+    record = {
+        "experiment": job.run.experiment,
+        "choices": dict(job.run.choices),
+        "overrides": list(job.run.overrides),
+        "seed": job.seed,
+        "variant": job.run.variant,
+        "config": identity_of(job.run.config),
+        "status": status,
+        "rows": list(rows),
+        "error": error,
+    }
+    path = job.store.name(job.run.experiment, job.name, record)
+    return {**record, "path": str(path)}
+
+
+def _progress(title: str, turn: Turn, store: Store) -> str:
+    metrics = store.read(turn.ticket, "metrics.json")
+    mine = store.description(turn.ticket)["provenance"]["session"] == SESSION
+    empty = metrics["collapsed"]
+    return (
+        f"{title} cycle {turn.cycle.index}: sparsity {metrics['sparsity_prunable']:.2%}, "
+        f"validation {metrics['val_accuracy']:.2%}{'' if mine else ' (already computed)'}"
+        f"{'; layer collapse: nothing is left of ' + ', '.join(empty) if empty else ''}"
+    )
+
+
+def conclude(job: PreparedRun, records: Sequence[Mapping[str, Any]]) -> None:
+    """Print the table of finished runs, draw their picture, say how much was computed now."""
+    from sparsekit.report.plots import accuracy_plot
+
+    store = job.store
+    results = collect([Path(record["path"]) for record in records])
+    print(terminal(results))
+    picture = store.root / "named" / job.run.experiment / "accuracy.png"
+    accuracy_plot(results, picture)
+    tickets = [row["ticket"] for record in records for row in record["rows"]]
+    stages = store.ancestors(*tickets)
+    computed = sum(s["provenance"]["session"] == SESSION for s in stages.values())
+    print(f"picture: {picture}")
+    print(f"{computed} stages were computed, {len(stages) - computed} were there already")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,91 @@
+"""What makes a stage whole: a description with the checksum of every file, written last."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from sparsekit.store.claims import HEARTBEAT
+from sparsekit.store.identity import Stage, canonical, key_of
+from sparsekit.system.files import checksum, spelled, sync, write_json
+
+DESCRIPTION = "description.json"
+SCRATCH = "scratch"
+SESSION = os.environ.setdefault("SPARSEKIT_SESSION", uuid.uuid4().hex)
+_IDENTITY = ("kind", "config", "inputs", "version")
+
+
+class CorruptResult(RuntimeError):
+    """A stored result whose files do not match their checksums."""
+
+
+def seal(stage: Stage, folder: Path, started: float) -> None:
+    """Write the description, last and with the checksum of every other file, down to the disk.
+
+    Raises FileNotFoundError if somebody else has taken the folder over.
+    """
+    _discard(folder / SCRATCH)
+    names = sorted(path.name for path in folder.iterdir() if path.name != HEARTBEAT)
+    for name in names:
+        sync(folder / name)
+    provenance = {"session": SESSION, "started": started, "finished": time.time()}
+    body = {
+        **stage.description(),
+        "key": stage.key,
+        "files": {name: checksum(folder / name) for name in names},
+        "provenance": provenance,
+    }
+    body["checksum"] = hashlib.sha256(canonical(body).encode()).hexdigest()
+    write_json(folder / DESCRIPTION, body)
+    # Must exist: nothing creates it but a claim, so a folder with one is still the one we claimed.
+    (folder / HEARTBEAT).unlink()
+    sync(folder)
+
+
+def verify(folder: Path, key: str) -> None:
+    """Raise CorruptResult unless every byte of a published stage is what was published.
+
+    OSError where it cannot be read for other reasons, such as missing permissions.
+    """
+    files = read_description(folder, key)["files"]
+    try:
+        damaged = [name for name, digest in files.items() if checksum(folder / name) != digest]
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise CorruptResult(f"{key}: a file is missing: {error.filename}") from error
+    if damaged:
+        raise CorruptResult(f"{key}: checksum mismatch in {', '.join(damaged)}")
+
+
+def read_description(folder: Path, key: str) -> dict[str, Any]:
+    """The description of a published stage; CorruptResult unless it is what was published."""
+    try:
+        text = (folder / DESCRIPTION).read_text()
+        body: dict[str, Any] = json.loads(text)
+        rest = {name: value for name, value in body.items() if name != "checksum"}
+        intact = (
+            text == spelled(body)
+            and body["checksum"] == hashlib.sha256(canonical(rest).encode()).hexdigest()
+            and key_of({name: body[name] for name in _IDENTITY}) == key
+        )
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise CorruptResult(f"{key}: {DESCRIPTION} is missing") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CorruptResult(f"{key}: {DESCRIPTION} is damaged: {error}") from error
+    if not intact:
+        raise CorruptResult(f"{key}: checksum mismatch in {DESCRIPTION}")
+    return body
+
+
+def _discard(folder: Path) -> None:
+    # Moved out of the way first: on NFS a folder in which a file is still open cannot be removed.
+    trash = folder.parent.parent.parent / f".trash.{uuid.uuid4().hex[:8]}"
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(folder, trash)
+    shutil.rmtree(trash, ignore_errors=True)

@@ -1,0 +1,249 @@
+"""Content-addressed results: computed once, published whole, verified when used.
+
+stages/KIND/KEY/   a finished stage: its files and description.json, written last
+work/KEY/OWNER/    a stage being computed (see claims.py)
+corrupt/           what failed its checksums, kept for inspection, never used
+named/             human names that point at keys
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sparsekit.store.claims import HEARTBEAT, claim, forget, heartbeat, is_held, release, resign
+from sparsekit.store.identity import Stage
+from sparsekit.store.sealing import (
+    SCRATCH,
+    CorruptResult,
+    read_description,
+    seal,
+    verify,
+)
+from sparsekit.system import interruption
+from sparsekit.system.files import sync, write_json
+
+log = logging.getLogger(__name__)
+
+FIRST_POLL, LAST_POLL = 0.05, 2.0
+MAX_ATTEMPTS = 3
+
+
+class Busy(BaseException):
+    """Somebody else is computing `key`; whoever asked had better do something else meanwhile.
+
+    No error, and so no Exception: nothing that catches errors may take it for one.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"{self.key} is being computed by another process"
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """Results under `root`, safe to share between processes and machines.
+
+    A claim whose heartbeat is older than `stale_after` seconds is taken over by whoever needs it.
+    A stage that somebody else is computing is waited for, for `patience` seconds.
+    """
+
+    root: Path
+    stale_after: float = 60.0
+    patience: float = math.inf
+
+    def ensure(self, stage: Stage, compute: Callable[[Path], None]) -> str:
+        """Key of `stage`; calls `compute(work folder)` only if nobody has computed it yet.
+
+        The work folder survives a killed process: `compute` finds in it what it had saved below
+        `scratch/`, which is not part of the result. Whoever else is computing the stage is waited
+        for, or, when the store's patience is over, left to them: Busy. Raises whatever `compute`
+        raises; the claim is then free for the next try. A process whose claim was taken over, for
+        it seemed dead, waits for the result of the other one. One that was asked to end computes
+        nothing more: Stopped.
+        """
+        pause, attempts = FIRST_POLL, 0
+        deadline = time.monotonic() + self.patience
+        while not self.has(stage.key):
+            if attempts == MAX_ATTEMPTS:
+                raise CorruptResult(f"{stage.key} failed its checksums {attempts} times in a row")
+            interruption.check()
+            self._work.mkdir(parents=True, exist_ok=True)
+            folder = claim(self._work, stage.key, stale_after=self.stale_after)
+            if folder is None and time.monotonic() > deadline:
+                raise Busy(stage.key)
+            if folder is None:
+                pause = _wait(stage.key, pause)
+            elif self._is_published(stage.key):
+                release(folder)
+            else:
+                self._compute(stage, compute, folder)
+                attempts += 1
+        return stage.key
+
+    def has(self, key: str) -> bool:
+        """Is `key` published and intact? A result that fails its checksums is put aside."""
+        if not self.path(key).exists():
+            return False
+        try:
+            verify(self.path(key), key)
+        except CorruptResult as damage:
+            log.warning("%s; it is put aside and computed again", damage)
+            self._put_aside(key)
+            return False
+        return True
+
+    def is_in_work(self, key: str) -> bool:
+        """Is somebody computing `key`, and has not published it yet?"""
+        held = is_held(self._work, key, stale_after=self.stale_after)
+        return held and not self.path(key).exists()
+
+    def path(self, key: str) -> Path:
+        """Folder of a published stage."""
+        return self.root / "stages" / key.split("-", 1)[0] / key
+
+    def description(self, key: str) -> dict[str, Any]:
+        """`kind`, `config`, `inputs`, `version`, `files` (checksums) and `provenance` of `key`.
+
+        Raises CorruptResult unless it is what was published.
+        """
+        if not self.path(key).exists():
+            raise FileNotFoundError(f"{key} is not in the store {self.root}")
+        return read_description(self.path(key), key)
+
+    def content(self, key: str, name: str) -> bytes:
+        """The file `name` of a published stage, verified as it is read.
+
+        Raises CorruptResult for a file that is not what was published: a stage may be damaged
+        after `ensure` has looked at it. The next `ensure` computes it again.
+        """
+        digest = self.description(key)["files"].get(name)
+        if digest is None:
+            raise FileNotFoundError(f"{key} has no file {name!r}")
+        try:
+            found = (self.path(key) / name).read_bytes()
+        except FileNotFoundError as error:
+            raise CorruptResult(f"{key}: {name} is missing") from error
+        if hashlib.sha256(found).hexdigest() != digest:
+            raise CorruptResult(f"{key}: checksum mismatch in {name}")
+        return found
+
+    def read(self, key: str, name: str) -> Any:
+        """The JSON file `name` of a published stage, verified like `content`."""
+        return json.loads(self.content(key, name))
+
+    def keys(self, kind: str) -> Iterator[str]:
+        """Published keys of one kind, sorted."""
+        folder = self.root / "stages" / kind
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+        return (name for name in names if not name.startswith("."))
+
+    def ancestors(self, *keys: str) -> dict[str, dict[str, Any]]:
+        """Descriptions of `keys` and of all they were made from."""
+        found: dict[str, dict[str, Any]] = {}
+        pending = list(keys)
+        while pending:
+            key = pending.pop()
+            if key not in found:
+                found[key] = self.description(key)
+                pending.extend(found[key]["inputs"])
+        return found
+
+    def name(self, folder: str, name: str, record: Mapping[str, Any]) -> Path:
+        """Let a human name point at keys: `named/FOLDER/NAME.json`, replaced in one step."""
+        path = self.root / "named" / folder / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, record)
+        return path
+
+    @property
+    def _work(self) -> Path:
+        return self.root / "work"
+
+    def _is_published(self, key: str) -> bool:
+        # Listed, not asked for by name: NFS may remember for a while that a name was not there.
+        folder = self.path(key).parent
+        return folder.is_dir() and key in os.listdir(folder)
+
+    def _compute(self, stage: Stage, compute: Callable[[Path], None], folder: Path) -> None:
+        started = time.time()
+        try:
+            _prepare(folder)
+            with heartbeat(folder):
+                compute(folder)
+                self._publish(stage, folder, started)
+        except BaseException as error:
+            if isinstance(error, Exception) and not folder.exists():
+                log.warning("%s: this process seemed dead and was replaced (%s)", stage.key, error)
+                return
+            resign(folder)
+            raise
+
+    def _publish(self, stage: Stage, folder: Path, started: float) -> None:
+        seal(stage, folder, started)
+        target = self.path(stage.key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(folder, target)
+        except OSError:
+            if not self._is_published(stage.key):
+                raise
+            release(folder)
+        sync(target.parent)
+        forget(folder)
+
+    def _put_aside(self, key: str) -> None:
+        aside = self.root / "corrupt" / f"{key}.{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.path(key), aside)
+            self._bring_back(key, aside)
+
+    def _bring_back(self, key: str, aside: Path) -> None:
+        # Somebody else may have put the damaged stage aside and published it anew since we looked.
+        try:
+            verify(aside, key)
+        except CorruptResult:
+            return
+        with contextlib.suppress(OSError):
+            os.rename(aside, self.path(key))
+
+
+def _wait(key: str, pause: float) -> float:
+    """Sleep; how long to sleep next time. Says once that this takes longer."""
+    time.sleep(pause)
+    if pause < LAST_POLL <= 1.5 * pause:
+        log.warning("%s is being computed by another process; waiting for it", key)
+    return min(1.5 * pause, LAST_POLL)
+
+
+def _prepare(folder: Path) -> None:
+    """Keep of an adopted work folder what is below scratch/, in files of our own.
+
+    A former owner that is only suspended may still hold files open; it must not write into ours.
+    """
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != SCRATCH:
+            shutil.rmtree(path)
+        elif path.name not in (SCRATCH, HEARTBEAT):
+            path.unlink()
+    (folder / SCRATCH).mkdir(exist_ok=True)
+    saved = [path for path in (folder / SCRATCH).rglob("*") if path.is_file()]
+    for path in saved:
+        copy = folder / f".copy.{path.name}"
+        shutil.copyfile(path, copy)
+        os.replace(copy, path)

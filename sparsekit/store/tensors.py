@@ -1,0 +1,54 @@
+"""A ticket on disk: weights and masks in safetensors, or the key of the stage that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+from sparsekit.store.store import Store, write_json
+
+PARTS = ("state", "masks")
+PARTS_FILE = "parts.json"
+TOPOLOGY = "topology.json"
+Part = Mapping[str, Tensor] | str
+
+
+def save_network(folder: Path, *, state: Part, masks: Part) -> None:
+    """Write `state` and `masks` into a work folder; a key says "the same as in that stage".
+
+    The order of the names is written as well: safetensors keeps none, and ties between layers are
+    settled by the order of the network.
+    """
+    parts: dict[str, dict[str, object]] = {}
+    for name, part in zip(PARTS, (state, masks), strict=True):
+        if isinstance(part, str):
+            parts[name] = {"stage": part}
+        else:
+            parts[name] = {"names": list(part)}
+            save_file(_contiguous(part), folder / f"{name}.safetensors")
+    write_json(folder / PARTS_FILE, parts)
+
+
+def load_network(store: Store, key: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """State and masks of a stage, on the CPU, in two new dictionaries, in the network's order.
+
+    The weights of a start are not yet masked: they are those of the stage it refers to.
+    Raises CorruptResult for a file that is not what was published.
+    """
+    state, masks = (_load_part(store, key, name) for name in PARTS)
+    return state, masks
+
+
+def _load_part(store: Store, key: str, name: str) -> dict[str, Tensor]:
+    while "stage" in (part := store.read(key, PARTS_FILE)[name]):
+        key = part["stage"]
+    tensors = load(store.content(key, f"{name}.safetensors"))
+    return {tensor: tensors[tensor] for tensor in part["names"]}
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # Cloned: tied parameters share storage, which safetensors refuses to write twice.
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}

@@ -1,0 +1,138 @@
+"""One life of a job at a member of a sweep: claim it, work, and say how it ended.
+
+What a job says of itself is for people and for whoever looks after the sweep; no result depends
+on it. However a life ends, the next one goes on from what is in the store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from sparsekit.store import claims
+from sparsekit.store.store import Busy
+from sparsekit.sweeps.records import Sweep
+from sparsekit.system import interruption
+from sparsekit.system.files import read_json
+from sparsekit.system.fit_jobs import Parked
+from sparsekit.system.interruption import Stopped
+
+MAX_IDLE_LIVES = 3
+END = 1000
+ELSEWHERE = "another process is at work on it"
+
+
+def run_attempt(
+    sweep: Sweep,
+    member: str,
+    work: Callable[[], None],
+    *,
+    log: str | None = None,
+    stale_after: float = 60.0,
+) -> str:
+    """State at the end of this life: done, stopped, waiting, parked or failed.
+
+    Waiting also where another process is at work on the same member; then nothing is said.
+    KeyboardInterrupt leaves as it came, when it is said that the life was stopped.
+    """
+    interruption.listen()
+    place = claims.claim(sweep.claims, member, stale_after=stale_after)
+    if place is None:
+        print(f"{sweep.name} {member}: {ELSEWHERE}", file=sys.stderr, flush=True)
+        return "waiting"
+    try:
+        with claims.heartbeat(place):
+            return _live(sweep, member, work, log)
+    finally:
+        claims.release(place)
+
+
+def job_number() -> str | None:
+    """Number of the SLURM job that this process is in, `ARRAY_INDEX` for a member of an array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if array is not None:
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ.get("SLURM_JOB_ID")
+
+
+@dataclasses.dataclass(frozen=True)
+class _End:
+    state: str
+    reason: str = ""
+    error: str | None = None
+    waits_for: str | None = None
+    interrupt: KeyboardInterrupt | None = None
+
+
+def _live(sweep: Sweep, member: str, work: Callable[[], None], log: str | None) -> str:
+    before = sweep.last_status(member)
+    said = {
+        "state": "running",
+        "reason": "",
+        "error": None,
+        "job": job_number(),
+        "node": os.environ.get("SLURMD_NODENAME") or platform.node(),
+        "pid": os.getpid(),
+        "log": log,
+        "begun": time.time(),
+        "lives": before.get("lives", 0) + 1,
+        "seconds": before.get("seconds", 0.0),
+        "idle_lives": before.get("idle_lives", 0),
+        "position": before.get("position"),
+    }
+    sweep.say(member, said)
+    end = _worked(work)
+    seconds = said["seconds"] + time.time() - said["begun"]
+    position = _position(sweep, member)
+    idle = _idle_lives(said, end, position)
+    if idle >= MAX_IDLE_LIVES:
+        end = _End("failed", f"stopped {idle} times at the same place; give it more minutes")
+    final = {n: getattr(end, n) for n in ("state", "reason", "error", "waits_for")}
+    spent = {"seconds": seconds, "position": position, "idle_lives": idle}
+    sweep.say(member, {**said, **final, **spent})
+    if end.interrupt is not None:
+        raise end.interrupt
+    return end.state
+
+
+def _worked(work: Callable[[], None]) -> _End:
+    try:
+        work()
+    except Stopped as stopped:
+        return _End("stopped", f"stopped by {', '.join(stopped.signals)}")
+    except Busy as busy:
+        return _End("waiting", f"another run computes {busy.key}", waits_for=busy.key)
+    except Parked as parked:
+        return _End("parked", str(parked))
+    except KeyboardInterrupt as interrupt:
+        return _End("stopped", "stopped by Ctrl-C", interrupt=interrupt)
+    except BaseException as error:
+        return _End("failed", _shortened(error), traceback.format_exc())
+    return _End("done")
+
+
+def _shortened(error: BaseException) -> str:
+    """What an error says; of a long listing the beginning and the end, where its errors are."""
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) <= 2 * END else f"{text[:END]}\n...\n{text[-END:]}"
+
+
+def _position(sweep: Sweep, member: str) -> Any:
+    """Where the last fit of this member was, as far as a stopped life can tell."""
+    try:
+        told = read_json(sweep.progress(member))
+    except FileNotFoundError:
+        return None
+    return [told["key"], told["step"]]
+
+
+def _idle_lives(said: dict[str, Any], end: _End, position: Any) -> int:
+    if end.state != "stopped" or position is None or position != said["position"]:
+        return 0
+    return int(said["idle_lives"]) + 1

@@ -1,0 +1,250 @@
+"""Submitting the runs of a sweep to SLURM, and submitting again what was lost.
+
+No process watches from the login node. Each array is followed by a small job, the controller,
+which looks at what became of it, submits again what is missing without a reason, and its own
+successor while anything is left to wait for. Meanwhile another small job, the patrol, looks every
+few minutes, so that what was lost early is not missed until the end. The rounds are bounded.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sparsekit.configuration import config
+from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.clusters import Slurm
+from sparsekit.sweeps.liveness import observe
+from sparsekit.sweeps.member import slurm_controller, slurm_fit, slurm_run, slurm_watchdog
+from sparsekit.sweeps.records import Sweep, member_of, number_of
+from sparsekit.sweeps.resources import Resources
+from sparsekit.sweeps.scheduler import Queued
+from sparsekit.sweeps.slurm import submit_controller, submit_members
+from sparsekit.system.fit_jobs import Parked
+
+MAX_PATIENCE = 20
+SECONDS_BETWEEN_LOOKS = 120
+SILENCE_SECONDS, SECONDS_BETWEEN_QUESTIONS = 300.0, 5.0
+RUNS, FITS, CONTINUED, PATROL = "runs", "fits", "continued", "patrol"
+TRIED_AGAIN = ("lost", "open")
+
+
+def submit_runs(sweep: Sweep, numbers: Sequence[int]) -> list[str]:
+    """Numbers of the job arrays for runs of a sweep, one array per kind of resources and chunk.
+
+    The controller that follows them is submitted too. RuntimeError with SLURM's own words where
+    it refuses.
+    """
+    jobs = _submit(sweep, numbers, kind=RUNS)
+    try:
+        _submit_controller(sweep, jobs)
+    except RuntimeError as error:
+        scheduler.cancel(jobs)
+        raise RuntimeError(f"{error}; that was the controller: cluster.controller=") from error
+    if not _in_queue(sweep, _queue(sweep), kinds=(PATROL,)):
+        _submit_patrol(sweep)
+    return jobs
+
+
+def _submit(
+    sweep: Sweep, numbers: Sequence[int], *, kind: str, delay: int | None = None
+) -> list[str]:
+    cluster, jobs = _cluster(sweep), []
+    for resources, group in _by_resources(sweep, numbers):
+        members = [member_of(number) for number in group]
+        entries = [functools.partial(slurm_run, sweep.folder, number) for number in group]
+        jobs += submit_members(
+            sweep, members, entries, cluster=cluster, resources=resources, kind=kind, delay=delay
+        )
+    return jobs
+
+
+def submit_fits(sweep: Sweep, member: str, fits: Mapping[str, Any], *, rounds: int) -> None:
+    """Submit fits, by member, as an array, and the run itself to go on after it; raises Parked.
+
+    Fits that are jobs already are waited for. RuntimeError where fits failed, or were lost more
+    than `rounds` times.
+    """
+    with sweep.submitting():
+        jobs = _submit_fits(sweep, member, fits, queued=_queue(sweep), rounds=rounds)
+    raise Parked(f"{len(fits)} fits are jobs {', '.join(jobs)}")
+
+
+def _submit_fits(
+    sweep: Sweep,
+    member: str,
+    fits: Mapping[str, Any],
+    *,
+    queued: Sequence[Queued],
+    rounds: int,
+) -> Sequence[str]:
+    _refuse_failed(sweep, fits)
+    waiting = _in_queue(sweep, queued, kinds=(FITS,))
+    open_fits = {one: item for one, item in fits.items() if one not in waiting}
+    jobs = {waiting[one].partition("_")[0] for one in fits if one in waiting}
+    tries = max((_times(sweep, one, FITS) for one in open_fits), default=0)
+    if tries > rounds:
+        raise RuntimeError(f"{len(open_fits)} fits were lost {tries} times: {', '.join(open_fits)}")
+    cluster = _cluster(sweep)
+    number = number_of(member)
+    resources = _resources(sweep, number)
+    if open_fits:
+        entries = [
+            functools.partial(slurm_fit, sweep.folder, one, item) for one, item in open_fits.items()
+        ]
+        jobs |= set(
+            submit_members(
+                sweep, list(open_fits), entries, cluster=cluster, resources=resources, kind=FITS
+            )
+        )
+    again = functools.partial(slurm_run, sweep.folder, number)
+    submit_members(
+        sweep,
+        [member],
+        [again],
+        cluster=cluster,
+        resources=resources,
+        kind=CONTINUED,
+        after=sorted(jobs),
+    )
+    return sorted(jobs)
+
+
+def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
+    """Submit again what was lost, and a controller to look again when what is left has ended.
+
+    A run that is at work without a job in the queue, such as on a node that was lost to SLURM, is
+    looked at every two minutes, `patience` times.
+    """
+    with sweep.submitting():
+        _queue(sweep)
+        any_live = _submit_lost(sweep)
+        queued = _queue(sweep)
+        others = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values()
+        after = sorted({job.partition("_")[0] for job in others})
+        if after:
+            _submit_controller(sweep, after)
+        elif any_live and patience > 0:
+            _submit_controller(sweep, [], patience=patience - 1)
+        else:
+            scheduler.cancel(list(_in_queue(sweep, queued, kinds=(PATROL,)).values()))
+
+
+def watchdog(sweep: Sweep) -> None:
+    """Submit again what was lost, and the next patrol, while anything is under way."""
+    with sweep.submitting():
+        _queue(sweep)
+        if _submit_lost(sweep):
+            _submit_patrol(sweep)
+
+
+def _submit_lost(sweep: Sweep) -> bool:
+    """Whether anything is under way, once what was lost is submitted again.
+
+    A run that saved and left, but could not go back into the queue, has not failed and is not
+    counted.
+    """
+    observations = observe(sweep, stale_after=sweep.stale_after)
+    for one in observations:
+        print(f"run {one.number}: {one.state}{': ' * bool(one.reason)}{one.reason}")
+    rounds = _cluster(sweep).rounds
+    gone = [one for one in observations if one.state in TRIED_AGAIN]
+    waiting = [one.number for one in gone if one.said.get("state") == "waiting"]
+    stopped = [one.number for one in gone if one.said.get("state") == "stopped"]
+    lost = [
+        one.number
+        for one in gone
+        if one.number not in (*waiting, *stopped)
+        and _times(sweep, member_of(one.number), RUNS) <= rounds
+    ]
+    jobs = _submit(sweep, lost, kind=RUNS)
+    jobs += _submit(sweep, stopped, kind=CONTINUED)
+    jobs += _submit(sweep, waiting, kind=CONTINUED, delay=SECONDS_BETWEEN_LOOKS)
+    return bool(jobs) or any(one.is_live for one in observations)
+
+
+def jobs_of(sweep: Sweep, members: Sequence[str] | None = None) -> list[str]:
+    """Numbers of the jobs in the queue for these members and their fits; all of the sweep's.
+
+    The same runs in another store are another sweep, whose jobs have names that begin alike.
+    """
+    queued = scheduler.queue(sweep.frozen["user"]) or []
+    if members is None:
+        ids = {note["id"] for note in sweep.submissions()}
+        return [one.job for one in queued if one.name.rpartition(".")[2] in ids]
+    jobs = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED))
+    return [job for member, job in jobs.items() if member.partition(".")[0] in members]
+
+
+def _submit_controller(sweep: Sweep, after: Sequence[str], *, patience: int = MAX_PATIENCE) -> None:
+    entry = functools.partial(slurm_controller, sweep.folder, patience)
+    delay = None if after else SECONDS_BETWEEN_LOOKS
+    submit_controller(sweep, entry, cluster=_cluster(sweep), after=after, delay=delay)
+
+
+def _submit_patrol(sweep: Sweep) -> None:
+    cluster = _cluster(sweep)
+    entry = functools.partial(slurm_watchdog, sweep.folder)
+    delay = 60 * cluster.patrol_minutes
+    submit_controller(sweep, entry, cluster=cluster, kind=PATROL, delay=delay)
+
+
+def _queue(sweep: Sweep) -> list[Queued]:
+    """The queue; waits while SLURM is silent, such as when its controller is being restarted.
+
+    RuntimeError where it is for longer than `SILENCE_SECONDS`: nothing is decided blindly.
+    """
+    deadline = time.monotonic() + SILENCE_SECONDS
+    while (queued := scheduler.queue(sweep.frozen["user"])) is None:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"SLURM has not answered squeue for {SILENCE_SECONDS:g} s")
+        time.sleep(SECONDS_BETWEEN_QUESTIONS)
+    return queued
+
+
+def _in_queue(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) -> dict[str, str]:
+    """Number of the job in the queue, by member."""
+    notes = {note["id"]: note for note in sweep.submissions() if note["kind"] in kinds}
+    found = {}
+    for one in queued:
+        note = notes.get(one.name.rpartition(".")[2])
+        if note is not None:
+            found[note["members"][int(one.job.partition("_")[2] or 0)]] = one.job
+    return found
+
+
+def _times(sweep: Sweep, member: str, kind: str) -> int:
+    """How often a member was submitted, since somebody last asked for it."""
+    since = sweep.renewed(member)
+    notes = [note for note in sweep.submissions() if note["kind"] == kind and note["time"] > since]
+    return sum(member in note["members"] for note in notes)
+
+
+def _refuse_failed(sweep: Sweep, fits: Mapping[str, Any]) -> None:
+    said = {one: sweep.last_status(one) for one in fits}
+    failed = {one: about for one, about in said.items() if about.get("state") == "failed"}
+    if failed:
+        listing = "\n".join(
+            f"--- {one}: {about['reason']} (log: {about['log']})\n{about['error'] or ''}"
+            for one, about in failed.items()
+        )
+        raise RuntimeError(f"{len(failed)} of {len(fits)} fits failed\n{listing}")
+
+
+def _cluster(sweep: Sweep) -> Slurm:
+    cluster: Slurm = config.build(sweep.frozen["cluster"])
+    return cluster
+
+
+def _resources(sweep: Sweep, number: int) -> Resources:
+    resources: Resources = config.build(sweep.runs[number]["config"]["resources"])
+    return resources
+
+
+def _by_resources(sweep: Sweep, numbers: Sequence[int]) -> list[tuple[Resources, list[int]]]:
+    groups: dict[Resources, list[int]] = {}
+    for number in numbers:
+        groups.setdefault(_resources(sweep, number), []).append(number)
+    return list(groups.items())

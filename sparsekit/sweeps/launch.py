@@ -1,0 +1,246 @@
+"""Starting the runs of a sweep: checked, frozen, and handed to where they are to be computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sparsekit.configuration import config
+from sparsekit.configuration.compose import Run
+from sparsekit.configuration.config import ConfigError
+from sparsekit.runs.runner import (
+    PreparedRun,
+    conclude,
+    prepare_run,
+    rehearse_all,
+    run_prepared,
+    thawed,
+)
+from sparsekit.sweeps.attempts import run_attempt
+from sparsekit.sweeps.clusters import Inline, Local, Slurm
+from sparsekit.sweeps.liveness import observe
+from sparsekit.sweeps.member import shown_by
+from sparsekit.sweeps.pool import run_pool
+from sparsekit.sweeps.records import Sweep, differing, freeze, member_of
+from sparsekit.sweeps.resources import Resources
+from sparsekit.sweeps.snapshot import provenance, take_snapshot
+from sparsekit.system import interruption
+from sparsekit.system.executors import workers
+from sparsekit.system.fit_jobs import FitJobs
+from sparsekit.system.gpus import visible_gpus
+
+STOPPED = 143
+
+
+def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> int:
+    """Check, rehearse and freeze these runs as one sweep, and start it where they say.
+
+    0: all finished, or all are queued; 1: some failed; 143: asked to end. Nothing is started
+    unless all can be.
+    """
+    jobs = [prepare_run(run) for run in runs]
+    cluster = _refuse_mixed(jobs)
+    rehearse_all(jobs)
+    root = jobs[0].store.root.absolute()
+    content = {
+        "created": time.time(),
+        "command": command,
+        "user": getpass.getuser(),
+        "cluster": runs[0].config["cluster"],
+        "code": {**provenance(), "snapshot": None},
+        "runs": _frozen(jobs),
+    }
+    sweep = freeze(root, label or _label(runs), content)
+    if isinstance(cluster, Slurm) and cluster.snapshot:
+        place = take_snapshot(sweep.folder / "code")
+        code = {**content["code"], "snapshot": str(place)}
+        sweep = freeze(root, label or _label(runs), {**content, "code": code})
+    return start(sweep, range(len(jobs)))
+
+
+def start(sweep: Sweep, numbers: Sequence[int]) -> int:
+    """Start runs of a frozen sweep, or start them again, where it says."""
+    cluster = config.build(sweep.frozen["cluster"])
+    return WAYS[type(cluster)](sweep, numbers, cluster)
+
+
+def _inline(sweep: Sweep, numbers: Sequence[int], cluster: Inline) -> int:
+    interruption.listen()
+    members = [member_of(number) for number in numbers]
+    sweep.renew(members)
+    records = []
+    for turn, (number, member) in enumerate(zip(numbers, members, strict=True), 1):
+        if interruption.asked():
+            break
+        job = shown_by(prepare_run(thawed(sweep.runs[number])), sweep, member)
+        title = f"[{turn}/{len(numbers)}] {job.name}"
+
+        def work(job: PreparedRun = job, title: str = title) -> None:
+            records.append(run_prepared(job, title))
+
+        state = run_attempt(sweep, member, work, stale_after=sweep.stale_after)
+        if state != "done":
+            said = sweep.last_status(member)
+            _say(f"{title} {state}: {said['error'] or said['reason']}")
+    return _finish(sweep, records, num_runs=len(numbers))
+
+
+def _local(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> int:
+    sweep.renew([member_of(number) for number in numbers])
+    _say(f"{sweep.name}: {cluster.processes} processes; {_look(sweep)}")
+    states = run_pool(sweep, numbers, cluster)
+    done = [number for number, state in states.items() if state == "done"]
+    records = [_with_path(sweep, number) for number in done]
+    return _finish(sweep, records, num_runs=len(numbers))
+
+
+def _slurm(sweep: Sweep, numbers: Sequence[int], cluster: Slurm) -> int:
+    from sparsekit.sweeps.controller import submit_runs
+
+    try:
+        with sweep.submitting():
+            observed = [one for one in observe(sweep) if one.number in set(numbers)]
+            missing = [one.number for one in observed if one.is_missing]
+            sweep.renew([member_of(number) for number in missing])
+            jobs = submit_runs(sweep, missing) if missing else []
+    except RuntimeError as error:
+        raise ConfigError(str(error)) from error
+    done = sum(one.state == "done" for one in observed)
+    live = sum(one.is_live for one in observed)
+    print(f"sweep {sweep.name}: {len(observed)} runs, {done} done, {live} under way already")
+    print(f"{len(missing)} submitted as {_arrays(jobs)}" if jobs else "nothing to submit")
+    print(_look(sweep))
+    return 0
+
+
+WAYS: Mapping[type, Callable[[Sweep, Sequence[int], Any], int]] = {
+    Inline: _inline,
+    Local: _local,
+    Slurm: _slurm,
+}
+
+
+def _refuse_mixed(jobs: Sequence[PreparedRun]) -> Any:
+    """The one cluster of all runs; ConfigError for what would be ignored or cannot work."""
+    for key, place in (("cluster", "cluster"), ("store", "runtime.store")):
+        values = [_chosen(job.run, key) for job in jobs]
+        if any(value != values[0] for value in values):
+            raise ConfigError(f"the runs of one sweep have different values of {place}")
+    cluster = config.build(jobs[0].run.config["cluster"])
+    if type(cluster) not in WAYS:
+        valid = ", ".join(f"{way.__module__}.{way.__qualname__}" for way in WAYS)
+        raise ConfigError(f"cluster: {cluster!r} is none of {valid}")
+    if isinstance(cluster, Local):
+        _refuse_local(cluster)
+    for job in jobs:
+        if isinstance(job.executor, FitJobs) and not isinstance(cluster, Slurm):
+            raise ConfigError("executor=jobs needs cluster=slurm; elsewhere: inline, workers")
+        if isinstance(cluster, Slurm):
+            _refuse_slurm(cluster, job)
+        _refuse_devices(job, config.build(job.run.config["resources"]), cluster)
+    return cluster
+
+
+def _refuse_local(cluster: Local) -> None:
+    places = cluster.per_gpu * len(visible_gpus())
+    if 0 < places < cluster.processes:
+        raise ConfigError(
+            f"cluster.processes={cluster.processes} is more than the {len(visible_gpus())} GPUs "
+            f"take with cluster.per_gpu={cluster.per_gpu}; start at most {places}, or raise per_gpu"
+        )
+
+
+def _refuse_slurm(cluster: Slurm, job: PreparedRun) -> None:
+    if shutil.which("sbatch") is None:
+        raise ConfigError("cluster=slurm: there is no sbatch here; elsewhere: local, inline")
+    try:
+        cluster.refuse(config.build(job.run.config["resources"]))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _refuse_devices(job: PreparedRun, resources: Resources, cluster: Any) -> None:
+    """ConfigError for fits on several devices that could not be trained as it is asked for."""
+    nodes, devices = resources.nodes, job.runtime.devices
+    if nodes > 1 and not isinstance(cluster, Slurm):
+        raise ConfigError(f"resources.nodes={nodes} needs cluster=slurm; elsewhere there is one")
+    if nodes * devices == 1:
+        return
+    if getattr(job.executor, "func", None) is workers:
+        raise ConfigError(
+            f"executor=workers trains fits side by side, each on one device; with resources.nodes="
+            f"{nodes} and runtime.devices={devices}: executor=inline, or jobs with cluster=slurm"
+        )
+    train = job.run.config["train"]
+    batch, pieces = train["batch_size"], train.get("accumulate", 1)
+    if batch % (nodes * devices * pieces):
+        raise ConfigError(
+            f"train.batch_size={batch} cannot be shared out evenly: resources.nodes={nodes} x "
+            f"runtime.devices={devices} x train.accumulate={pieces}"
+        )
+
+
+def _chosen(run: Run, key: str) -> Any:
+    return run.config["runtime"].get("store") if key == "store" else run.config[key]
+
+
+def _frozen(jobs: Sequence[PreparedRun]) -> list[dict[str, Any]]:
+    differs = differing([job.run.overrides for job in jobs])
+    return [
+        {
+            "number": number,
+            "name": job.name,
+            "experiment": job.run.experiment,
+            "differs": differs[number],
+            **dataclasses.asdict(_absolute(job)),
+        }
+        for number, job in enumerate(jobs)
+    ]
+
+
+def _absolute(job: PreparedRun) -> Run:
+    """The run with the places of store and data as they are, wherever its job will start."""
+    runtime = dict(job.run.config["runtime"])
+    runtime["store"] = str(job.store.root.absolute())
+    runtime["data"] = str(job.runtime.data_root.absolute())
+    return dataclasses.replace(job.run, config={**job.run.config, "runtime": runtime})
+
+
+def _label(runs: Sequence[Run]) -> str:
+    return "+".join(dict.fromkeys(run.experiment for run in runs))
+
+
+def _with_path(sweep: Sweep, number: int) -> dict[str, Any]:
+    run, record = sweep.runs[number], sweep.record(number)
+    assert record is not None
+    path = sweep.root / "named" / run["experiment"] / f"{run['name']}.json"
+    return {**record, "path": str(path)}
+
+
+def _finish(sweep: Sweep, records: Sequence[Mapping[str, Any]], *, num_runs: int) -> int:
+    if records:
+        conclude(prepare_run(thawed(sweep.runs[0])), records)
+    if interruption.asked():
+        _say("asked to end; the same command goes on from here")
+        return STOPPED
+    missing = num_runs - len(records)
+    if missing:
+        _say(f"{missing} of {num_runs} runs failed; the same command goes on from there")
+    return int(missing > 0)
+
+
+def _arrays(jobs: Sequence[str]) -> str:
+    return f"job{'s' * (len(jobs) > 1)} {', '.join(jobs)}"
+
+
+def _look(sweep: Sweep) -> str:
+    return f"look: python -m sparsekit.status {sweep.name} --store {sweep.root}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

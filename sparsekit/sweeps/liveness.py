@@ -1,0 +1,181 @@
+"""What became of every run of a sweep, from all there is to know: results, files, the scheduler.
+
+A run is done when its record says so, whatever its job looks like. Otherwise the queue says
+whether a job waits or runs, heartbeats whether one is at work, and what is left is a run that
+failed, was cancelled, or was lost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sparsekit.store import claims
+from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.records import Sweep, member_of
+from sparsekit.sweeps.scheduler import Ended, Queued
+
+STATES = {
+    "done": "its results are published",
+    "running": "a job is at work on it",
+    "starting": "its job has begun, and has not said anything yet",
+    "queued": "its job waits to begin, or to go on",
+    "waiting": "another run computes what it needs; its job looks again now and then",
+    "parked": "its fits are jobs of their own; it goes on when they have ended",
+    "failed": "it raised an error; it is not tried again unless asked",
+    "cancelled": "its job was cancelled; it is not tried again unless asked",
+    "lost": "its job ended without a result or a reason; it is tried again, so many times",
+    "open": "no job was submitted for it",
+}
+LIVE = ("running", "starting", "queued", "waiting", "parked")
+MISSING = ("failed", "cancelled", "lost", "open")
+SETTLING_SECONDS = 15.0
+NO_MEMORY = "OUT_OF_MEMORY"
+UNBEGUN = "its job left the queue without having begun"
+Ask = Callable[[str], list[Queued] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """State of one run, the reason for it in words, its job, and what it said of itself."""
+
+    number: int
+    state: str
+    reason: str
+    job: str | None
+    said: Mapping[str, Any]
+    record: Mapping[str, Any] | None
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE
+
+    @property
+    def is_missing(self) -> bool:
+        return self.state in MISSING
+
+
+def observe(
+    sweep: Sweep,
+    *,
+    stale_after: float = 60.0,
+    now: float | None = None,
+    ask: Ask | None = None,
+) -> list[Observation]:
+    """One observation per run, in order. Asks the scheduler at most twice.
+
+    `now`: nothing is written, not even to ask the file server for the time. `ask`: gives the queue
+    of a user, where that was asked already.
+    """
+    submissions = sweep.submissions()
+    queued = (ask or scheduler.queue)(sweep.frozen["user"]) if submissions else []
+    jobs = _jobs_of(submissions, queued or [])
+    noted = {member: note["time"] for note in submissions for member in note["members"]}
+    known = _Known(sweep, jobs, _by_number(queued), noted, stale_after, now)
+    observations = [_observe(known, number) for number in range(len(sweep.runs))]
+    unclear = [one.job for one in observations if one.job and one.state in ("lost", "cancelled")]
+    ended = scheduler.accounts(unclear)
+    return [_explained(one, ended.get(one.job or "")) for one in observations]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    sweep: Sweep
+    jobs: Mapping[str, Sequence[str]]
+    queued: Mapping[str, Queued] | None
+    noted: Mapping[str, float]
+    stale_after: float
+    now: float | None
+
+
+def _by_number(queued: Sequence[Queued] | None) -> Mapping[str, Queued] | None:
+    return None if queued is None else {one.job: one for one in queued}
+
+
+def _jobs_of(
+    submissions: Sequence[Mapping[str, Any]], queued: Sequence[Queued]
+) -> dict[str, list[str]]:
+    """Numbers of the jobs that were submitted for each member, the latest last.
+
+    A process that dies while it submits leaves a job whose number nobody wrote down; the name of
+    the job ends with the submission's id.
+    """
+    names = {one.name.rpartition(".")[2]: one.job.partition("_")[0] for one in queued}
+    jobs: dict[str, list[str]] = {}
+    for note in submissions:
+        job = note["job"] or names.get(note["id"])
+        for index, member in enumerate(note["members"]):
+            if job is not None:
+                is_array = len(note["members"]) > 1
+                jobs.setdefault(member, []).append(f"{job}_{index}" if is_array else job)
+    return jobs
+
+
+def _observe(known: _Known, number: int) -> Observation:
+    member = member_of(number)
+    said = known.sweep.last_status(member)
+    record = known.sweep.record(number)
+    jobs = known.jobs.get(member, [])
+
+    def observation(state: str, reason: str, job: str | None = None) -> Observation:
+        return Observation(number, state, reason, job or said.get("job"), said, record)
+
+    if record is not None and record["status"] == "done":
+        return observation("done", "")
+    entries = [known.queued[job] for job in jobs if known.queued and job in known.queued]
+    held = claims.is_held(known.sweep.claims, member, stale_after=known.stale_after, now=known.now)
+    if held:
+        return observation("running", "", said.get("job"))
+    if entries:
+        return observation(*_in_queue(entries[-1], said), entries[-1].job)
+    return observation(*_out_of_queue(known, member, said, jobs), jobs[-1] if jobs else None)
+
+
+def _in_queue(entry: Queued, said: Mapping[str, Any]) -> tuple[str, str]:
+    if entry.is_live and said.get("job") == entry.job and said.get("state") == "failed":
+        return "failed", said["reason"]
+    if entry.is_live:
+        return "starting", entry.state.lower()
+    if said.get("state") == "waiting":
+        return "waiting", said["reason"]
+    if said.get("state") == "parked":
+        return "parked", said["reason"]
+    return "queued", said.get("reason") or entry.reason
+
+
+def _out_of_queue(
+    known: _Known, member: str, said: Mapping[str, Any], jobs: Sequence[str]
+) -> tuple[str, str]:
+    noted = known.noted.get(member)
+    state = said.get("state")
+    if known.sweep.is_cancelled(member):
+        return "cancelled", "as somebody asked"
+    if state == "failed":
+        return state, said["reason"]
+    if noted is None and not said:
+        return "open", "not begun"
+    if known.queued is None and noted is not None:
+        return "queued", "the scheduler does not answer"
+    begun = bool(jobs) and said.get("job") == jobs[-1]
+    if noted is not None and not begun and time.time() - noted < SETTLING_SECONDS:
+        return "queued", "just submitted"
+    if jobs and not begun:
+        return "cancelled", UNBEGUN
+    return "lost", f"its job ended, and was last {state}: {said.get('reason') or 'no reason given'}"
+
+
+def _explained(one: Observation, ended: Ended | None) -> Observation:
+    """With what the accounting knows of a job that is gone."""
+    if ended is None:
+        return one
+    if one.state == "lost" and ended.state == "CANCELLED":
+        return dataclasses.replace(one, state="cancelled", reason="its job was cancelled")
+    if one.state == "lost" and ended.state == NO_MEMORY:
+        reason = "out of memory; give it more by resources.memory_gb"
+        return dataclasses.replace(one, state="failed", reason=reason)
+    if one.reason == UNBEGUN and ended.state != "CANCELLED":
+        reason = f"its job ended before it could say anything; SLURM says {ended}"
+        return dataclasses.replace(one, state="lost", reason=reason)
+    return dataclasses.replace(one, reason=f"{one.reason}; SLURM says {ended}")

@@ -1,0 +1,214 @@
+"""What the jobs of a sweep run: one run, one fit of a run, or the controller that looks after them.
+
+    python -m sparsekit.sweeps.member FOLDER NUMBER    one run, for the processes of cluster=local
+
+Only the standard library is imported until it is known that there is something to compute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparsekit.store.store import Store
+from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.attempts import job_number, run_attempt
+from sparsekit.sweeps.records import Sweep, member_of, number_of
+from sparsekit.system import interruption
+from sparsekit.system.fit_jobs import FitJobs
+from sparsekit.system.interruption import Stopped, received
+
+if TYPE_CHECKING:
+    from sparsekit.runs.runner import PreparedRun
+    from sparsekit.system.team import Team
+
+EXIT = {"done": 0, "failed": 1, "cancelled": 0, "waiting": 75, "parked": 75, "stopped": 143}
+PATIENCE = 5.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one run of a sweep in this process; exit status 75 asks to be started again later."""
+    folder, number = Path(arguments[0]), int(arguments[1])
+    state = run_member(folder, number, log=_local_log(folder, number))
+    _tell(Sweep(folder), member_of(number), state)
+    return EXIT[state]
+
+
+def slurm_run(folder: Path, number: int) -> None:
+    """A job of SLURM that runs one run; it goes back into the queue when it has more to do."""
+
+    def life(team: Team | None) -> str:
+        return run_member(folder, number, log=_slurm_log(folder), team=team)
+
+    _on_its_nodes(Sweep(folder), member_of(number), life)
+
+
+def slurm_fit(folder: Path, member: str, item: Mapping[str, Any]) -> None:
+    """A job of SLURM that computes one fit of a run."""
+    sweep = Sweep(folder)
+
+    def life(team: Team | None) -> str:
+        def work() -> None:
+            from sparsekit.runs.runner import fit_of
+
+            fit_of(_job(sweep, member, team))(item)
+
+        if _still_waits(sweep, member):
+            return "waiting"
+        return run_attempt(
+            sweep, member, work, log=_slurm_log(folder), stale_after=sweep.stale_after
+        )
+
+    _on_its_nodes(sweep, member, life)
+
+
+def slurm_controller(folder: Path, patience: int) -> None:
+    """A small job of SLURM that submits again what was lost, and its own successor."""
+    from sparsekit.sweeps.controller import look_after
+
+    look_after(Sweep(folder), patience=patience)
+
+
+def slurm_watchdog(folder: Path) -> None:
+    """A small job of SLURM that looks now and then for what was lost."""
+    from sparsekit.sweeps.controller import watchdog
+
+    watchdog(Sweep(folder))
+
+
+def run_member(
+    folder: Path, number: int, *, log: str | None = None, team: Team | None = None
+) -> str:
+    """Run one run of a sweep until it is done or must leave; how it ended."""
+    sweep, member = Sweep(folder), member_of(number)
+    if sweep.is_done(number):
+        return "done"
+    if sweep.is_cancelled(member):
+        return "cancelled"
+    if _still_waits(sweep, member):
+        return "waiting"
+
+    def work() -> None:
+        from sparsekit.runs.runner import run_prepared
+
+        job = _job(sweep, member, team)
+        run_prepared(job, job.name)
+
+    return run_attempt(sweep, member, work, log=log, stale_after=sweep.stale_after)
+
+
+def shown_by(job: PreparedRun, sweep: Sweep, member: str) -> PreparedRun:
+    """The same job, whose fits also tell the sweep how far they are."""
+    from sparsekit.training.progress_file import progress_file
+
+    shown = functools.partial(progress_file, file=str(sweep.progress(member)))
+    return dataclasses.replace(job, observers=(*job.observers, shown))
+
+
+def _on_its_nodes(sweep: Sweep, member: str, life: Callable[[Team | None], str]) -> None:
+    """One life of a job: on its first node, or only one, `life`; on the others what that asks."""
+    if os.environ.get("SLURM_NNODES", "1") == "1":
+        _leave(sweep, member, life(None))
+        return
+    from sparsekit.system.team import team_here
+
+    team = team_here(sweep.folder / "teams", member)
+    if not team.leads:
+        _follow(team, sweep, member)
+        return
+    with team:
+        state = life(team)
+    _leave(sweep, member, state)
+
+
+def _follow(team: Team, sweep: Sweep, member: str) -> None:
+    """Take part in the fits of the job, until its first node has no more."""
+    from sparsekit.training.fit import take_part
+
+    interruption.listen()
+    job = _job(sweep, member, team)
+    for call in team.calls():
+        try:
+            take_part(call, team=team, store=job.store, runtime=job.runtime)
+        except (Exception, Stopped):
+            # The first node is told, and says it of the run; this log is for who looks here too.
+            traceback.print_exc()
+
+
+def _job(sweep: Sweep, member: str, team: Team | None = None) -> PreparedRun:
+    """The run as it was frozen, with what a member of a sweep does differently."""
+    from sparsekit.runs.runner import prepare_run, thawed
+
+    job = shown_by(prepare_run(thawed(sweep.runs[number_of(member)])), sweep, member)
+    job.runtime.limit_threads_()
+    executor = job.executor
+    if isinstance(executor, FitJobs):
+        submit = functools.partial(_submit_fits, sweep, member, job.store, executor.rounds)
+        executor = dataclasses.replace(executor, submit=submit)
+    return dataclasses.replace(job, executor=executor, patience=PATIENCE, team=team)
+
+
+def _submit_fits(
+    sweep: Sweep,
+    member: str,
+    store: Store,
+    rounds: int,
+    function: Callable[[Any], str],
+    items: Sequence[Any],
+) -> list[str]:
+    from sparsekit.sweeps.controller import submit_fits
+    from sparsekit.training.fit import fit_stage
+
+    stages = {fit_stage(item).key: item for item in items}
+    missing = {f"{member}.{key}": item for key, item in stages.items() if not store.has(key)}
+    if len(missing) > 1:
+        submit_fits(sweep, member, missing, rounds=rounds)
+    return [function(item) for item in items]
+
+
+def _still_waits(sweep: Sweep, member: str) -> bool:
+    """Does another process compute what this member waits for? Asked without importing PyTorch."""
+    key = sweep.last_status(member).get("waits_for")
+    return key is not None and Store(sweep.root, sweep.stale_after).is_in_work(key)
+
+
+def _leave(sweep: Sweep, member: str, state: str) -> None:
+    """Back into the queue where there is more to do; else an exit that tells SLURM how it was.
+
+    After SIGTERM alone it is up to SLURM, which requeues what it preempts, and ends what somebody
+    cancelled. Where requeuing is forbidden the controller submits the run again.
+    """
+    _tell(sweep, member, state)
+    again = state == "waiting" or (state == "stopped" and "SIGUSR2" in received())
+    job = job_number()
+    if again and job is not None and not scheduler.requeue(job):
+        print(f"job {job} cannot be requeued; it will be submitted again", file=sys.stderr)
+    if state == "failed":
+        sys.exit(1)
+
+
+def _tell(sweep: Sweep, member: str, state: str) -> None:
+    """The last words in a log."""
+    said = sweep.last_status(member)
+    if state == "failed" and said.get("error"):
+        print(said["error"], file=sys.stderr)
+    reason = said.get("reason", "").partition("\n")[0]
+    print(f"{sweep.name} {member}: {state} {reason}", file=sys.stderr, flush=True)
+
+
+def _slurm_log(folder: Path) -> str:
+    return str(folder / "jobs" / f"{job_number()}_0_log.out")
+
+
+def _local_log(folder: Path, number: int) -> str:
+    return str(folder / "jobs" / f"{member_of(number)}.log")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,123 @@
+"""The runs of a sweep in processes of this machine, some at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsekit.sweeps.clusters import Local
+from sparsekit.sweeps.member import EXIT
+from sparsekit.sweeps.records import Sweep, member_of
+from sparsekit.system import interruption
+from sparsekit.system.gpus import visible_gpus
+
+POLL_SECONDS = 0.1
+SECONDS_TO_WAIT = 2.0
+AGAIN = EXIT["waiting"]
+
+
+@dataclasses.dataclass
+class _Pool:
+    """What runs, what is to run, and what became of what ran."""
+
+    sweep: Sweep
+    cluster: Local
+    open_runs: list[tuple[float, int]]
+    running: dict[int, tuple[subprocess.Popen[bytes], int]]
+    states: dict[int, str]
+
+
+def run_pool(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> dict[int, str]:
+    """State of each run after its process has ended: done, failed, stopped or waiting.
+
+    A run that waits for a stage of another one makes room, and is started again later. Whoever
+    asks this process to end asks all of them: each saves and leaves.
+    """
+    interruption.listen()
+    pool = _Pool(sweep, cluster, [(0.0, number) for number in numbers], {}, {})
+    try:
+        while (pool.open_runs and not interruption.asked()) or pool.running:
+            _begin(pool)
+            _collect(pool, num_runs=len(numbers))
+            if interruption.asked():
+                _ask_all(pool)
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        _ask_all(pool)
+        for process, _ in pool.running.values():
+            process.wait()
+        raise
+    for _, number in pool.open_runs:
+        pool.states[number] = "stopped"
+    return pool.states
+
+
+def _begin(pool: _Pool) -> None:
+    free = sorted(set(range(pool.cluster.processes)) - {seat for _, seat in pool.running.values()})
+    ready = [one for one in pool.open_runs if one[0] <= time.monotonic()]
+    if interruption.asked():
+        return
+    for seat, one in zip(free, ready, strict=False):
+        pool.open_runs.remove(one)
+        pool.running[one[1]] = (_process(pool, one[1], seat), seat)
+
+
+def _process(pool: _Pool, number: int, seat: int) -> subprocess.Popen[bytes]:
+    log = pool.sweep.folder / "jobs" / f"{member_of(number)}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "sparsekit.sweeps.member", str(pool.sweep.folder), str(number)]
+    environment = {**os.environ, **_surroundings(pool.cluster, seat)}
+    with log.open("ab") as file, interruption.held():
+        # Not of the terminal's group: Ctrl-C asks this process, which asks each of them once.
+        return subprocess.Popen(command, stdout=file, stderr=file, env=environment, process_group=0)
+
+
+def _surroundings(cluster: Local, seat: int) -> dict[str, str]:
+    """Environment of a process: its share of the cores, and its GPU where there are any."""
+    num_cores = max(1, len(os.sched_getaffinity(0)) // cluster.processes)
+    threads = os.environ.get("OMP_NUM_THREADS", str(num_cores))
+    gpus = visible_gpus()
+    shown = {"CUDA_VISIBLE_DEVICES": gpus[seat // cluster.per_gpu % len(gpus)]} if gpus else {}
+    return {"OMP_NUM_THREADS": threads, **shown}
+
+
+def _collect(pool: _Pool, *, num_runs: int) -> None:
+    ended = {n: p.returncode for n, (p, _) in pool.running.items() if p.poll() is not None}
+    for number, code in ended.items():
+        del pool.running[number]
+        if code == AGAIN and not interruption.asked():
+            pool.open_runs.append((time.monotonic() + SECONDS_TO_WAIT, number))
+            continue
+        pool.states[number] = _state(pool.sweep, number, code)
+        _say(pool, number, num_runs)
+
+
+def _state(sweep: Sweep, number: int, code: int) -> str:
+    if sweep.is_done(number):
+        return "done"
+    state = str(sweep.last_status(member_of(number)).get("state"))
+    return state if state not in ("running", "None") else f"lost (exit status {code})"
+
+
+def _ask_all(pool: _Pool) -> None:
+    for process, _ in pool.running.values():
+        process.terminate()
+
+
+def _say(pool: _Pool, number: int, num_runs: int) -> None:
+    run, state = pool.sweep.runs[number], pool.states[number]
+    what = "" if state == "done" else f": {_why(pool.sweep, number)}"
+    print(
+        f"[{len(pool.states)}/{num_runs}] {run['name']} {state}{what}", file=sys.stderr, flush=True
+    )
+
+
+def _why(sweep: Sweep, number: int) -> str:
+    said = sweep.last_status(member_of(number))
+    log = Path(sweep.folder / "jobs" / f"{member_of(number)}.log")
+    return f"{said.get('error') or said.get('reason')}; log: {log}"

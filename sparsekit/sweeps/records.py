@@ -1,0 +1,229 @@
+"""A sweep on disk: what was asked for, frozen, and what every job last said of itself.
+
+STORE/sweeps/NAME/
+  sweep.json          the runs with their whole configurations, where and how they are to run
+  members/MEMBER.json what the job of a member last said; a member is a run, or a fit of a run
+  progress/MEMBER.json how far its fit is; cancelled/MEMBER: it is not wanted any more
+  claims/MEMBER/        who works at a member (see claims.py)
+  submissions/ID.json which members were submitted as which job; written before and after
+  jobs/               scripts and logs of the jobs; code/: the snapshot, where one was asked for
+
+Every file is replaced in one step, so that whoever reads sees the last whole one. Nothing here
+decides whether a run is done: its record in the store does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit.store.claims import claim, heartbeat, is_held, release
+from sparsekit.system.files import read_json, write_json
+
+FOLDER = "sweeps"
+FROZEN = "sweep.json"
+SUBMISSION = "submission"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A folder of files; see the top of this module."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def root(self) -> Path:
+        """Of the store that the sweep belongs to."""
+        return self.folder.parent.parent
+
+    @functools.cached_property
+    def frozen(self) -> dict[str, Any]:
+        """What was asked for: `created`, `command`, `user`, `cluster`, `code` and `runs`."""
+        content: dict[str, Any] = read_json(self.folder / FROZEN)
+        return content
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """`number`, `name`, `experiment`, `differs` and what makes the run, in order."""
+        return self.frozen["runs"]
+
+    def record(self, number: int) -> dict[str, Any] | None:
+        """What a run wrote about its results; None before it has begun."""
+        run = self.runs[number]
+        return _read(self.root / "named" / run["experiment"] / f"{run['name']}.json")
+
+    def is_done(self, number: int) -> bool:
+        """Has the run published its last result? Nothing else is believed."""
+        record = self.record(number)
+        return record is not None and record["status"] == "done"
+
+    def last_status(self, member: str) -> dict[str, Any]:
+        """What the job at a member last said of itself; empty where none has begun."""
+        return _read(self.folder / "members" / f"{member}.json") or {}
+
+    def say(self, member: str, content: Mapping[str, Any]) -> None:
+        """Replace what was said at a member."""
+        (self.folder / "members").mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "members" / f"{member}.json", content)
+
+    def progress(self, member: str) -> Path:
+        """File in which a member's fit writes how far it is."""
+        return self.folder / "progress" / f"{member}.json"
+
+    def cancel(self, members: Iterable[str]) -> None:
+        """Note that members are not wanted any more."""
+        (self.folder / "cancelled").mkdir(exist_ok=True)
+        for member in members:
+            (self.folder / "cancelled" / member).touch()
+
+    def is_cancelled(self, member: str) -> bool:
+        """Is a member not wanted any more?"""
+        return (self.folder / "cancelled" / member).exists()
+
+    def renew(self, members: Iterable[str]) -> None:
+        """Forget what went wrong at members, and at their fits, so that they can be tried again;
+        nothing of those that somebody is at work on."""
+        if not (self.folder / "members").exists() and not self.submissions():
+            return
+        (self.folder / "renewed").mkdir(exist_ok=True)
+        for member in members:
+            if is_held(self.claims, member, stale_after=self.stale_after):
+                continue
+            write_json(self.folder / "renewed" / f"{member}.json", time.time())
+            (self.folder / "cancelled" / member).unlink(missing_ok=True)
+            for file in (self.folder / "members").glob(f"{member}.*.json"):
+                file.unlink(missing_ok=True)
+            spent = {k: v for k, v in self.last_status(member).items() if k in ("lives", "seconds")}
+            self.say(member, spent)
+
+    def renewed(self, member: str) -> float:
+        """When somebody last asked for a member, or a fit's run, to be tried again; 0 for never."""
+        return float(_read(self.folder / "renewed" / f"{member.partition('.')[0]}.json") or 0)
+
+    @property
+    def stale_after(self) -> float:
+        """Seconds without heartbeat after which a job of this sweep is taken for dead."""
+        return float(self.runs[0]["config"]["runtime"].get("stale_seconds", 60.0))
+
+    @property
+    def claims(self) -> Path:
+        """Folder of the claims on members; made by the first claim."""
+        return self.folder / "claims"
+
+    def submissions(self) -> list[dict[str, Any]]:
+        """`id`, `kind`, `members`, `job` (None: number unknown) and `time`; oldest first."""
+        files = (self.folder / "submissions").glob("*.json")
+        found = [content for file in files if (content := _read(file))]
+        return sorted(found, key=lambda content: content["time"])
+
+    @contextlib.contextmanager
+    def submitting(self) -> Iterator[None]:
+        """One process at a time submits jobs of a sweep; the next finds them in the queue."""
+        while (place := claim(self.claims, SUBMISSION, stale_after=self.stale_after)) is None:
+            time.sleep(0.5)
+        try:
+            with heartbeat(place):
+                yield
+        finally:
+            release(place)
+
+    def submit(self, kind: str, members: Sequence[str]) -> dict[str, Any]:
+        """Note that members are about to be submitted; the job's number follows by `submitted`."""
+        note = {"id": uuid.uuid4().hex[:8], "kind": kind, "members": list(members), "job": None}
+        return self._note({**note, "time": time.time()})
+
+    def submitted(self, note: Mapping[str, Any], job: str) -> dict[str, Any]:
+        """Note the number of the job that a submission became."""
+        return self._note({**note, "job": job})
+
+    def unsubmit(self, note: Mapping[str, Any]) -> None:
+        """Forget a submission that the scheduler refused."""
+        (self.folder / "submissions" / f"{note['id']}.json").unlink(missing_ok=True)
+
+    def _note(self, note: dict[str, Any]) -> dict[str, Any]:
+        (self.folder / "submissions").mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "submissions" / f"{note['id']}.json", note)
+        return note
+
+
+def freeze(root: Path, label: str, content: Mapping[str, Any]) -> Sweep:
+    """The sweep of these runs in the store `root`; the same runs are always the same sweep.
+
+    What was frozen before is replaced: where and how runs are to be computed may differ.
+    """
+    names = sorted(f"{run['experiment']}/{run['name']}" for run in content["runs"])
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+    short = re.sub(r"[^\w.+-]", "-", label)[:60]
+    sweep = Sweep(root / FOLDER / f"{short}-{digest}")
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    write_json(sweep.folder / FROZEN, content)
+    return Sweep(sweep.folder)
+
+
+def find(root: Path, name: str) -> Sweep:
+    """The sweep of a store whose name is, or alone begins with, `name`; LookupError else."""
+    names = [sweep.name for sweep in every(root)]
+    near = [other for other in names if other == name] or [o for o in names if o.startswith(name)]
+    if len(near) == 1:
+        return Sweep(root / FOLDER / near[0])
+    what = "several sweeps begin like that" if near else "no such sweep"
+    raise LookupError(f"{name}: {what} in {root}; there are {', '.join(near or names) or 'none'}")
+
+
+def every(root: Path) -> list[Sweep]:
+    """All sweeps of a store, the latest last."""
+    folders = [file.parent for file in (root / FOLDER).glob(f"*/{FROZEN}")]
+    return [Sweep(f) for f in sorted(folders, key=lambda f: (f / FROZEN).stat().st_mtime)]
+
+
+def member_of(number: int) -> str:
+    """Name of the member of a run.
+
+    >>> member_of(7)
+    '0007'
+    """
+    return f"{number:04d}"
+
+
+def number_of(member: str) -> int:
+    """The run that a member belongs to.
+
+    >>> number_of("0007"), number_of("0007.fit-3f69")
+    (7, 7)
+    """
+    return int(member.partition(".")[0])
+
+
+def differing(runs: Iterable[Sequence[str]]) -> list[dict[str, str]]:
+    """Of the overrides of several runs, per run: those that are not the same for all.
+
+    >>> differing([["method=imp", "seed=0"], ["method=imp", "seed=1"]])
+    [{'seed': '0'}, {'seed': '1'}]
+    """
+    pairs = [{_bare(text): text.partition("=")[2] for text in texts} for texts in runs]
+    keys = list(dict.fromkeys(key for one in pairs for key in one))
+    several = [key for key in keys if len({one.get(key) for one in pairs}) > 1]
+    return [{key: one[key] for key in several if key in one} for one in pairs]
+
+
+def _bare(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        return None

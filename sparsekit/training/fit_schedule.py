@@ -1,0 +1,131 @@
+"""Which steps a fit runs, at which learning rates, on which batches: functions of the step."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsekit.configuration import config
+from sparsekit.core.counts import num_steps as whole_steps
+from sparsekit.core.learning_rates import Cut, Trunk, num_warmup
+from sparsekit.core.seeds import derive
+from sparsekit.data.types import Data
+from sparsekit.training.settings import Train, num_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSchedule:
+    """Steps `first` to `last` (exclusive), `steps_per_epoch` of them to an epoch."""
+
+    first: int
+    last: int
+    steps_per_epoch: int
+    seed: int
+    learning_rate: Callable[[int], float]
+
+    def epoch(self, step: int) -> int:
+        return step // self.steps_per_epoch
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that end with or contain the last step, from the start of training."""
+        return math.ceil(self.last / self.steps_per_epoch)
+
+    def step_seed(self, step: int) -> int:
+        """Seed of whatever a training step draws, such as dropout."""
+        return derive("step", self.seed, step)
+
+    def epoch_end(self, step: int) -> int:
+        """First step after the epoch that `step` is in, as far as this fit_schedule goes."""
+        return min((self.epoch(step) + 1) * self.steps_per_epoch, self.last)
+
+
+def plan_fit(settings: Mapping[str, Any], data: Data, cut: Mapping[str, float]) -> FitSchedule:
+    """The course of a fit; `cut` says what its start removed, for schedules that depend on it."""
+    train: Train = config.build(settings["train"])
+    per_epoch = data.num_train // train.batch_size
+    if per_epoch == 0:
+        raise ValueError(
+            f"train.batch_size={train.batch_size} is more than the {data.num_train} "
+            f"training images of {data.name}"
+        )
+    total = num_steps(train.epochs, per_epoch)
+    asked = train.epochs if settings["epochs"] is None else settings["epochs"]
+    length = num_steps(asked * settings["times"], per_epoch)
+    first, last = settings["first_step"], settings["last_step"] or length
+    if settings["part"] is not None:
+        first, last = (whole_steps(length, fraction) for fraction in settings["part"])
+    if not 0 <= first < last <= length:
+        raise ValueError(
+            f"a fit from step {first} to step {last} is not within its {length} steps "
+            f"({per_epoch} to an epoch); is method.rewind_step too late, or are there too many "
+            "cycles in method.span?"
+        )
+    seed = derive(settings["seed"], "cycle", settings["cycle"], "particle", settings["particle"])
+    rate = _learning_rate(settings, train, total=total, length=length, cut=cut)
+    return FitSchedule(first, last, per_epoch, seed, rate)
+
+
+def _learning_rate(
+    settings: Mapping[str, Any], train: Train, *, total: int, length: int, cut: Mapping[str, float]
+) -> Callable[[int], float]:
+    if settings["retrain"] is None:
+        return functools.partial(_scheduled, steps=length, schedule=train.schedule)
+    retrain = config.build(settings["retrain"])
+    rates = tuple(train.schedule(step, total) for step in range(total))
+    warmup = num_warmup(total, settings["train"]["schedule"].get("warmup", 0.0))
+    trunk = Trunk(rates, warmup)
+    removed = Cut(norm_drop=cut["norm_drop"], fraction=cut["fraction"])
+    return functools.partial(_retrained, steps=length, retrain=retrain, trunk=trunk, cut=removed)
+
+
+# At the top of the module, and not nested, because courses travel to the processes of DDP.
+def _scheduled(step: int, *, steps: int, schedule: Callable[[int, int], float]) -> float:
+    return schedule(step, steps)
+
+
+def _retrained(
+    step: int, *, steps: int, retrain: Callable[..., float], trunk: Trunk, cut: Cut
+) -> float:
+    return retrain(step, steps, trunk, cut)
+
+
+class Batches:
+    """The training batches from a step to the end of its epoch, in `accumulate` pieces each."""
+
+    def __init__(
+        self,
+        data: Data,
+        fit_schedule: FitSchedule,
+        train: Train,
+        *,
+        step: int,
+        rank: int,
+        world_size: int,
+        device: torch.device,
+    ) -> None:
+        self.num_steps = fit_schedule.epoch_end(step) - step
+        self.pieces = train.accumulate
+        epoch = fit_schedule.epoch(step)
+        self._open: Callable[[], Iterator[tuple[Tensor, Tensor]]] = lambda: data.train_batches(
+            batch_size=train.batch_size,
+            seed=fit_schedule.seed,
+            epoch=epoch,
+            first=step - epoch * fit_schedule.steps_per_epoch,
+            rank=rank,
+            world_size=world_size,
+            device=device,
+        )
+
+    def __len__(self) -> int:
+        return self.num_steps * self.pieces
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for _, (images, labels) in zip(range(self.num_steps), self._open(), strict=False):
+            yield from zip(images.chunk(self.pieces), labels.chunk(self.pieces), strict=True)

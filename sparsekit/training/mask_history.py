@@ -1,0 +1,99 @@
+"""What happens to the masks in the course of a fit, and the gradients that their mover asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sparsekit.core.prune import total_kept
+from sparsekit.core.types import Masks, Weights
+
+
+class MaskHistory:
+    """Counts weights kept over steps, and which weights were ever active.
+
+    The fraction ever active is the ITOP rate (Liu et al. 2021, "Do we actually need dense
+    over-parameterization?"). It is given over all masks and over those that did not begin dense,
+    because a dense layer counts as fully explored.
+    """
+
+    def __init__(self, masks: Masks) -> None:
+        self.explored = {name: mask.clone() for name, mask in masks.items()}
+        self.began_sparse = [name for name, mask in masks.items() if not bool(mask.all())]
+        self.num_kept = total_kept(masks)
+        self.kept_in_steps = 0
+        self.num_steps = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "explored": {name: mask.cpu() for name, mask in self.explored.items()},
+            "began_sparse": list(self.began_sparse),
+            "kept_in_steps": self.kept_in_steps,
+            "num_steps": self.num_steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.explored = dict(state["explored"])
+        self.began_sparse = list(state["began_sparse"])
+        self.kept_in_steps = state["kept_in_steps"]
+        self.num_steps = state["num_steps"]
+
+    def note(self, masks: Masks) -> None:
+        """From now on these are the masks."""
+        self.explored = {n: self.explored[n].to(mask.device) | mask for n, mask in masks.items()}
+        self.num_kept = total_kept(masks)
+
+    def count_step(self) -> None:
+        """One optimizer step was taken with the present masks."""
+        self.kept_in_steps += self.num_kept
+        self.num_steps += 1
+
+    def summary(self) -> dict[str, Any]:
+        """Mean number of weights kept over the steps, and ITOP rates over all masks and over those
+        that began sparse (None if there are none)."""
+        sparse = {name: self.explored[name] for name in self.began_sparse}
+        steps = max(self.num_steps, 1)
+        return {
+            "average_num_kept": self.kept_in_steps / steps if self.num_steps else self.num_kept,
+            "itop": _rate(self.explored),
+            "itop_sparse": _rate(sparse) if sparse else None,
+        }
+
+
+class GradientMean:
+    """The mean of the gradients of some steps, summed in place as they come."""
+
+    def __init__(self) -> None:
+        self.sums: Weights = {}
+        self.count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": {n: total.cpu() for n, total in self.sums.items()}, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sums = dict(state["sums"])
+        self.count = state["count"]
+
+    def add(self, gradients: Weights) -> None:
+        """Add the gradients of one step; they are copied."""
+        if not self.count:
+            self.sums = {name: gradient.detach().clone() for name, gradient in gradients.items()}
+        else:
+            names = list(self.sums)
+            sums = [self.sums[name].to(gradients[name].device) for name in names]
+            torch._foreach_add_(sums, [gradients[name].detach() for name in names])
+            self.sums = dict(zip(names, sums, strict=True))
+        self.count += 1
+
+    def take(self) -> Weights:
+        """The mean, empty if nothing was added; starts afresh."""
+        mean = self.sums
+        if self.count > 1:
+            torch._foreach_div_(list(mean.values()), self.count)
+        self.sums, self.count = {}, 0
+        return mean
+
+
+def _rate(masks: Masks) -> float:
+    return total_kept(masks) / max(1, sum(mask.numel() for mask in masks.values()))

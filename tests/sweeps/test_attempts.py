@@ -1,0 +1,114 @@
+"""One life of a job: what it says of itself, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sparsekit.store.claims import claim
+from sparsekit.store.store import Busy
+from sparsekit.sweeps.attempts import MAX_IDLE_LIVES, job_number, run_attempt
+from sparsekit.sweeps.records import Sweep, freeze
+from sparsekit.system import interruption
+from sparsekit.system.files import write_json
+from sparsekit.system.fit_jobs import Parked
+
+MEMBER = "0000"
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    runs = [{"number": 0, "name": "one", "experiment": "custom"}]
+    return freeze(tmp_path, "test", {"runs": runs})
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def work() -> None:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("work", "state", "reason"),
+    [
+        (lambda: None, "done", ""),
+        (raising(ValueError("no such thing")), "failed", "ValueError: no such thing"),
+        (
+            raising(RuntimeError("a" * 9999)),
+            "failed",
+            f"RuntimeError: {'a' * 986}\n...\n{'a' * 1000}",
+        ),
+        (raising(SystemExit(3)), "failed", "SystemExit: 3"),
+        (raising(Busy("fit-1")), "waiting", "another run computes fit-1"),
+        (raising(Parked("2 fits are jobs 7")), "parked", "2 fits are jobs 7"),
+    ],
+)
+def test_it_says_how_it_ended(
+    sweep: Sweep, work: Callable[[], None], state: str, reason: str
+) -> None:
+    assert run_attempt(sweep, MEMBER, work, log="a.log") == state
+    said = sweep.last_status(MEMBER)
+    assert (said["state"], said["reason"], said["log"]) == (state, reason, "a.log")
+    assert (said["pid"], said["lives"]) == (os.getpid(), 1)
+    assert bool(said["error"]) == (state == "failed")
+    assert said["waits_for"] == ("fit-1" if state == "waiting" else None)
+    assert run_attempt(sweep, MEMBER, lambda: None) == "done"
+    assert sweep.last_status(MEMBER)["lives"] == 2
+    assert sweep.last_status(MEMBER)["seconds"] > said["seconds"]
+
+
+def test_a_signal_stops_it(sweep: Sweep) -> None:
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        interruption.check()
+
+    assert run_attempt(sweep, MEMBER, work) == "stopped"
+    assert sweep.last_status(MEMBER)["reason"] == "stopped by SIGUSR2"
+
+
+def test_an_interrupt_ends_the_program_after_it_is_said(sweep: Sweep) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_attempt(sweep, MEMBER, raising(KeyboardInterrupt()))
+    assert sweep.last_status(MEMBER)["state"] == "stopped"
+
+
+def test_the_second_at_a_member_leaves_it_alone(sweep: Sweep) -> None:
+    calls: list[int] = []
+    assert claim(sweep.claims, MEMBER, stale_after=60) is not None
+    assert run_attempt(sweep, MEMBER, lambda: calls.append(1)) == "waiting"
+    assert calls == []
+    assert sweep.last_status(MEMBER) == {}
+
+
+def test_lives_that_come_no_further_are_not_repeated_for_ever(sweep: Sweep) -> None:
+    def stop_at(step: int) -> Callable[[], None]:
+        def work() -> None:
+            sweep.progress(MEMBER).parent.mkdir(exist_ok=True)
+            write_json(sweep.progress(MEMBER), {"key": "fit-1", "step": step})
+            os.kill(os.getpid(), signal.SIGUSR2)
+            interruption.check()
+
+        return work
+
+    for step in (5, 6, 7, 8):
+        assert run_attempt(sweep, MEMBER, stop_at(step)) == "stopped"
+    for _ in range(MAX_IDLE_LIVES - 1):
+        assert run_attempt(sweep, MEMBER, stop_at(8)) == "stopped"
+    assert run_attempt(sweep, MEMBER, stop_at(8)) == "failed"
+    assert "give it more minutes" in sweep.last_status(MEMBER)["reason"]
+
+
+def test_the_number_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert job_number() is None
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert job_number() == "12"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    assert job_number() == "10_2"

@@ -1,0 +1,69 @@
+"""Whoever looks after a sweep does not decide while SLURM is silent."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sparsekit.run import main
+from sparsekit.sweeps import controller as control
+from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.liveness import observe
+from sparsekit.sweeps.records import Sweep, every
+from sparsekit.sweeps.scheduler import Ended, Queued
+from tests.conftest import TINY
+
+ONE = Queued("7", "PENDING", "Priority", "", "sparsekit.other.0")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    monkeypatch.setattr(control, "SECONDS_BETWEEN_QUESTIONS", 0.01)
+    assert main([*TINY, "method=dense", "seed=0", f"runtime.store={tmp_path}"]) == 0
+    return every(tmp_path)[0]
+
+
+def test_the_same_runs_in_another_store_are_not_its_jobs(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = sweep.submit("runs", ["0000"])["id"]
+    names = {"7": f"sparsekit.{sweep.name}.{mine}", "8": f"sparsekit.{sweep.name}.0a1b2c3d"}
+    jobs = [Queued(job, "RUNNING", "", "n1", name) for job, name in names.items()]
+    monkeypatch.setattr(scheduler, "queue", lambda user: jobs)
+    assert control.jobs_of(sweep) == ["7"]
+    assert control.jobs_of(sweep, ["0000"]) == ["7"]
+
+
+def test_it_waits_until_slurm_answers(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([None, None, [ONE]])
+    monkeypatch.setattr(scheduler, "queue", lambda user: next(answers))
+    assert control._queue(sweep) == [ONE]
+
+
+@pytest.mark.parametrize("look", [control.look_after, control.patrol])
+def test_after_a_long_silence_it_says_so(
+    look: Callable[[Sweep], None], sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "queue", lambda user: None)
+    monkeypatch.setattr(control, "SILENCE_SECONDS", 0.05)
+    with pytest.raises(RuntimeError, match=r"SLURM has not answered squeue for 0\.05 s"):
+        look(sweep)
+
+
+@pytest.mark.parametrize(
+    ("ended", "state"), [("CANCELLED", "cancelled"), ("FAILED", "lost"), ("NODE_FAIL", "lost")]
+)
+def test_a_job_that_ended_before_it_said_anything_was_not_cancelled(
+    ended: str, state: str, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(sweep.root / "named")
+    note = sweep.submit("runs", ["0000"])
+    sweep.submitted({**note, "time": 1.0}, "7")
+    monkeypatch.setattr(scheduler, "queue", lambda user: [])
+    monkeypatch.setattr(scheduler, "accounts", lambda jobs: {"7": Ended(ended, "1:0")})
+    (one,) = observe(sweep)
+    assert one.state == state
+    assert f"{ended} 1:0" in one.reason
