@@ -22,7 +22,7 @@ from sparsekit.system.files import read_json
 
 METHOD = "sparsekit.method.cycle.Method"
 AGAIN = ("lost", "open")
-KEEPERS = ("controller", "patrol")
+KEEPERS = ("controller", "watchdog")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 No process watches from the login node. Each array is followed by a small job, the controller,
 which looks at what became of it, submits again what is missing without a reason, and its own
-successor while anything is left to wait for. Meanwhile another small job, the patrol, looks every
+successor while anything is left to wait for. Meanwhile another small job, the watchdog, looks every
 few minutes, so that what was lost early is not missed until the end. The rounds are bounded.
 """
 
@@ -27,7 +27,7 @@ from sparsekit.system.fit_jobs import Parked
 MAX_PATIENCE = 20
 SECONDS_BETWEEN_LOOKS = 120
 SILENCE_SECONDS, SECONDS_BETWEEN_QUESTIONS = 300.0, 5.0
-RUNS, FITS, CONTINUED, PATROL = "runs", "fits", "continued", "patrol"
+RUNS, FITS, CONTINUED, WATCHDOG = "runs", "fits", "continued", "watchdog"
 TRIED_AGAIN = ("lost", "open")
 
 
@@ -43,8 +43,8 @@ def submit_runs(sweep: Sweep, numbers: Sequence[int]) -> list[str]:
     except RuntimeError as error:
         scheduler.cancel(jobs)
         raise RuntimeError(f"{error}; that was the controller: cluster.controller=") from error
-    if not _in_queue(sweep, _queue(sweep), kinds=(PATROL,)):
-        _submit_patrol(sweep)
+    if not _in_queue(sweep, _queue(sweep), kinds=(WATCHDOG,)):
+        _submit_watchdog(sweep)
     return jobs
 
 
@@ -129,15 +129,15 @@ def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
         elif any_live and patience > 0:
             _submit_controller(sweep, [], patience=patience - 1)
         else:
-            scheduler.cancel(list(_in_queue(sweep, queued, kinds=(PATROL,)).values()))
+            scheduler.cancel(list(_in_queue(sweep, queued, kinds=(WATCHDOG,)).values()))
 
 
 def watchdog(sweep: Sweep) -> None:
-    """Submit again what was lost, and the next patrol, while anything is under way."""
+    """Submit again what was lost, and the next watchdog, while anything is under way."""
     with sweep.submitting():
         _queue(sweep)
         if _submit_lost(sweep):
-            _submit_patrol(sweep)
+            _submit_watchdog(sweep)
 
 
 def _submit_lost(sweep: Sweep) -> bool:
@@ -184,11 +184,11 @@ def _submit_controller(sweep: Sweep, after: Sequence[str], *, patience: int = MA
     submit_controller(sweep, entry, cluster=_cluster(sweep), after=after, delay=delay)
 
 
-def _submit_patrol(sweep: Sweep) -> None:
+def _submit_watchdog(sweep: Sweep) -> None:
     cluster = _cluster(sweep)
     entry = functools.partial(slurm_watchdog, sweep.folder)
     delay = 60 * cluster.patrol_minutes
-    submit_controller(sweep, entry, cluster=cluster, kind=PATROL, delay=delay)
+    submit_controller(sweep, entry, cluster=cluster, kind=WATCHDOG, delay=delay)
 
 
 def _queue(sweep: Sweep) -> list[Queued]:

@@ -43,7 +43,7 @@ def test_it_waits_until_slurm_answers(sweep: Sweep, monkeypatch: pytest.MonkeyPa
     assert control._queue(sweep) == [ONE]
 
 
-@pytest.mark.parametrize("look", [control.look_after, control.patrol])
+@pytest.mark.parametrize("look", [control.look_after, control.watchdog])
 def test_after_a_long_silence_it_says_so(
     look: Callable[[Sweep], None], sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
