@@ -1,11 +1,6 @@
 """Image sets too large for memory, such as ImageNet: decoded by worker processes as they go."""
 
-import contextlib
 import hashlib
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +8,15 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from sparsekit.data.folders import Listing, list_splits
+from sparsekit.data.loading import Sample, loaded
 from sparsekit.data.order import global_batches, hashed_seed, rank_slice
 from sparsekit.data.splits import split_indices
 from sparsekit.data.types import SplitName
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
-
 Transform = Callable[[Image.Image], Tensor]
-
-Sample = tuple[int, int | None]
-"""(position in the listing, seed of its augmentation or None)."""
 
 
 def image_folder(
@@ -138,7 +129,8 @@ class ImageFolder:
             [(index, hashed_seed("augment", seed, epoch, index)) for index in where[mine].tolist()]
             for _, where in batches
         )
-        return self._load(_Images(self.train, self.train_transform), samples, device)
+        images = _Images(self.train, self.train_transform)
+        return loaded(images, samples, num_workers=self.num_workers, device=device)
 
     def eval_batches(
         self, split: SplitName, *, batch_size: int, device: torch.device
@@ -158,30 +150,13 @@ class ImageFolder:
             [(index, None) for index in range(start, min(start + batch_size, num_images))]
             for start in range(0, num_images, batch_size)
         )
-        return self._load(_Images(listings[split], self.eval_transform), samples, device)
+        images = _Images(listings[split], self.eval_transform)
+        return loaded(images, samples, num_workers=self.num_workers, device=device)
 
     def fingerprint(self) -> str:
         """Digest of the relative paths and sizes of the files, split by split; no file is read."""
         digests = " ".join(split.digest() for split in (self.train, self.val, self.test))
         return hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
-
-    def _load(
-        self, images: "_Images", batches: Iterator[list[Sample]], device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Decode batches in worker processes and bring them to `device`."""
-        loader = DataLoader(
-            images,
-            batch_sampler=batches,
-            num_workers=self.num_workers,
-            worker_init_fn=_leave_signals,
-            pin_memory=device.type == "cuda",
-            # A generator of its own, or the loader would draw from the global one at every start.
-            generator=torch.Generator(),
-        )
-        with _signals_held():
-            decoded = iter(loader)  # starts the processes
-        for pixels, labels in decoded:
-            yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
 class _Images(Dataset[tuple[Tensor, int]]):
@@ -211,40 +186,6 @@ class _Images(Dataset[tuple[Tensor, int]]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.transform(image)
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Keep `SIGNALS` back from this thread, and for good from the processes it starts meanwhile.
-
-    A loader's process, until it can leave them, would die of SIGTERM by a handler of PyTorch's.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _leave_signals(worker: int) -> None:
-    """Leave the signals with which a cluster announces the end of a job to the main process.
-
-    It saves a checkpoint first; workers that die before that would end the epoch with an error.
-    Only their parent ends workers, when it does: to a parent that leaves in the middle of an epoch
-    and waits for them, workers that ignored its SIGTERM too would be a wait without end.
-    """
-    if sys.platform == "darwin":  # no clusters there, and no sigwaitinfo
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    parent = os.getppid()
-
-    def wait() -> None:
-        while signal.sigwaitinfo(SIGNALS).si_pid != parent:
-            pass
-        os._exit(0)
-
-    threading.Thread(target=wait, daemon=True, name="sparsekit-signals").start()
 
 
 def _train_transform(

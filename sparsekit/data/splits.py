@@ -1,4 +1,4 @@
-"""Seeded, class-stratified splits. Their seed belongs to the data set, not to the run."""
+"""Seeded splits, stratified by class. Their seed belongs to the data set, not to the run."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ def split_indices(labels: Tensor, *, num_val: int, seed: int) -> tuple[Tensor, T
     """
     if not 0 <= num_val < len(labels):
         raise ValueError(
-            f"num_val={num_val}: must be at least 0 and below {len(labels)}, the images there"
+            f"num_val={num_val}: must be at least 0 and below {len(labels)}, the examples there"
         )
     generator = keyed_generator("split", seed)
     chosen = torch.zeros(len(labels), dtype=torch.bool)
@@ -25,6 +25,14 @@ def split_indices(labels: Tensor, *, num_val: int, seed: int) -> tuple[Tensor, T
         shuffled = members[torch.randperm(len(members), generator=generator)]
         chosen[shuffled[:count]] = True
     return (~chosen).nonzero()[:, 0], chosen.nonzero()[:, 0]
+
+
+def random_indices(num: int, *, num_taken: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Split 0 .. num - 1 into (kept, taken), each sorted, where examples have no class.
+
+    Raises ValueError unless 0 <= num_taken < num.
+    """
+    return split_indices(torch.zeros(num, dtype=torch.int64), num_val=num_taken, seed=seed)
 
 
 def _stratified_counts(labels: Tensor, num_val: int) -> list[int]:
