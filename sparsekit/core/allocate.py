@@ -3,6 +3,11 @@
 Densities follow from the full shapes; but a layer never gets more than the number of its scores
 above -inf, so pruning in several turns revives nothing. What a layer cannot hold goes to the
 others in proportion. ValueError, naming the largest feasible number, if fewer are left.
+
+All but `globally` decide by shapes and give every layer at least one weight: a small layer whose
+part of the budget rounds to 0 would cut the network in two, and no scheme asks for that. ValueError
+where the budget has not one weight for each. `globally` ranks weights whatever layer they are in,
+so it may empty layers (layer collapse, Tanaka et al. 2020); that is reported, not prevented.
 """
 
 import math
@@ -20,6 +25,7 @@ from sparsekit.core.densities import (
     erk_plus_densities,
     uniform_plus_densities,
 )
+from sparsekit.core.steps import alive_per_row, floors, in_steps, require_each
 from sparsekit.core.types import Allocate, Counts, Scores
 
 __all__ = [
@@ -29,6 +35,7 @@ __all__ = [
     "erk_densities",
     "erk_plus",
     "erk_plus_densities",
+    "filling_rows",
     "from_ratios",
     "globally",
     "in_whole_channels",
@@ -78,7 +85,7 @@ def uniform(scores: Scores, total: int) -> Counts:
     {'a': 2, 'b': 4}
     """
     sizes = {name: score.numel() for name, score in scores.items()}
-    return apportion(sizes, total, capacity=_capacity(scores, total))
+    return _one_each(sizes, scores, total)
 
 
 def uniform_plus(scores: Scores, total: int, *, last_density: float = 0.2) -> Counts:
@@ -133,7 +140,8 @@ def from_ratios(scores: Scores, total: int, *, ratios: Mapping[str, float | Frac
     """Give every layer a density proportional to its entry in `ratios`.
 
     Only the proportions matter: the ratios are scaled until the counts sum to `total`. A layer with
-    ratio 0 is emptied. ValueError unless `ratios` names exactly the layers of `scores`.
+    ratio 0 is emptied, because that was asked for. ValueError unless `ratios` names exactly the
+    layers of `scores`.
 
     >>> import torch
     >>> from_ratios({"a": torch.ones(10), "b": torch.ones(10)}, 6, ratios={"a": 0.2, "b": 0.1})
@@ -142,7 +150,7 @@ def from_ratios(scores: Scores, total: int, *, ratios: Mapping[str, float | Frac
     if set(ratios) != set(scores):
         raise ValueError(f"ratios for {sorted(ratios)}, but the layers are {sorted(scores)}")
     shares = {name: _exact(ratios[name]) * score.numel() for name, score in scores.items()}
-    return apportion(shares, total, capacity=_capacity(scores, total))
+    return _one_each(shares, scores, total)
 
 
 def _exact(ratio: float | Fraction) -> Fraction:
@@ -153,13 +161,16 @@ def in_whole_rows(scores: Scores, total: int, *, allocate: Allocate, spread: boo
     """Round the counts of `allocate` to multiples of the active rows, for constant fan-in.
 
     A row whose scores are all -inf is inactive; no row is given more than the least any active row
-    of its layer can hold. Each layer is rounded down, then what is left is handed out one weight
+    of its layer can hold, and none less than one weight: what thin layers need for that comes from
+    the others in proportion. Each layer is rounded down, then what is left is handed out one weight
     per row at a time to the layer furthest below its target, while a layer fits. The sum may
     therefore be below `total`, by less than the number of rows of any layer not yet full.
+    ValueError, naming the layers and the smallest feasible number, if `total` is less than all
+    active rows.
 
     `spread=False` hands nothing out, as the code of SRigL does (Lasby et al. 2024): each layer
     keeps floor(count / rows) per row and the rest is lost: of ResNet-50 with ERK 0.02 to 0.06 % of
-    all weights. ValueError, as there, if a layer that was given weights would keep none.
+    all weights. ValueError, as there, if a layer would keep none.
 
     >>> import torch
     >>> in_whole_rows({"a": torch.ones(2, 4), "b": torch.ones(3, 4)}, 10, allocate=uniform)
@@ -170,59 +181,61 @@ def in_whole_rows(scores: Scores, total: int, *, allocate: Allocate, spread: boo
     >>> in_whole_rows(scores, 14, allocate=uniform, spread=False)
     {'a': 4, 'b': 6}
     """
-    rows, fan_in = {}, {}
+    num_rows, fan_in = {}, {}
     for name, score in scores.items():
-        alive = (score.flatten(1) > -math.inf).sum(dim=1)
+        alive = alive_per_row(score)
         active = alive[alive > 0]
-        rows[name] = active.numel()
-        fan_in[name] = int(active.min()) if rows[name] else 0
+        num_rows[name] = active.numel()
+        fan_in[name] = int(active.min()) if num_rows[name] else 0
+    require_each(num_rows, total, unit="weight in every row")
     counts = allocate(scores, total)
     if spread:
-        return _in_steps(counts, total, steps=rows, limits=fan_in)
+        return in_steps(counts, total, steps=num_rows, limits=fan_in)
     for name, num in counts.items():
-        if 0 < num < rows[name]:
+        if num < num_rows[name]:
             raise ValueError(
-                f"{name!r} gets {num} weights for {rows[name]} rows, so each would keep none; "
-                f"the smallest feasible number is {rows[name]}"
+                f"{name!r} gets {num} weights for {num_rows[name]} rows, so each would keep none; "
+                f"the smallest feasible number is {num_rows[name]}"
             )
-    floors = _floors(counts, steps=rows, limits=fan_in)
-    return {name: floors[name] * rows[name] for name in counts}
+    per_row = floors(counts, steps=num_rows, limits=fan_in)
+    return {name: per_row[name] * num_rows[name] for name in counts}
 
 
 def in_whole_channels(scores: Scores, total: int, *, allocate: Allocate) -> Counts:
     """Round the counts of `allocate` to whole output rows, for `patterns.channels`.
 
     Only rows without a pruned entry can be kept. Rounded as in `in_whole_rows`, with the size of a
-    row as the step; the sum may be below `total`.
+    row as the step, so that every layer keeps a row; the sum may be below `total`.
 
     >>> import torch
     >>> in_whole_channels({"a": torch.ones(4, 3), "b": torch.ones(5, 2)}, 11, allocate=uniform)
     {'a': 6, 'b': 4}
     """
-    sizes = {name: score[0].numel() for name, score in scores.items()}
-    whole = {
-        name: selection.count((score.flatten(1) > -math.inf).all(dim=1))
-        for name, score in scores.items()
-    }
-    return _in_steps(allocate(scores, total), total, steps=sizes, limits=whole)
+    rows = {name: selection.rows(score) for name, score in scores.items()}
+    whole = {name: selection.count((row > -math.inf).all(dim=1)) for name, row in rows.items()}
+    sizes = {name: row.shape[1] if whole[name] else 0 for name, row in rows.items()}
+    require_each(sizes, total, unit="whole row")
+    return in_steps(allocate(scores, total), total, steps=sizes, limits=whole)
 
 
-def _in_steps(targets: Counts, total: int, *, steps: Counts, limits: Counts) -> Counts:
-    """Return multiples of `steps`, at most `limits` of them, that sum to `total` or just below."""
-    num = _floors(targets, steps=steps, limits=limits)
-    left = total - sum(num[name] * steps[name] for name in num)
-    while True:
-        fitting = [name for name in num if num[name] < limits[name] and steps[name] <= left]
-        if not fitting:
-            return {name: num[name] * steps[name] for name in num}
-        name = max(fitting, key=lambda name: Fraction(targets[name], steps[name]) - num[name])
-        num[name] += 1
-        left -= steps[name]
+def filling_rows(scores: Scores, total: int, *, allocate: Allocate) -> Counts:
+    """Raise the counts of `allocate` until every active row can have a weight.
 
+    For `patterns.balanced`, which leaves no row empty. What thin layers need comes from the others
+    in proportion, and the sum stays `total`. ValueError, naming the layers and the smallest
+    feasible number, if `total` is less than all active rows.
 
-def _floors(targets: Counts, *, steps: Counts, limits: Counts) -> Counts:
-    """Return how many whole `steps` fit into each target, at most `limits` of them."""
-    return {n: min(targets[n] // steps[n], limits[n]) if steps[n] else 0 for n in targets}
+    >>> import torch
+    >>> scores = {"a": torch.ones(4, 2), "b": torch.ones(4, 14)}
+    >>> uniform(scores, 16), filling_rows(scores, 16, allocate=uniform)
+    ({'a': 2, 'b': 14}, {'a': 4, 'b': 12})
+    """
+    num_rows = {n: selection.count(alive_per_row(score)) for n, score in scores.items()}
+    require_each(num_rows, total, unit="weight in every row")
+    counts = allocate(scores, total)
+    if all(num >= num_rows[name] for name, num in counts.items()):
+        return counts
+    return apportion(counts, total, capacity=_capacity(scores, total), least=num_rows)
 
 
 def _capacity(scores: Scores, total: int) -> Counts:
@@ -234,8 +247,17 @@ def _capacity(scores: Scores, total: int) -> Counts:
     return capacity
 
 
+def _one_each(shares: Mapping[str, int | float | Fraction], scores: Scores, total: int) -> Counts:
+    """Apportion `total` by `shares`, at least one weight to every layer that has a share."""
+    capacity = _capacity(scores, total)
+    least = {name: min(1, capacity[name]) if share > 0 else 0 for name, share in shares.items()}
+    require_each(least, total, unit="weight")
+    return apportion(shares, total, capacity=capacity, least=least)
+
+
 def _by_quotas(scores: Scores, total: int, rule: densities.QuotaRule) -> Counts:
     """Apportion `total` by quotas that follow from the shapes."""
     capacity = _capacity(scores, total)
+    require_each({name: min(1, num) for name, num in capacity.items()}, total, unit="weight")
     shapes = {name: tuple(score.shape) for name, score in scores.items()}
-    return apportion(rule(shapes, Fraction(total)), total, capacity=capacity)
+    return _one_each(rule(shapes, Fraction(total), 1), scores, total)

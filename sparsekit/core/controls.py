@@ -9,7 +9,7 @@ import math
 
 from torch import Tensor
 
-from sparsekit.core import allocate, patterns
+from sparsekit.core import allocate, patterns, selection
 from sparsekit.core.prune import num_kept, total_kept
 from sparsekit.core.scores import random
 from sparsekit.core.seeds import derive
@@ -63,5 +63,5 @@ def _random(masks: Masks, seed: int) -> Scores:
 
 
 def _without_ablated(values: Tensor, mask: Tensor) -> Tensor:
-    empty = ~mask.flatten(1).any(dim=1)
-    return values.flatten(1).masked_fill(empty[:, None], -math.inf).view(values.shape)
+    empty = ~selection.rows(mask).any(dim=1)
+    return selection.rows(values).masked_fill(empty[:, None], -math.inf).view(values.shape)

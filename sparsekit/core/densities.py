@@ -14,7 +14,8 @@ from sparsekit.core.counts import decimal, quotas
 
 Shapes = Mapping[str, Sequence[int]]
 Quotas = dict[str, Fraction]
-QuotaRule = Callable[[Shapes, Fraction], Quotas]
+QuotaRule = Callable[[Shapes, Fraction, int], Quotas]
+"""(shapes, total, least) -> quotas; every layer gets `least` weights or all it has."""
 
 _DIGITS = 10**6
 
@@ -71,40 +72,52 @@ def uniform_plus_densities(
     return _densities(shapes, density, rule)
 
 
-def erdos_renyi_quotas(shapes: Shapes, total: Fraction) -> Quotas:
-    """Return the exact, unrounded number of weights ER gives each layer."""
+def erdos_renyi_quotas(shapes: Shapes, total: Fraction, least: int = 0) -> Quotas:
+    """Return the exact, unrounded number of weights ER gives each layer, `least` or more."""
+    # A vector has one input. Layers without weights have no share.
+    ends = {name: (*shape, 1, 1)[:2] for name, shape in shapes.items() if math.prod(shape)}
     shares = {
-        name: Fraction(sum(shape[:2]) * math.prod(shape), math.prod(shape[:2]))
+        name: Fraction(sum(ends[name]) * math.prod(shape), math.prod(ends[name]))
+        if name in ends
+        else Fraction(0)
         for name, shape in shapes.items()
     }
-    return quotas(shares, total, capacity=num_weights(shapes))
+    return _within(shares, shapes, total, least)
 
 
-def erk_quotas(shapes: Shapes, total: Fraction) -> Quotas:
-    """Return the exact, unrounded number of weights ERK gives each layer."""
+def erk_quotas(shapes: Shapes, total: Fraction, least: int = 0) -> Quotas:
+    """Return the exact, unrounded number of weights ERK gives each layer, `least` or more."""
     # density proportional to sum / prod, so the number of weights is proportional to sum
-    shares = {name: sum(shape) for name, shape in shapes.items()}
-    return quotas(shares, total, capacity=num_weights(shapes))
+    # of layers that have any; a scalar is one weight
+    shares = {n: sum(shape) or 1 if math.prod(shape) else 0 for n, shape in shapes.items()}
+    return _within(shares, shapes, total, least)
 
 
-def erk_plus_quotas(shapes: Shapes, total: Fraction, last_density: float) -> Quotas:
-    """Return the exact, unrounded number of weights ERK+ gives each layer."""
+def erk_plus_quotas(
+    shapes: Shapes, total: Fraction, least: int = 0, *, last_density: float
+) -> Quotas:
+    """Return the exact, unrounded number of weights ERK+ gives each layer, `least` or more."""
     sizes, last = num_weights(shapes), list(shapes)[-1]
-    held = {last: _portion(last_density) * sizes[last]}
-    _require(total, sum(held.values()), held[last] + sum(sizes.values()) - sizes[last], sizes)
+    low = _least(sizes, least)
+    held = {last: max(_portion(last_density) * sizes[last], Fraction(low[last]))}
     rest = {name: shape for name, shape in shapes.items() if name != last}
-    return erk_quotas(rest, total - held[last]) | held
+    fewest = held[last] + sum(low[name] for name in rest)
+    _require(total, fewest, held[last] + sum(sizes[name] for name in rest), sizes)
+    return erk_quotas(rest, total - held[last], least) | held
 
 
-def uniform_plus_quotas(shapes: Shapes, total: Fraction, last_density: float) -> Quotas:
-    """Return the exact, unrounded number of weights uniform+ gives each layer."""
+def uniform_plus_quotas(
+    shapes: Shapes, total: Fraction, least: int = 0, *, last_density: float
+) -> Quotas:
+    """Return the exact, unrounded number of weights uniform+ gives each layer, `least` or more."""
     sizes, last = num_weights(shapes), list(shapes)[-1]
+    low = _least(sizes, least)
     convolutions = [name for name in shapes if len(shapes[name]) > 2]
     dense = {name: Fraction(sizes[name]) for name in convolutions[:1]}
-    least = {last: _portion(last_density) * sizes[last]} | dense
-    _require(total, sum(least.values()), sum(sizes.values()), sizes)
-    spread = _spread(sizes, total, dense)
-    return spread if spread[last] >= least[last] else _spread(sizes, total, least)
+    held = {last: max(_portion(last_density) * sizes[last], Fraction(low[last]))} | dense
+    _require(total, sum((low | held).values()), sum(sizes.values()), sizes)
+    spread = _spread(sizes, total, dense, low)
+    return spread if spread[last] >= held[last] else _spread(sizes, total, held, low)
 
 
 def num_weights(shapes: Shapes) -> dict[str, int]:
@@ -112,9 +125,24 @@ def num_weights(shapes: Shapes) -> dict[str, int]:
     return {name: math.prod(shape) for name, shape in shapes.items()}
 
 
-def _spread(sizes: Mapping[str, int], total: Fraction, held: Quotas) -> Quotas:
+def _least(sizes: Mapping[str, int], least: int) -> dict[str, int]:
+    """Return the number that every layer keeps at least: `least`, or all of a smaller one."""
+    return {name: min(least, size) for name, size in sizes.items()}
+
+
+def _within(
+    shares: Mapping[str, int | Fraction], shapes: Shapes, total: Fraction, least: int
+) -> Quotas:
+    sizes = num_weights(shapes)
+    return quotas(shares, total, capacity=sizes, least=_least(sizes, least))
+
+
+def _spread(
+    sizes: Mapping[str, int], total: Fraction, held: Quotas, least: Mapping[str, int]
+) -> Quotas:
     free = {name: size for name, size in sizes.items() if name not in held}
-    rest = quotas(free, total - sum(held.values()), capacity=free)
+    low = {name: least[name] for name in free}
+    rest = quotas(free, total - sum(held.values()), capacity=free, least=low)
     return {name: held[name] if name in held else rest[name] for name in sizes}
 
 
@@ -146,5 +174,5 @@ def _require(
 
 def _densities(shapes: Shapes, density: float, rule: QuotaRule) -> dict[str, float]:
     sizes = num_weights(shapes)
-    parts = rule(shapes, _portion(density) * sum(sizes.values()))
+    parts = rule(shapes, _portion(density) * sum(sizes.values()), 0)
     return {name: float(part / sizes[name]) for name, part in parts.items()}

@@ -31,7 +31,7 @@ def constant_fan_in(scores: Tensor, count: int) -> Tensor:
     >>> constant_fan_in(torch.tensor([[9.0, 8.0, 7.0], [1.0, 2.0, 3.0]]), 2).int().tolist()
     [[1, 0, 0], [0, 0, 1]]
     """
-    rows = scores.flatten(1)
+    rows = selection.rows(scores)
     alive = (rows > -math.inf).sum(dim=1)
     active = alive > 0
     num_active = selection.count(active)
@@ -61,7 +61,7 @@ def balanced(scores: Tensor, count: int) -> Tensor:
     >>> balanced(scores, 3).int().tolist()
     [[1, 1, 0], [0, 1, 0]]
     """
-    rows = scores.flatten(1)
+    rows = selection.rows(scores)
     level, num_left = _water_level((rows > -math.inf).sum(dim=1), count)
     base = selection.top_per_row(rows, level) & (rows > -math.inf)
     if num_left == 0:
@@ -103,6 +103,8 @@ def n_of_m(scores: Tensor, count: int, *, n: int, m: int) -> Tensor:
     """
     if not 0 < n <= m:
         raise ValueError(f"n of m needs 0 < n <= m, got n={n}, m={m}")
+    if scores.dim() < 2:
+        raise ValueError(f"n of m needs inputs to group, but the shape is {tuple(scores.shape)}")
     if scores.shape[1] % m:
         raise ValueError(f"{scores.shape[1]} inputs do not divide into groups of m={m}")
     if count * m != scores.numel() * n:
@@ -126,7 +128,7 @@ def channels(scores: Tensor, count: int) -> Tensor:
     >>> channels(torch.tensor([[1.0, 1.0], [0.0, 3.0], [2.0, 0.0]]), 4).int().tolist()
     [[1, 1], [1, 1], [0, 0]]
     """
-    rows = scores.flatten(1)
+    rows = selection.rows(scores)
     size, whole = rows.shape[1], (rows > -math.inf).all(dim=1)
     _require_at_most(count, size * selection.count(whole))
     if count % size:

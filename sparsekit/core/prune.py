@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
+from torch import Tensor
+
 from sparsekit.core import selection
 from sparsekit.core.counts import budget
 from sparsekit.core.schedules import geometric
@@ -34,7 +36,8 @@ def prune(
     Weights without a mask are not looked at, so a whole state dict may be passed. What is
     pruned scores -inf, which neither allocation nor pattern may keep: the result is nested in
     `masks`. It keeps fewer than `num_kept` only if `allocate` rounds down to fit a structure.
-    ValueError if fewer than `num_kept` weights are left, or if a score is not a number.
+    ValueError if `num_kept` is 0, for what is left would be no network, if fewer than `num_kept`
+    weights are left, if a score is not a number, and for a layer that the pattern does not fit.
 
     >>> import torch
     >>> from sparsekit.core import allocate, patterns, scores
@@ -48,15 +51,24 @@ def prune(
     _require_alive(masks, num_kept)
     scores = _scores(weights, masks, probe, score)
     counts = allocate(scores, num_kept)
-    kept = {name: pattern(scores[name], counts[name]) for name in masks}
+    kept = {name: _chosen(pattern, scores[name], counts[name], name) for name in masks}
     _check_counts(kept, counts)
     check_nested(masks, kept)
     return kept
 
 
+def _chosen(pattern: Pattern, scores: Tensor, count: int, name: str) -> Tensor:
+    try:
+        return pattern(scores, count)
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error}") from error
+
+
 def _require_alive(masks: Masks, wanted: int) -> None:
     alive = total_kept(masks)
-    if not 0 <= wanted <= alive:
+    if wanted < 1:
+        raise ValueError(f"cannot keep {wanted} weights; the smallest feasible number is 1")
+    if wanted > alive:
         raise ValueError(f"cannot keep {wanted} weights; the largest feasible number is {alive}")
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sparsekit.core import selection
 from sparsekit.core.counts import decimal
+from sparsekit.core.counts import num_steps as whole_part
 
 Rule = Callable[[Tensor, Tensor, Tensor, float, int], Tensor]
 """(weight, gradient, mask, fraction, seed) -> mask."""
@@ -120,7 +121,7 @@ def srigl_rule(
     [[1, 1, 1, 0], [1, 1, 0, 1], [0, 0, 0, 0]]
     """
     _require_settings(gamma_sal, min_salient, ablated)
-    rows = mask.flatten(1)
+    rows = selection.rows(mask)
     active = _positions(rows)
     per_row = _num_per_row(active, rows.shape)
     budget = _budget(budget, per_row, rows.numel())
@@ -132,7 +133,7 @@ def srigl_rule(
     kept = active[selection.top_indices(magnitude, num_keep)]
     allowed = (per_row > 0) | (ablated == "revive")
     if gamma_sal > 0:
-        growth = _growth(gradient.flatten(1), allowed, normalise=normalise)
+        growth = _growth(selection.rows(gradient), allowed, normalise=normalise)
         grown = selection.top_indices(growth.flatten(), len(active) - num_keep)
         threshold = _threshold(gamma_sal, budget // len(rows), min_salient)
         salient = _num_in_either(kept, grown, rows.shape)
@@ -142,7 +143,8 @@ def srigl_rule(
             active, magnitude = active[surviving], magnitude[surviving]
             num_keep = min(num_keep, selection.count(magnitude))
             kept = active[selection.top_indices(magnitude, num_keep)]
-    return _refill(kept, weight.flatten(1), gradient.flatten(1), allowed, budget).view(mask.shape)
+    filled = _refill(kept, selection.rows(weight), selection.rows(gradient), allowed, budget)
+    return filled.view(mask.shape)
 
 
 def _require_settings(gamma_sal: float, min_salient: int, ablated: str) -> None:
@@ -157,7 +159,7 @@ def _require_settings(gamma_sal: float, min_salient: int, ablated: str) -> None:
 def _num_moved(num_active: int, fraction: float) -> int:
     if not 0 <= fraction <= 1:
         raise ValueError(f"the fraction to move must lie in [0, 1], got {fraction}")
-    return math.floor(decimal(fraction) * num_active)
+    return whole_part(num_active, fraction)
 
 
 def _drop_and_grow(

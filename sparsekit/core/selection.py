@@ -106,6 +106,15 @@ def top_per_row(rows: Tensor, k: int) -> Tensor:
     return mask | (ties & (ties.cumsum(dim=1) <= missing))
 
 
+def rows(tensor: Tensor) -> Tensor:
+    """Return an "out *rest" tensor as a matrix "out rest"; a vector has one entry per row.
+
+    >>> rows(torch.ones(3)).shape, rows(torch.ones(4, 2, 3, 3)).shape, rows(torch.tensor(1.0)).shape
+    (torch.Size([3, 1]), torch.Size([4, 18]), torch.Size([1, 1]))
+    """
+    return tensor.flatten(1) if tensor.dim() > 1 else tensor.reshape(-1, 1)
+
+
 def count(mask: Tensor) -> int:
     """Return the number of True entries as a Python integer."""
     return int(torch.count_nonzero(mask))

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sparsekit.core import selection
 from sparsekit.core.types import Masks
 
 
@@ -22,7 +23,7 @@ def structure(masks: Masks) -> dict[str, dict[str, Any]]:
 
 
 def _of_layer(mask: Tensor) -> dict[str, Any]:
-    per_row: list[int] = mask.flatten(1).sum(dim=1).tolist()
+    per_row: list[int] = selection.rows(mask).sum(dim=1).tolist()
     active = [num for num in per_row if num > 0]
     return {
         "size": mask.numel(),

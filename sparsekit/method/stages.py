@@ -20,7 +20,7 @@ from sparsekit.store.identity import Stage
 from sparsekit.store.store import Store, write_json
 from sparsekit.store.tensors import TOPOLOGY, load_network, save_network
 
-START_VERSION = 2
+START_VERSION = 3
 TICKET_VERSION = 2
 
 

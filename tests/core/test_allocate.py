@@ -17,12 +17,12 @@ TOTAL = sum(math.prod(shape) for shape in SHAPES.values())
 RATIOS = {"conv1": 0.5, "conv2": 0.1, "shortcut": 0.9, "fc": 1.0}
 SMALLEST = [  # each allocation with the smallest number of weights it can keep
     (allocate.globally, 0),
-    (allocate.uniform, 0),
-    (allocate.erdos_renyi, 0),
-    (allocate.erk, 0),
-    (partial(allocate.from_ratios, ratios=RATIOS), 0),
-    (allocate.erk_plus, 30),
-    (allocate.uniform_plus, 114),
+    (allocate.uniform, 4),
+    (allocate.erdos_renyi, 4),
+    (allocate.erk, 4),
+    (partial(allocate.from_ratios, ratios=RATIOS), 4),
+    (allocate.erk_plus, 33),
+    (allocate.uniform_plus, 116),
 ]
 
 
@@ -102,9 +102,9 @@ def test_erk_counts_sum_to_the_budget_that_the_recorded_ones_exceed(vectors) -> 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: allocate.uniform_plus(ones(), 113), "cannot keep 113 .* smallest .* 114 "),
-        (lambda: allocate.uniform_plus(ones(), 107), "cannot keep 107 .* smallest .* 114 "),
-        (lambda: allocate.erk_plus(ones(), 29), "cannot keep 29 .* smallest .* 30 "),
+        (lambda: allocate.uniform_plus(ones(), 115), "cannot keep 115 .* smallest .* 116 "),
+        (lambda: allocate.uniform_plus(ones(), 107), "cannot keep 107 .* smallest .* 116 "),
+        (lambda: allocate.erk_plus(ones(), 32), "cannot keep 32 .* smallest .* 33 "),
         (lambda: allocate.erk_plus(ones(), 376, last_density=0.5), "largest .* 363 "),
         (lambda: allocate.erk_plus(ones(), 99, last_density=2), r"\[0, 1\], got 2"),
         (lambda: allocate.from_ratios(ones(), 9, ratios={"fc": 1.0}), "ratios for"),
@@ -124,12 +124,42 @@ def test_ratios_may_be_exact_fractions() -> None:
     # an exact tie, which goes to the first layer; as floats 3 * (1 / 3) < 7 * (1 / 7)
     tied = {"a": torch.ones(1, 3), "b": torch.ones(1, 7)}
     ratios = {"a": Fraction(1, 3), "b": Fraction(1, 7)}
-    assert allocate.from_ratios(tied, 1, ratios=ratios) == {"a": 1, "b": 0}
+    assert allocate.from_ratios(tied, 3, ratios=ratios) == {"a": 2, "b": 1}
 
 
 def test_uniform_plus_keeps_exactly_its_smallest_feasible_number() -> None:
-    counts = allocate.uniform_plus(ones(), 114)
-    assert counts == {"conv1": 108, "conv2": 0, "shortcut": 0, "fc": 6}
+    counts = allocate.uniform_plus(ones(), 116)
+    assert counts == {"conv1": 108, "conv2": 1, "shortcut": 1, "fc": 6}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [  # by proportion alone "thin" would get 0.2 and 0.3 of a weight, rounded to none
+        (allocate.uniform, {"wide": 19, "thin": 1}),
+        (partial(allocate.from_ratios, ratios={"wide": 1.0, "thin": 0.5}), {"wide": 19, "thin": 1}),
+        (partial(allocate.from_ratios, ratios={"wide": 1.0, "thin": 0.0}), {"wide": 20, "thin": 0}),
+    ],
+)
+def test_a_thin_layer_keeps_a_weight_unless_it_is_to_be_empty(scheme, expected) -> None:
+    assert scheme(ones({"wide": (40, 10), "thin": (2, 2)}), 20) == expected
+
+
+def test_a_budget_without_a_weight_for_each_layer_is_refused() -> None:
+    for scheme in (allocate.uniform, allocate.erk, allocate.erdos_renyi):
+        with pytest.raises(ValueError, match=r"cannot keep 3 .* number is 4: 'conv1' 1, 'conv2' 1"):
+            scheme(ones(), 3)
+        assert set(scheme(ones(), 4).values()) == {1}
+
+
+def test_layers_pruned_away_or_without_weights_stay_empty() -> None:
+    scores = ones({"a": (2, 3), "b": (2, 3), "c": (0, 3)})
+    scores["b"] *= -math.inf
+    for scheme in (allocate.uniform, allocate.erk, allocate.erdos_renyi, allocate.globally):
+        assert scheme(scores, 2) == {"a": 2, "b": 0, "c": 0}
+    for rounded in (allocate.in_whole_rows, allocate.filling_rows):
+        assert rounded(scores, 2, allocate=allocate.uniform) == {"a": 2, "b": 0, "c": 0}
+    whole = allocate.in_whole_channels(scores, 4, allocate=allocate.uniform)
+    assert whole == {"a": 3, "b": 0, "c": 0}
 
 
 @pytest.mark.parametrize(("scheme", "smallest"), SMALLEST)
@@ -159,7 +189,7 @@ def test_two_turns_are_exact_and_revive_nothing(scheme, smallest, seed, first, s
 
 
 @settings(max_examples=50, deadline=None)
-@given(total=st.integers(0, TOTAL), ablated=st.integers(0, 5))
+@given(total=st.integers(21, TOTAL), ablated=st.integers(0, 5))
 def test_whole_rows_are_multiples_and_nothing_more_fits(total: int, ablated: int) -> None:
     scores = noise(0)
     scores["conv2"][:ablated] = -math.inf
@@ -170,9 +200,39 @@ def test_whole_rows_are_multiples_and_nothing_more_fits(total: int, ablated: int
     assert left >= 0
     for name, score in scores.items():
         assert counts[name] % rows[name] == 0
+        assert counts[name] >= rows[name]
         full = counts[name] == (score > -math.inf).sum()
         assert full or left < rows[name]
         patterns.constant_fan_in(score, counts[name])
+
+
+def test_rows_of_a_thin_layer_are_paid_for_by_the_others() -> None:
+    # by density 0.2 "thin" gets 3 weights for 8 rows; "b" and "a" share what is left, 32 : 16
+    scores = ones({"a": (4, 20), "b": (4, 40), "thin": (8, 2)})
+    counts = allocate.in_whole_rows(scores, 56, allocate=allocate.uniform)
+    assert counts == {"a": 16, "b": 32, "thin": 8}
+    assert allocate.filling_rows(scores, 56, allocate=allocate.uniform) == counts
+
+
+def test_rows_are_refused_where_not_each_can_have_a_weight() -> None:
+    scores = ones({"a": (4, 20), "thin": (8, 2)})
+    for rounded in (allocate.in_whole_rows, allocate.filling_rows):
+        with pytest.raises(ValueError, match=r"cannot keep 11 .* number is 12: 'thin' 8, 'a' 4"):
+            rounded(scores, 11, allocate=allocate.uniform)
+        assert rounded(scores, 12, allocate=allocate.uniform) == {"a": 4, "thin": 8}
+    with pytest.raises(ValueError, match=r"cannot keep 21 .* number is 22: 'a' 20, 'thin' 2"):
+        allocate.in_whole_channels(scores, 21, allocate=allocate.uniform)
+    assert allocate.in_whole_channels(scores, 22, allocate=allocate.uniform) == {"a": 20, "thin": 2}
+
+
+@settings(max_examples=50, deadline=None)
+@given(total=st.integers(21, TOTAL), seed=st.integers(0, 100))
+def test_filled_rows_fit_the_balanced_pattern(total: int, seed: int) -> None:
+    scores = noise(seed)
+    counts = allocate.filling_rows(scores, total, allocate=allocate.globally)
+    assert sum(counts.values()) == total
+    for name, score in scores.items():
+        assert patterns.balanced(score, counts[name]).flatten(1).any(dim=1).all()
 
 
 def test_whole_rows_stop_at_the_thinnest_row() -> None:
@@ -218,11 +278,11 @@ def test_without_spreading_the_rest_is_lost_and_a_layer_is_never_emptied() -> No
     scores["b"][0] = -math.inf
     scores["b"][1, 1:] = -math.inf
     without = partial(allocate.in_whole_rows, spread=False)
-    fixed = {"a": 11, "b": 9, "c": 0}
-    assert without(scores, 20, allocate=lambda scores, total: fixed) == {"a": 8, "b": 4, "c": 0}
-    few = {"a": 3, "b": 9, "c": 0}
-    with pytest.raises(ValueError, match=r"'a' gets 3 weights for 4 rows.* smallest .* is 4"):
-        without(scores, 12, allocate=lambda scores, total: few)
+    fixed = {"a": 11, "b": 9, "c": 5}
+    assert without(scores, 25, allocate=lambda scores, total: fixed) == {"a": 8, "b": 4, "c": 3}
+    for few in ({"a": 3, "b": 9, "c": 3}, {"a": 0, "b": 12, "c": 3}):
+        with pytest.raises(ValueError, match=rf"'a' gets {few['a']} weights for 4 rows.* is 4"):
+            without(scores, 15, allocate=lambda scores, total, few=few: few)
 
 
 def test_whole_channels_fit_the_channel_pattern() -> None:

@@ -111,6 +111,38 @@ def test_apportion(shares, total, capacity, expected) -> None:
 
 
 @pytest.mark.parametrize(
+    ("shares", "total", "least", "expected"),
+    [
+        ([1, 99], 20, [1, 1], [1, 19]),  # 0.2 and 19.8
+        ([1, 1, 8], 10, [3, 0, 0], [3, 1, 6]),  # 0.78 and 6.22 share what is left
+        ([0, 1], 5, [2, 0], [2, 3]),
+        ([1, 9], 10, [5, 5], [5, 5]),
+    ],
+)
+def test_apportion_gives_at_least(shares, total, least, expected) -> None:
+    result = counts.apportion(
+        dict(enumerate(shares)),
+        total,
+        capacity=dict.fromkeys(range(len(shares)), 100),
+        least=dict(enumerate(least)),
+    )
+    assert list(result.values()) == expected
+
+
+def test_apportion_refuses_less_than_the_least() -> None:
+    both = {"a": 3, "b": 3}
+    with pytest.raises(ValueError, match=r"cannot keep 5 .* smallest feasible number is 6"):
+        counts.apportion(both, 5, capacity=both, least=both)
+    with pytest.raises(ValueError, match="'a' cannot hold 4 weights, only 3"):
+        counts.apportion(both, 6, capacity=both, least={"a": 4, "b": 0})
+
+
+def test_equal_cuts_are_exact_where_the_root_is() -> None:
+    assert counts.per_cycle_fraction(0.99, 2) == 0.9
+    assert counts.ladder(0.99, 2) == (0.9, 0.99)
+
+
+@pytest.mark.parametrize(
     ("shares", "total", "message"),
     [
         ({"a": 1, "b": 1}, 8, "cannot keep 8 .* largest feasible number is 7"),

@@ -37,6 +37,12 @@ INF = math.inf
         (patterns.channels, [[9.0, -INF], [0.0, 1.0]], 2, [[0, 0], [1, 1]]),
         (patterns.channels, [[INF, -INF], [0.0, 1.0]], 2, [[0, 0], [1, 1]]),
         (patterns.channels, [[-3.0, 1.0], [0.0, 1.0]], 2, [[0, 0], [1, 1]]),  # signed scores
+        # a vector has one weight per row
+        (patterns.unstructured, [3.0, 1.0, 2.0], 2, [1, 0, 1]),
+        (patterns.constant_fan_in, [3.0, -INF, 2.0], 2, [1, 0, 1]),
+        (patterns.balanced, [3.0, -INF, 2.0], 2, [1, 0, 1]),
+        (patterns.channels, [3.0, 1.0, 2.0], 1, [1, 0, 0]),
+        (patterns.constant_fan_in, 3.0, 1, 1),
     ],
 )
 def test_masks(pattern, scores, count, expected) -> None:
@@ -61,6 +67,7 @@ def test_masks(pattern, scores, count, expected) -> None:
         (lambda s: patterns.n_of_m(s, 5, n=2, m=3), "exactly 4 of 6, got 5"),
         (lambda s: patterns.n_of_m(s, 6, n=3, m=3), "only 2 weights left"),
         (lambda s: patterns.n_of_m(s, 6, n=4, m=3), "n=4, m=3"),
+        (lambda s: patterns.n_of_m(s[0], 2, n=2, m=3), r"inputs to group, .* shape is \(3,\)"),
     ],
 )
 def test_the_infeasible_is_refused_with_the_feasible(call, message) -> None:

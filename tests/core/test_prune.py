@@ -1,6 +1,7 @@
 """Score, allocate, select: masks of whole networks and the records of reference loops."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -95,6 +96,41 @@ def test_more_than_is_left_is_refused() -> None:
         prune({"a": torch.ones(2)}, masks, None, num_kept=2, **GLOBAL_MAGNITUDE)
 
 
+def test_a_network_of_no_weights_is_refused() -> None:
+    masks = {"a": torch.tensor([True, False])}
+    with pytest.raises(ValueError, match=r"cannot keep 0 .* smallest feasible number is 1"):
+        prune({"a": torch.ones(2)}, masks, None, num_kept=0, **GLOBAL_MAGNITUDE)
+
+
+def test_a_layer_that_the_pattern_does_not_fit_is_named() -> None:
+    weights = {"a": torch.ones(2, 4), "bias": torch.ones(3)}
+    parts = {
+        "score": scores.magnitude,
+        "allocate": lambda values, total: {"a": 4, "bias": 3},
+        "pattern": partial(patterns.n_of_m, n=2, m=4),
+    }
+    with pytest.raises(ValueError, match=r"'bias': n of m needs inputs .* \(3,\)"):
+        prune(weights, dense(weights), None, num_kept=7, **parts)
+
+
+def test_vectors_are_pruned_like_any_layer() -> None:
+    weights = {"a": torch.arange(1.0, 9.0).view(2, 4), "bias": torch.tensor([5.0, 0.5, 7.0])}
+    in_rows = {"allocate": partial(allocate.in_whole_rows, allocate=allocate.uniform)}
+    kept = prune(
+        weights,
+        dense(weights),
+        None,
+        num_kept=7,
+        score=scores.magnitude,
+        **in_rows,
+        pattern=patterns.constant_fan_in,
+    )
+    assert {name: mask.int().tolist() for name, mask in kept.items()} == {
+        "a": [[0, 0, 1, 1], [0, 0, 1, 1]],
+        "bias": [1, 1, 1],
+    }
+
+
 def test_scores_that_are_no_numbers_are_refused() -> None:
     weights = {"a": torch.tensor([1.0, math.nan])}
     with pytest.raises(ValueError, match="'a' contain NaN"):
@@ -144,7 +180,7 @@ def test_cycles_are_exact_and_nested(seed, cycles, score, scheme) -> None:
     masks = {name: torch.ones(shape).bool() for name, shape in shapes.items()}
     for remove in cycles:
         weights = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-        goal = budget(sum(num_kept(masks).values()), remove)
+        goal = max(budget(sum(num_kept(masks).values()), remove), len(shapes))
         kept = prune(
             weights,
             masks,

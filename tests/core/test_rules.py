@@ -46,6 +46,21 @@ def test_rigl(weight, gradient, fraction, regrow, expected) -> None:
     assert moved.int().tolist() == expected
 
 
+def test_a_fraction_that_floating_point_makes_too_small_moves_what_it_says() -> None:
+    fraction = 0.3 + (0.0 - 0.3) * (1 / 3)  # along a linear decay: 0.19999999999999998
+    weight = torch.arange(1.0, 21.0).view(2, 10) * (torch.arange(20).view(2, 10) < 10)
+    moved = rules.rigl_rule(weight, torch.arange(20.0).view(2, 10), weight != 0, fraction, 0)
+    assert int((moved & (weight == 0)).sum()) == 2
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_vector_moves_like_a_matrix_of_one_column(rule) -> None:
+    weight, gradient = torch.tensor([3.0, 1.0, 2.0, 0, 0]), torch.tensor([0.0, 0, 0, 5, 4])
+    moved = rule(weight, gradient, weight != 0, 0.34, 0)
+    column = rule(weight[:, None], gradient[:, None], weight[:, None] != 0, 0.34, 0)
+    assert torch.equal(moved, column.flatten())
+
+
 def test_rigl_knows_active_zeros_from_inactive_weights() -> None:
     weight, mask = torch.zeros(1, 4), torch.tensor([[False, True, True, False]])
     moved = rules.rigl_rule(weight, torch.tensor([[1.0, 0.0, 0.0, 2.0]]), mask, 0.5, 0)

@@ -21,3 +21,14 @@ def test_rows_are_neurons_and_ablated_ones_do_not_count_in_the_fan_in() -> None:
         "conv": {"size": 24, "kept": 20, "active_neurons": 2, "neurons": 2, "fan_in": [8, 12]},
     }
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_vector_has_one_weight_per_neuron() -> None:
+    bias = structure({"bias": torch.tensor([True, False, True])})["bias"]
+    assert bias == {
+        "size": 3,
+        "kept": 2,
+        "active_neurons": 2,
+        "neurons": 3,
+        "fan_in": [1, 1],
+    }
