@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsekit.models.initialise import kaiming_normal_
+from sparsekit.models.shapes import InputShape, image_shape
 
 Shortcut = Literal["projection", "padding"]
 
@@ -52,14 +53,14 @@ class CifarResNet(nn.Module):
         self.fc = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, C, H, W] -> [batch, num_classes]."""
+        """[batch, C, H, W] -> [batch, num_outputs]."""
         features = self.blocks(F.relu(self.bn(self.conv(images))))
         return self.fc(features.mean(dim=(2, 3)))
 
 
 def cifar_resnet(
-    image_shape: tuple[int, int, int],
-    num_classes: int,
+    input_shape: InputShape,
+    num_outputs: int,
     *,
     depth: int = 20,
     width: int = 16,
@@ -80,9 +81,9 @@ def cifar_resnet(
         raise ValueError(f"depth={depth}: must be 6n + 2, for example 20, 32, 44, 56 or 110")
     if shortcut not in ("projection", "padding"):
         raise ValueError(f"shortcut={shortcut!r}: must be 'projection' or 'padding'")
-    stem = nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False)
+    stem = nn.Conv2d(image_shape(input_shape)[0], width, 3, padding=1, bias=False)
     blocks = _blocks(width, num_per_stage=(depth - 2) // 6, shortcut=shortcut)
-    model = CifarResNet(stem, blocks, nn.Linear(4 * width, num_classes))
+    model = CifarResNet(stem, blocks, nn.Linear(4 * width, num_outputs))
     kaiming_normal_(model)
     return model
 

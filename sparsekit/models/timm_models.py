@@ -6,10 +6,12 @@ from typing import Any
 
 from torch import nn
 
+from sparsekit.models.shapes import InputShape, image_shape
+
 
 def timm_model(
-    image_shape: tuple[int, int, int],
-    num_classes: int,
+    input_shape: InputShape,
+    num_outputs: int,
     *,
     name: str,
     pretrained: bool = False,
@@ -23,7 +25,7 @@ def timm_model(
     weights, adapted by timm to the channels, the size and the number of classes.
 
     Raises ValueError for an unknown name, with the nearest ones; for options that the data decide
-    (in_chans, img_size, num_classes); and for options the model does not take.
+    (in_chans, img_size, num_outputs); and for options the model does not take.
     """
     import timm
 
@@ -35,8 +37,8 @@ def timm_model(
         raise ValueError(
             f"options={options}: {', '.join(taken)} come from the data, leave them out"
         )
-    channels, height, width = image_shape
-    arguments = {"num_classes": num_classes, "in_chans": channels, **options}
+    channels, height, width = image_shape(input_shape)
+    arguments = {"num_classes": num_outputs, "in_chans": channels, **options}
     size = height if height == width else (height, width)
     try:
         return timm.create_model(name, pretrained=pretrained, img_size=size, **arguments)

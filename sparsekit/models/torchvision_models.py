@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from sparsekit.models.shapes import InputShape, image_shape
 
-def resnet18_cifar(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+
+def resnet18_cifar(input_shape: InputShape, num_outputs: int) -> nn.Module:
     """ResNet-18 with the CIFAR stem: a 3x3 convolution of stride 1 and no max pool.
 
     11,164,352 prunable weights on RGB images with 10 classes. Initialisation: torchvision's
@@ -16,17 +18,15 @@ def resnet18_cifar(image_shape: tuple[int, int, int], num_classes: int) -> nn.Mo
     """
     from torchvision.models import resnet18
 
-    model = resnet18(weights=None, num_classes=num_classes)
-    stem = nn.Conv2d(image_shape[0], 64, 3, padding=1, bias=False)
+    model = resnet18(weights=None, num_classes=num_outputs)
+    stem = nn.Conv2d(image_shape(input_shape)[0], 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     model.conv1 = stem
     model.maxpool = nn.Identity()
     return model
 
 
-def resnet50(
-    image_shape: tuple[int, int, int], num_classes: int, *, weights: str | None = None
-) -> nn.Module:
+def resnet50(input_shape: InputShape, num_outputs: int, *, weights: str | None = None) -> nn.Module:
     """torchvision's ResNet-50 (He et al. 2016, with the stride in the 3x3 convolution).
 
     25,502,912 prunable weights on RGB images with 1000 classes. `weights` names one of
@@ -36,19 +36,20 @@ def resnet50(
 
     Raises ValueError for unknown weights, and for trained weights on images that are not RGB.
     """
-    model = _build("resnet50", num_classes, weights=weights, image_shape=image_shape, options={})
-    if image_shape[0] != 3:
-        stem = nn.Conv2d(image_shape[0], 64, 7, stride=2, padding=3, bias=False)
+    channels, _, _ = image_shape(input_shape)
+    model = _build("resnet50", num_outputs, weights=weights, input_shape=input_shape, options={})
+    if channels != 3:
+        stem = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
         model.conv1 = stem
-    if model.fc.out_features != num_classes:
-        model.fc = nn.Linear(model.fc.in_features, num_classes)
+    if model.fc.out_features != num_outputs:
+        model.fc = nn.Linear(model.fc.in_features, num_outputs)
     return model
 
 
 def vit_b_16(
-    image_shape: tuple[int, int, int],
-    num_classes: int,
+    input_shape: InputShape,
+    num_outputs: int,
     *,
     weights: str | None = None,
     dropout: float = 0.0,
@@ -62,36 +63,36 @@ def vit_b_16(
     Raises ValueError for unknown weights and for images that are not RGB squares with a side
     divisible by 16.
     """
-    channels, height, width = image_shape
+    channels, height, width = image_shape(input_shape)
     if channels != 3 or height != width or height % 16:
         raise ValueError(
-            f"image_shape={image_shape}: ViT-B/16 needs RGB squares with a side divisible by 16"
+            f"input_shape={input_shape}: ViT-B/16 needs RGB squares with a side divisible by 16"
         )
     options = {"image_size": height, "dropout": dropout}
     model = _build(
-        "vit_b_16", num_classes, weights=weights, image_shape=image_shape, options=options
+        "vit_b_16", num_outputs, weights=weights, input_shape=input_shape, options=options
     )
-    if model.heads.head.out_features != num_classes:
-        model.heads.head = nn.Linear(model.heads.head.in_features, num_classes)
+    if model.heads.head.out_features != num_outputs:
+        model.heads.head = nn.Linear(model.heads.head.in_features, num_outputs)
     return model
 
 
 def _build(
     name: str,
-    num_classes: int,
+    num_outputs: int,
     *,
     weights: str | None,
-    image_shape: tuple[int, int, int],
+    input_shape: InputShape,
     options: dict[str, Any],
 ) -> Any:
     """torchvision's own builder; with trained weights it keeps the 1000 classes they were for."""
     from torchvision.models import get_model, get_model_weights
 
     if weights is None:
-        return get_model(name, weights=None, num_classes=num_classes, **options)
+        return get_model(name, weights=None, num_classes=num_outputs, **options)
     known = list(get_model_weights(name).__members__)
     if weights not in [*known, "DEFAULT"]:
         raise ValueError(f"weights={weights!r}: {name} has {', '.join(known)} and DEFAULT")
-    if image_shape[0] != 3:
-        raise ValueError(f"image_shape={image_shape}: weights={weights!r} were trained on RGB")
+    if input_shape[0] != 3:
+        raise ValueError(f"input_shape={input_shape}: weights={weights!r} were trained on RGB")
     return get_model(name, weights=weights, **options)

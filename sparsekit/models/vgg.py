@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from sparsekit.models.initialise import kaiming_normal_
+from sparsekit.models.shapes import InputShape, image_shape
 
 # Convolutions per stage (table 1 of arXiv 1409.1556); the depth also counts the original's three
 # fully connected layers.
@@ -19,11 +20,11 @@ class Vgg(nn.Module):
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, C, H, W] -> [batch, num_classes]."""
+        """[batch, C, H, W] -> [batch, num_outputs]."""
         return self.classifier(self.feature(images).mean(dim=(2, 3)))
 
 
-def vgg(image_shape: tuple[int, int, int], num_classes: int, *, depth: int = 16) -> nn.Module:
+def vgg(input_shape: InputShape, num_outputs: int, *, depth: int = 16) -> nn.Module:
     """VGG-`depth` with BatchNorm and a single linear layer in place of the three large ones.
 
     The CIFAR form of the pruning literature (open_lth, Random_Pruning): max pools after the first
@@ -36,17 +37,17 @@ def vgg(image_shape: tuple[int, int, int], num_classes: int, *, depth: int = 16)
     """
     if depth not in _CONVOLUTIONS:
         raise ValueError(f"depth={depth}: must be one of {', '.join(map(str, _CONVOLUTIONS))}")
-    if min(image_shape[1:]) < 16:
-        raise ValueError(f"image_shape={image_shape}: VGG needs images of at least 16x16")
+    channels, *sides = image_shape(input_shape)
+    if min(sides) < 16:
+        raise ValueError(f"input_shape={input_shape}: VGG needs images of at least 16x16")
     layers: list[nn.Module] = []
-    num_inputs = image_shape[0]
-    for num_outputs, num_convolutions in zip(_CHANNELS, _CONVOLUTIONS[depth], strict=True):
+    for width, num_convolutions in zip(_CHANNELS, _CONVOLUTIONS[depth], strict=True):
         if layers:
             layers.append(nn.MaxPool2d(2))
         for _ in range(num_convolutions):
-            layers.append(nn.Conv2d(num_inputs, num_outputs, 3, padding=1, bias=False))
-            layers += [nn.BatchNorm2d(num_outputs), nn.ReLU(inplace=True)]
-            num_inputs = num_outputs
-    model = Vgg(nn.Sequential(*layers), nn.Linear(_CHANNELS[-1], num_classes))
+            layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=False))
+            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            channels = width
+    model = Vgg(nn.Sequential(*layers), nn.Linear(_CHANNELS[-1], num_outputs))
     kaiming_normal_(model)
     return model

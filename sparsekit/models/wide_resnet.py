@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsekit.models.initialise import kaiming_normal_
+from sparsekit.models.shapes import InputShape, image_shape
 
 
 class WideBlock(nn.Module):
@@ -43,14 +44,14 @@ class WideResNet(nn.Module):
         self.fc = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, C, H, W] -> [batch, num_classes]."""
+        """[batch, C, H, W] -> [batch, num_outputs]."""
         features = F.relu(self.bn(self.blocks(self.conv(images))))
         return self.fc(features.mean(dim=(2, 3)))
 
 
 def wide_resnet(
-    image_shape: tuple[int, int, int],
-    num_classes: int,
+    input_shape: InputShape,
+    num_outputs: int,
     *,
     depth: int = 28,
     width: int = 10,
@@ -73,13 +74,13 @@ def wide_resnet(
         raise ValueError(f"depth={depth}: must be 6n + 4 or 6n + 2, for example 16, 22, 28 or 40")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout={dropout}: must be at least 0 and below 1")
-    stem = nn.Conv2d(image_shape[0], 16, 3, padding=1, bias=False)
-    blocks, num_inputs = [], 16
-    for stage, num_outputs in enumerate((16 * width, 32 * width, 64 * width)):
+    stem = nn.Conv2d(image_shape(input_shape)[0], 16, 3, padding=1, bias=False)
+    blocks, channels = [], 16
+    for stage, wider in enumerate((16 * width, 32 * width, 64 * width)):
         for position in range((depth - 2) // 6):
             stride = 2 if stage > 0 and position == 0 else 1
-            blocks.append(WideBlock(num_inputs, num_outputs, stride=stride, dropout=dropout))
-            num_inputs = num_outputs
-    model = WideResNet(stem, blocks, nn.Linear(64 * width, num_classes))
+            blocks.append(WideBlock(channels, wider, stride=stride, dropout=dropout))
+            channels = wider
+    model = WideResNet(stem, blocks, nn.Linear(64 * width, num_outputs))
     kaiming_normal_(model, mode="fan_out")
     return model

@@ -60,7 +60,7 @@ def num_weights(model: nn.Module) -> int:
 
 
 def test_every_configuration_is_listed_and_described():
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == set(SIZES)
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*SIZES, "transformer"}
     for path in CONFIGS.glob("*.yaml"):
         assert path.read_text().startswith("# "), path
 
@@ -144,6 +144,24 @@ def test_lenets_start_glorot_normal():
     assert not lenet_5(GREY, 10)[0].bias.any()
 
 
+def test_a_perceptron_takes_inputs_of_any_shape():
+    model = mlp((10,), 1)
+    assert [tuple(weight.shape) for weight in model.parameters() if weight.ndim > 1] == [
+        (64, 10),
+        (64, 64),
+        (1, 64),
+    ]
+    assert model(torch.randn(5, 10)).shape == (5, 1)
+    assert mlp((2, 3), 4)(torch.randn(5, 2, 3)).shape == (5, 4)
+
+
+@pytest.mark.parametrize("name", sorted(set(SIZES) - {"mlp", "lenet_300_100"}))
+@pytest.mark.parametrize("shape", [(10,), (64, 64), ((3, 32, 32), (5,)), {"x": (3, 32, 32)}])
+def test_image_networks_refuse_what_is_no_image(name, shape):
+    with pytest.raises(ValueError, match=r"input_shape=.* needs images \[C, H, W\]"):
+        build(name, shape, 10)
+
+
 @pytest.mark.parametrize(
     ("build_wrong", "message"),
     [
@@ -155,6 +173,8 @@ def test_lenets_start_glorot_normal():
         (lambda: vgg((1, 8, 8), 10), "at least 16x16"),
         (lambda: lenet_5((1, 8, 8), 10), "at least 16x16"),
         (lambda: mlp(GREY, 10, hidden=(0,)), "at least 1"),
+        (lambda: mlp({"x": (3,), "y": (4,)}, 10), "needs one input"),
+        (lambda: mlp((), 10), "needs one input"),
         (lambda: vit_b_16((3, 40, 40), 10), "divisible by 16"),
         (lambda: resnet50(IMAGE, 10, weights="IMAGENET"), "IMAGENET1K_V2"),
         (lambda: resnet50((1, 64, 64), 10, weights="DEFAULT"), "trained on RGB"),
