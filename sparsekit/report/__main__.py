@@ -5,28 +5,24 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sparsekit.report.collect import last_of, read_records, results_of, unfinished
-from sparsekit.report.essential import curve_points, essential_sparsities
-from sparsekit.report.formats import FORMATS, Table
-from sparsekit.report.particles import STUDIES, particles
-from sparsekit.report.plots import accuracy_plot
-from sparsekit.report.rows import Row, rows_of
-from sparsekit.report.structure import exploration, has_inactive, layers, structure
-from sparsekit.report.tables import main_table
+from sparsekit.report.formats import FORMATS
+from sparsekit.report.particles import STUDIES
+from sparsekit.report.plots import plot_results
+from sparsekit.report.rows import rows_of
+from sparsekit.report.sections import written
 from sparsekit.store.store import CorruptResult
 
-DESCRIPTION = "Mean +- standard deviation over seeds, per method and sparsity."
+DESCRIPTION = "Mean +- sample standard deviation over n seeds, per method and sparsity."
 EPILOG = """\
-With --format csv one table is written, unrounded: of the layers, of the particles or of the knees
-if asked for, else the main one. Every line that is no table then goes to the error stream.
+With --format csv one table is written, unrounded: of the layers, the particles, the knees or the
+studies if asked for, else the main one, with every metric. Every line that is no table then goes to
+the error stream.
 """
 TOLERANCE = 0.01
-
-Section = tuple[str, Table]
-"""A title and a table."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,17 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         records = read_records(options.paths)
         shown = last_of(records) if options.last else records
-        results = results_of(shown, studies=STUDIES if options.particles else ())
-        text, notes = _written(rows_of(results), options)
+        results = results_of(shown, studies=_studies(options))
+        text, notes = written(rows_of(results, records), options)
+        if options.plot:
+            plot_results(results, options.plot)
     except (FileNotFoundError, CorruptResult, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(text.rstrip("\n"))
     for line in (*notes, *unfinished(records)):
         print(line, file=sys.stderr if options.format == "csv" else sys.stdout)
-    if options.plot:
-        accuracy_plot(results, options.plot)
     return 0
+
+
+def _studies(options: argparse.Namespace) -> Collection[str] | None:
+    """The studies to read: those of particles, all (None), or none."""
+    if options.studies:
+        return None
+    return STUDIES if options.particles else ()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,18 +75,28 @@ def _parser() -> argparse.ArgumentParser:
         help="merged weights against their particles and the ensemble; distances, angles, barriers",
     )
     parser.add_argument(
+        "--studies",
+        action="store_true",
+        help="every number of every study: what stands in lists as mean, least and most",
+    )
+    parser.add_argument(
+        "--metrics", action="store_true", help="every metric that was measured, as well"
+    )
+    parser.add_argument(
         "--knee",
         nargs="?",
         type=_tolerance,
         const=TOLERANCE,
         metavar="TOLERANCE",
-        help="the sparsity up to which a method loses at most this much accuracy (absolute, "
-        "%(const)s unless given) to the dense network, and where its curve bends most",
+        help="the sparsity up to which a method loses at most this much to the dense network, and "
+        "where its curve bends most; absolute, in the primary metric, shares of 1 for percent "
+        "(%(const)s unless given)",
     )
     parser.add_argument(
         "--plot",
         type=Path,
-        help="write accuracy against sparsity here; methods in order, if each has one sparsity",
+        help="write a picture of the primary metric against sparsity here; methods in order, if "
+        "each has one sparsity",
     )
     return parser
 
@@ -94,60 +107,6 @@ def _tolerance(text: str) -> float:
     except ValueError as error:
         message = f"{text!r} is no number; paths go before --knee"
         raise argparse.ArgumentTypeError(message) from error
-
-
-def _written(rows: Sequence[Row], options: argparse.Namespace) -> tuple[str, Sequence[str]]:
-    """The text of all that is asked for, and for CSV the notes, which are no part of it."""
-    if options.format == "csv":
-        table = _only_table(rows, options)
-        return FORMATS["csv"](table), table.notes
-    sections = [*_of_layers(rows, options), *_of_studies(rows, options)]
-    gap = "\n" if options.format == "markdown" else ""  # Markdown wants a line before its tables
-    write = FORMATS[options.format]
-    texts = [write(main_table(rows)), *(f"{title}\n{gap}{write(t)}" for title, t in sections)]
-    return "\n\n".join(texts), ()
-
-
-def _of_layers(rows: Sequence[Row], options: argparse.Namespace) -> list[Section]:
-    sections = [("kept of each layer (%)", layers(rows))] if options.layers else []
-    if options.layers or options.structure:
-        shown = [row for row in rows if options.structure or has_inactive(row)]
-        sections += [(_structure_title(row), structure(row)) for row in shown]
-    if options.structure:
-        sections.append(("weights ever active (ITOP rate, %)", exploration(rows)))
-    return sections
-
-
-def _structure_title(row: Row) -> str:
-    return f"structure of {row.label} at {100 * row.sparsity:.2f} % (n = {row.count})"
-
-
-def _of_studies(rows: Sequence[Row], options: argparse.Namespace) -> list[Section]:
-    sections = []
-    if options.particles:
-        sections.append(("particles (test accuracy and barriers in %)", particles(rows)))
-    if options.knee is not None:
-        title = f"essential sparsity (%), up to {100 * options.knee:g} % below dense, and knee (%)"
-        sections.append((title, essential_sparsities(rows, tolerance=options.knee)))
-        sections.append(("the curves (%), and by how much their slope drops", curve_points(rows)))
-    return sections
-
-
-def _only_table(rows: Sequence[Row], options: argparse.Namespace) -> Table:
-    """What a CSV holds; ValueError if several tables are asked for."""
-    asked = {
-        "--layers or --structure": options.layers or options.structure,
-        "--particles": options.particles,
-        "--knee": options.knee is not None,
-    }
-    names = [name for name, is_asked in asked.items() if is_asked]
-    if len(names) > 1:
-        raise ValueError(f"a CSV holds one table, but {len(names)} are asked: {', '.join(names)}")
-    if options.particles:
-        return particles(rows)
-    if options.knee is not None:
-        return essential_sparsities(rows, tolerance=options.knee)
-    return layers(rows) if names else main_table(rows)
 
 
 if __name__ == "__main__":

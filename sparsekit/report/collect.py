@@ -21,8 +21,10 @@ NOT_PART_OF_RESULTS = ("runtime", "cluster", "resources", "executor", "logger")
 class Result:
     """One ticket of one run: where it stands, and everything measured about it.
 
-    Runs of one `variant` have the same configuration but for seed and sparsity. `studies` holds
-    the content of those that were asked for and that the run has, by name.
+    Runs of one `variant` have the same configuration but for seed and sparsity; `target` is the
+    sparsity the run was asked for, where it was, and `status` how far it has come. `studies` holds
+    the content of those that were asked for and that the run has, by name; `studied` names all it
+    has, and `skipped_studies` says why others are not there.
     """
 
     experiment: str
@@ -35,6 +37,11 @@ class Result:
     ticket: str
     metrics: Mapping[str, Any]
     seconds: float
+    target: float | None = None
+    status: str = "done"
+    store: str = ""
+    studied: tuple[str, ...] = ()
+    skipped_studies: Mapping[str, str] = dataclasses.field(default_factory=dict)
     studies: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
@@ -46,7 +53,11 @@ class Record:
     content: Mapping[str, Any]
 
 
-def collect(paths: Iterable[Path], *, studies: Collection[str] = ()) -> list[Result]:
+Kind = tuple[str, str, str]
+"""Experiment, method and variant: runs of one kind differ in seed and sparsity alone."""
+
+
+def collect(paths: Iterable[Path], *, studies: Collection[str] | None = ()) -> list[Result]:
     """Every finished result below `paths`: record files, folders of them, or whole stores.
 
     Raises FileNotFoundError where a path holds no record.
@@ -76,8 +87,8 @@ def last_of(records: Iterable[Record]) -> list[Record]:
     return shortened
 
 
-def results_of(records: Iterable[Record], *, studies: Collection[str] = ()) -> list[Result]:
-    """The results in `records`, with the studies of these names.
+def results_of(records: Iterable[Record], *, studies: Collection[str] | None = ()) -> list[Result]:
+    """The results in `records`, with the studies of these names; None stands for all.
 
     Only what a report shows is read, and each file once, however many runs share its stage. All of
     it is verified: CorruptResult for a file that is not what was published.
@@ -90,12 +101,26 @@ def results_of(records: Iterable[Record], *, studies: Collection[str] = ()) -> l
         store = Store(root_of(record.file.resolve().parent))
         for row in record.content["rows"]:
             if row["is_result"]:
-                named = {n: key for n, key in row.get("studies", {}).items() if n in studies}
-                content = {name: study(store, key) for name, key in named.items()}
-                results.append(
-                    _result(record.content, row, measured(store, row["ticket"]), content)
-                )
+                keys = row.get("studies", {})
+                asked = keys if studies is None else [name for name in keys if name in studies]
+                content = {name: study(store, keys[name]) for name in asked}
+                result = _result(record.content, row, measured(store, row["ticket"]), content)
+                results.append(dataclasses.replace(result, store=str(store.root)))
     return results
+
+
+def kind_of(record: Mapping[str, Any]) -> Kind:
+    return record["experiment"], record["choices"]["method"], record["variant"]
+
+
+def seed_of(record: Mapping[str, Any]) -> int:
+    seed: int = record["seed"]
+    return seed
+
+
+def target_of(record: Mapping[str, Any]) -> float | None:
+    """The sparsity a run was asked for, whether its method goes by it or not; None if not said."""
+    return record.get("config", {}).get("sparsity")
 
 
 def unfinished(records: Iterable[Record]) -> list[str]:
@@ -138,17 +163,22 @@ def _result(
     studies: Mapping[str, Mapping[str, Any]],
 ) -> Result:
     metrics, seconds = measured
+    experiment, method, variant = kind_of(record)
     return Result(
-        experiment=record["experiment"],
-        method=record["choices"]["method"],
+        experiment=experiment,
+        method=method,
         asked=_asked(record),
-        variant=record["variant"],
-        seed=record["seed"],
+        variant=variant,
+        seed=seed_of(record),
         cycle=row["cycle"],
         sparsity=row["sparsity"],
         ticket=row["ticket"],
         metrics=metrics,
         seconds=seconds,
+        target=target_of(record),
+        status=record["status"],
+        studied=tuple(row.get("studies", {})),
+        skipped_studies=row.get("skipped_studies", {}),
         studies=studies,
     )
 

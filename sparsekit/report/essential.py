@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Sequence
 
 from sparsekit.report.formats import Table
 from sparsekit.report.knee import Point, drops_in_slope, essential, knee
-from sparsekit.report.rows import Row
+from sparsekit.report.reading import header, written
+from sparsekit.report.rows import Row, last_parts
+from sparsekit.report.spread import Spread
+from sparsekit.tasks.metric import ACCURACY, Metric
 
-HEADERS = (
-    "method", "dense", "dense of", "points", "n", "essential sparsity", "lost at", "knee",
-)  # fmt: skip
+HEADERS = ("dense of", "points", "n", "essential sparsity", "lost at", "knee")
 COLUMNS = (
-    "method", "dense_accuracy", "dense_of", "num_points", "n", "tolerance", "essential_sparsity",
-    "lost_at", "knee", "last_measured",
+    "dense_of", "num_points", "n", "tolerance", "essential_sparsity", "lost_at", "knee",
+    "last_measured",
 )  # fmt: skip
-POINT_HEADERS = ("method", "sparsity", "test accuracy", "to dense", "slope drop")
-POINT_COLUMNS = ("method", "sparsity", "test_accuracy", "to_dense", "drop_in_slope")
 LEAST = 3
-CAVEAT = "mean test accuracies, looked at afterwards: nothing is chosen by these numbers"
+CAVEAT = "means on the test split, looked at afterwards: nothing is chosen by these numbers"
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Mean test accuracy of one method against the measured sparsity of its prunable weights.
+    """Mean of one method's primary metric against the measured sparsity of its prunable weights.
 
-    `points` ascend; the first is the dense reference at sparsity 0, of the methods `dense_of`.
+    `points` ascend and hold qualities, of which more is better (`Metric.quality`); the first is the
+    dense reference at sparsity 0, of the methods `dense_of`.
     """
 
     label: str
+    metric: Metric
     dense_of: str
     points: tuple[Point, ...]
     num_seeds: int
@@ -38,6 +40,10 @@ class Curve:
     @property
     def dense(self) -> float:
         return self.points[0][1]
+
+    def value(self, quality: float) -> float:
+        """Turn a quality back into the metric."""
+        return self.metric.quality(quality)
 
     @property
     def last(self) -> float:
@@ -52,9 +58,10 @@ def curves(rows: Sequence[Row]) -> tuple[list[Curve], list[str]]:
     ticket once. `num_seeds` is that of the point that has fewest.
     """
     found, short, unreferenced = [], [], []
-    for label in dict.fromkeys(row.label for row in rows if row.sparsity > 0):
-        own = [row for row in rows if row.label == label]
-        dense = _dense_rows(own, rows)
+    shown = [row for row in last_parts(rows) if math.isfinite(row.quality)]
+    for label in dict.fromkeys(row.label for row in shown if row.sparsity > 0):
+        own = [row for row in shown if row.label == label]
+        dense = _dense_rows(own, shown)
         if not dense:
             unreferenced.append(label)
             continue
@@ -77,19 +84,31 @@ def curves(rows: Sequence[Row]) -> tuple[list[Curve], list[str]]:
 def essential_sparsities(rows: Sequence[Row], *, tolerance: float) -> Table:
     """One row per curve; the notes say what lies beyond what was measured, or cannot be said.
 
-    ValueError unless 0 <= tolerance < 1.
+    All rows have one primary metric, and `tolerance` is an absolute distance in it. ValueError
+    unless 0 <= tolerance, and below 1 for shares of 1.
     """
+    metric = rows[0].metric if rows else ACCURACY
+    _check(tolerance, metric)
     found, obstacles = curves(rows)
     ends = [essential(c.points, dense=c.dense, tolerance=tolerance) for c in found]
     lines = [
         (c, end.within, end.beyond, knee(c.points)) for c, end in zip(found, ends, strict=True)
     ]
     return Table(
-        headers=HEADERS,
+        headers=["method", header(metric, "dense"), *HEADERS],
         cells=[_cells(*line) for line in lines],
-        columns=COLUMNS,
+        columns=["method", f"dense_{metric.name}", *COLUMNS],
         values=[
-            [c.label, c.dense, c.dense_of, len(c.points), c.num_seeds, tolerance, *numbers, c.last]
+            [
+                c.label,
+                c.value(c.dense),
+                c.dense_of,
+                len(c.points),
+                c.num_seeds,
+                tolerance,
+                *numbers,
+                c.last,
+            ]
             for c, *numbers in lines
         ],
         notes=[*(note for line in lines for note in _notes(*line)), *obstacles, CAVEAT],
@@ -98,26 +117,40 @@ def essential_sparsities(rows: Sequence[Row], *, tolerance: float) -> Table:
 
 def curve_points(rows: Sequence[Row]) -> Table:
     """The points of the curves, what each has lost to dense, and where their slopes drop."""
+    metric = rows[0].metric if rows else ACCURACY
     lines = [
-        (curve, sparsity, accuracy, dict(drops_in_slope(curve.points)).get(sparsity))
+        (curve, sparsity, quality, dict(drops_in_slope(curve.points)).get(sparsity))
         for curve in curves(rows)[0]
-        for sparsity, accuracy in curve.points
+        for sparsity, quality in curve.points
     ]
     return Table(
-        headers=POINT_HEADERS,
+        headers=["method", "sparsity", header(metric, "test"), "to dense", "slope drop"],
         cells=[
             [
                 curve.label,
                 f"{100 * sparsity:.2f}",
-                f"{100 * accuracy:.2f}",
-                f"{100 * (accuracy - curve.dense):+z.2f}",
+                _written(metric, curve.value(quality)),
+                _written(metric, curve.value(quality) - curve.value(curve.dense), sign=True),
                 "" if drop is None else f"{drop:+z.3f}",
             ]
-            for curve, sparsity, accuracy, drop in lines
+            for curve, sparsity, quality, drop in lines
         ],
-        columns=POINT_COLUMNS,
-        values=[[c.label, s, accuracy, accuracy - c.dense, drop] for c, s, accuracy, drop in lines],
+        columns=["method", "sparsity", f"test_{metric.name}", "to_dense", "drop_in_slope"],
+        values=[
+            [c.label, s, c.value(quality), c.value(quality) - c.value(c.dense), drop]
+            for c, s, quality, drop in lines
+        ],
     )
+
+
+def _check(tolerance: float, metric: Metric) -> None:
+    if metric.style == "percent" and not 0 <= tolerance < 1:
+        message = f"the tolerance is a share of 1 in [0, 1), 0.01 for 1 % {metric.name}"
+        raise ValueError(f"{message}, got {tolerance}")
+
+
+def _written(metric: Metric, value: float, *, sign: bool = False) -> str:
+    return written(metric, Spread(value, None, 1), sign=sign)
 
 
 def _dense_rows(own: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
@@ -130,16 +163,20 @@ def _dense_rows(own: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
 def _curve(own: Sequence[Row], dense: Sequence[Row]) -> Curve:
     """Rows that turn out equally sparse, whatever was asked for, are one point."""
     references = {result.ticket: result for row in dense for result in row.results}
-    reference = statistics.fmean(one.metrics["test_accuracy"] for one in references.values())
-    accuracies: dict[float, list[float]] = {}
+    metric = own[0].metric
+    reference = statistics.fmean(
+        metric.quality(one.metrics[f"test_{metric.name}"]) for one in references.values()
+    )
+    qualities: dict[float, list[float]] = {}
     for row in own:
         sparsity = round(row.spread("sparsity_prunable").mean, 6)
-        accuracies.setdefault(sparsity, []).append(row.spread("test_accuracy").mean)
-    means = {sparsity: statistics.fmean(several) for sparsity, several in accuracies.items()}
+        qualities.setdefault(sparsity, []).append(row.quality)
+    means = {sparsity: statistics.fmean(several) for sparsity, several in qualities.items()}
     label, labels = own[0].label, dict.fromkeys(row.label for row in dense)
     of = "itself" if label in labels else ", ".join(labels)
     return Curve(
         label=label,
+        metric=metric,
         dense_of=of if len(labels) <= 2 else f"{len(labels)} methods",
         points=((0.0, reference), *sorted((s, mean) for s, mean in means.items() if s > 0)),
         num_seeds=min(len(references), *(row.count for row in own)),
@@ -152,7 +189,7 @@ def _cells(
     open_end = ">= " if beyond is None else ""
     return [
         curve.label,
-        f"{100 * curve.dense:.2f}",
+        _written(curve.metric, curve.value(curve.dense)),
         curve.dense_of,
         str(len(curve.points)),
         str(curve.num_seeds),

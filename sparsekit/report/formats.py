@@ -15,7 +15,8 @@ from tabulate import tabulate
 class Table:
     """One table twice: rounded texts for people, unrounded values for machines.
 
-    `notes` are lines that belong below it and are no part of the CSV.
+    `caption` says what its numbers are, and `notes` what else there is to say of them: lines that
+    belong below it and are no part of the CSV, whose columns say what they are.
     """
 
     headers: Sequence[str]
@@ -23,6 +24,11 @@ class Table:
     columns: Sequence[str]
     values: Sequence[Sequence[object]]
     notes: Sequence[str] = ()
+    caption: str = ""
+
+    @property
+    def lines_below(self) -> list[str]:
+        return [*filter(None, [self.caption]), *self.notes]
 
 
 def terminal(table: Table) -> str:
@@ -38,13 +44,13 @@ def terminal(table: Table) -> str:
     columns = zip(table.headers, *table.cells, strict=True)
     headers = [_broken(header, below) for header, *below in columns]
     text = tabulate(table.cells, headers=headers, disable_numparse=True)
-    return "\n".join([text, *table.notes])
+    return "\n".join([text, *table.lines_below])
 
 
 def markdown(table: Table) -> str:
     """The same in Markdown; the notes are a list, so that they do not become rows."""
     text = tabulate(table.cells, headers=table.headers, tablefmt="github", disable_numparse=True)
-    notes = [f"* {note}" for note in table.notes]
+    notes = [f"* {note}" for note in table.lines_below]
     return "\n".join([text, "", *notes]) if notes else text
 
 
@@ -59,6 +65,11 @@ def comma_separated(table: Table) -> str:
     writer.writerow(table.columns)
     writer.writerows(table.values)
     return text.getvalue()
+
+
+def section(title: str, text: str, *, gap: str = "") -> str:
+    """A table below its title, if it has one."""
+    return f"{title}\n{gap}{text}" if title else text
 
 
 def _broken(header: str, below: Sequence[str]) -> str:

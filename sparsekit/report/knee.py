@@ -1,21 +1,22 @@
-"""Where a curve of accuracy against sparsity gives way: pure functions over its points."""
+"""Where a curve of quality against sparsity gives way: pure functions over its points."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 
 Point = tuple[float, float]
-"""Sparsity and accuracy, both between 0 and 1."""
+"""Sparsity, and a quality of which more is better: an accuracy, or minus a loss."""
 
 ROUNDING = 1e-9
-"""Means of accuracies are sums of floats; differences below this are none."""
+"""Means over seeds are sums of floats; differences below this are none."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Essential:
-    """`within`: the largest measured sparsity up to which every measured accuracy is within the
+    """`within`: the largest measured sparsity up to which every measured quality is within the
     tolerance, None if there is none. `beyond`: the first measured one that is not, None if all
     are, and the essential sparsity lies beyond the last measured one."""
 
@@ -24,13 +25,13 @@ class Essential:
 
 
 def essential(points: Sequence[Point], *, dense: float, tolerance: float) -> Essential:
-    """Return up to which sparsity a method is as accurate as the dense network, less `tolerance`.
+    """Return up to which sparsity a method is as good as the dense network, less `tolerance`.
 
-    The largest measured s such that every measured sparsity up to s has at least the accuracy
+    The largest measured s such that every measured sparsity up to s has at least the quality
     dense - tolerance: a curve that recovers later has lost it all the same. The idea is that of
     Jaiswal et al. 2023 ("The Emergence of Essential Sparsity in Large Pre-trained Models"), which
-    reads the point of a sharp drop off the curve; the tolerance, an absolute accuracy, is ours.
-    Points in any order. ValueError for none, equal sparsities, or a tolerance outside [0, 1).
+    reads the point of a sharp drop off the curve; the tolerance, an absolute one, is ours.
+    Points in any order. ValueError for none, equal sparsities, or a tolerance below 0.
 
     >>> curve = [(0.2, 0.91), (0.5, 0.89), (0.8, 0.85), (0.9, 0.89)]
     >>> essential(curve, dense=0.9, tolerance=0.01)
@@ -38,8 +39,8 @@ def essential(points: Sequence[Point], *, dense: float, tolerance: float) -> Ess
     >>> essential(curve[:2], dense=0.9, tolerance=0.01)
     Essential(within=0.5, beyond=None)
     """
-    if not 0 <= tolerance < 1:
-        raise ValueError(f"the tolerance is an accuracy in [0, 1), 0.01 for 1 %, got {tolerance}")
+    if not 0 <= tolerance < math.inf:
+        raise ValueError(f"the tolerance is a distance to dense, 0 or more, got {tolerance}")
     ordered = _ordered(points)
     if not ordered:
         raise ValueError("expected a point or more, got none")
@@ -54,7 +55,7 @@ def drops_in_slope(points: Sequence[Point]) -> list[Point]:
 
     The slope from point i - 1 to i less the slope from i to i + 1: minus the second difference,
     with the spacing as measured. It is not divided by the spacing once more, so that where a curve
-    of two straight lines bends does not depend on how densely it was measured there. Accuracy per
+    of two straight lines bends does not depend on how densely it was measured there. Quality per
     sparsity, positive where the curve bends down. Points in any order; empty for fewer than three.
     ValueError for equal sparsities.
 

@@ -8,30 +8,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsekit.report.formats import Table
-from sparsekit.report.rows import Row, Spread, mean_and_std
+from sparsekit.report.notes import caption
+from sparsekit.report.reading import written
+from sparsekit.report.rows import Row
+from sparsekit.report.spread import Spread, mean_and_std
+from sparsekit.tasks.metric import ACCURACY, Metric
 
 STUDIES = ("particles", "barriers")
 SPLITS = ("test", "val")
-ACCURACIES = ("mean", "best", "merged", "gap_to_mean", "gap_to_best", "ensemble")
+MEASURED = ("mean", "best", "merged", "gap_to_mean", "gap_to_best", "ensemble")
 GEOMETRY = ("distance", "angle", "to_barycentre")
 BARRIERS = ("barrier", "instability", "loss_barrier")
 KINDS = ("particles", "cycles")
 
 SHOWN = {
-    "test_mean": ("mean candidate", 100, False),
-    "test_best": ("best candidate", 100, False),
-    "test_merged": ("merged", 100, False),
-    "test_gap_to_mean": ("gap to mean", 100, True),
-    "test_ensemble": ("prediction ensemble", 100, False),
-    "distance": ("distance", 1, False),
-    "angle": ("angle (degrees)", 1, False),
-    "test_barrier_particles": ("barrier between particles", 100, False),
-    "test_barrier_cycles": ("barrier to the previous cycle", 100, False),
+    "test_mean": "mean candidate",
+    "test_best": "best candidate",
+    "test_merged": "merged",
+    "test_gap_to_mean": "gap to mean",
+    "test_ensemble": "prediction ensemble",
+    "distance": "distance",
+    "angle": "angle (degrees)",
+    "test_barrier_particles": "barrier between particles",
+    "test_barrier_cycles": "barrier to the previous cycle",
 }
-"""Of each measure: its header, its scale, and whether its sign is written."""
+"""Of each measure: its header."""
 
 NAMES = (
-    *(f"{split}_{name}" for split in SPLITS for name in ACCURACIES),
+    *(f"{split}_{name}" for split in SPLITS for name in MEASURED),
     *GEOMETRY,
     *(f"{split}_{name}_{kind}" for split in SPLITS for name in BARRIERS for kind in KINDS),
 )
@@ -41,26 +45,43 @@ NAMES = (
 def particles(rows: Sequence[Row]) -> Table:
     """One row per method and sparsity whose particles, or step from cycle to cycle, were studied.
 
-    Accuracies are on the test images, in percent: of the mean candidate; of the best, chosen by
-    validation accuracy; of the merged ticket, and how much better it is than the mean; of the
-    ensemble of their predictions. Distance and angle are means over the pairs of particles, the
-    barrier (of the error, in percentage points) is the highest of the pairs. A cycle with one
-    particle has no more than the barrier to the cycle before. `n` counts the seeds studied.
+    The primary metric is that of the test split, and one for all rows: of the mean candidate; of
+    the best, chosen by validation; of the merged ticket, and by how much it differs from the mean;
+    of the ensemble of their predictions. Distance and angle are means over the pairs of particles,
+    the barrier (of the error, in percentage points where the metric is a percentage) is the highest
+    of the pairs. A cycle with one particle has no more than the barrier to the cycle before. `n`
+    counts the seeds studied.
     """
-    seeds = [[found for one in row.results if (found := measures(one.studies))] for row in rows]
+    seeds = [
+        [found for one in row.results if (found := measures(one.studies, row.metric))]
+        for row in rows
+    ]
     studied = [(row, found) for row, found in zip(rows, seeds, strict=True) if found]
-    headers = ["method", "sparsity", *(header for header, _, _ in SHOWN.values()), "n"]
+    headers = ["method", "sparsity", *SHOWN.values(), "n"]
     columns = [f"{name}_{kind}" for name in NAMES for kind in ("mean", "std")]
     return Table(
         headers=headers,
         cells=[_cells(row, found) for row, found in studied],
         columns=["method", "sparsity", "n", *columns],
         values=[_values(row, found) for row, found in studied],
+        caption=caption([row for row, _ in studied]),
         notes=[] if studied else ["no run here has studies of its particles (method.studies)"],
     )
 
 
-def measures(studies: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def title(metric: Metric) -> str:
+    """Say what the table's values are in.
+
+    >>> title(ACCURACY)
+    'particles (test accuracy and barriers in %)'
+    """
+    where = "in %" if metric.style == "percent" else "of it"
+    return f"particles (test {metric.name} and barriers {where})"
+
+
+def measures(
+    studies: Mapping[str, Mapping[str, Any]], metric: Metric = ACCURACY
+) -> dict[str, float]:
     """The numbers of one seed's studies; what was not studied is not there.
 
     >>> pair = {"test_barrier": 0.25, "test_instability": 0.5, "val_barrier": 0.125}
@@ -69,18 +90,20 @@ def measures(studies: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     if "particles" in studies and len(studies["particles"]["candidates"]) > 1:
-        found |= _accuracies(studies["particles"]) | _geometry(studies["particles"]["geometry"])
+        found |= _measured(studies["particles"], metric) | _geometry(
+            studies["particles"]["geometry"]
+        )
     if "barriers" in studies:
         found |= _barriers(studies["barriers"]["pairs"])
     return found
 
 
-def _accuracies(study: Mapping[str, Any]) -> dict[str, float]:
+def _measured(study: Mapping[str, Any], metric: Metric) -> dict[str, float]:
     best = study["candidates"][study["best"]]
     return {
-        f"{split}_{name}": {**study, "best": best}[name][f"{split}_accuracy"]
+        f"{split}_{name}": {**study, "best": best}[name][f"{split}_{metric.name}"]
         for split in SPLITS
-        for name in ACCURACIES
+        for name in MEASURED
     }
 
 
@@ -117,11 +140,16 @@ def _spread(seeds: Sequence[Mapping[str, float]], name: str) -> Spread | None:
 
 
 def _cells(row: Row, seeds: Sequence[Mapping[str, float]]) -> list[str]:
-    spreads = [(_spread(seeds, name), scale, sign) for name, (_, scale, sign) in SHOWN.items()]
-    texts = ["" if s is None else s.text(scale=scale, sign=sign) for s, scale, sign in spreads]
-    return [row.label, f"{100 * row.sparsity:.2f}", *texts, str(len(seeds))]
+    texts = [_text(row.metric, name, _spread(seeds, name)) for name in SHOWN]
+    return [row.name, f"{100 * row.sparsity:.2f}", *texts, str(len(seeds))]
+
+
+def _text(metric: Metric, name: str, spread: Spread | None) -> str:
+    if spread is None or name in GEOMETRY:
+        return "" if spread is None else spread.text()
+    return written(metric, spread, sign="gap" in name)
 
 
 def _values(row: Row, seeds: Sequence[Mapping[str, float]]) -> list[object]:
     numbers = mean_and_std(_spread(seeds, name) for name in NAMES)
-    return [row.label, row.sparsity, len(seeds), *numbers]
+    return [row.name, row.sparsity, len(seeds), *numbers]

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.report.collect import Result
-from sparsekit.report.ranking import draw_ranking_, ranked
-from sparsekit.report.rows import Row, rows_of
+from sparsekit.report.ranking import bars, draw_ranking_, ranked
+from sparsekit.report.reading import header, scale
+from sparsekit.report.rows import Row, by_metric, last_parts, rows_of
 
 TICKS = (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1)
 MARKERS = "os^Dv<>PXph*d"
@@ -18,20 +19,42 @@ MOST_INSIDE = 6
 MOST_PER_COLUMN = 16
 
 
-def accuracy_plot(results: Sequence[Result], path: Path) -> None:
-    """Test accuracy against the fraction of weights kept: means, bars of one standard deviation.
+def plot_results(results: Sequence[Result], path: Path) -> None:
+    """Draw the primary metric against the fraction of weights kept: means, and bars of one
+    standard deviation over seeds.
 
-    A method at one sparsity is a point; if all are, they stand below each other in order of
-    accuracy (`ranking`). The dense network is a line across if there is only one; of several, each
-    is a point.
+    A method at one sparsity is a point; if all are, they stand below each other, the best first
+    (`ranking`). The dense network is a line across if there is only one; of several, each is a
+    point. ValueError for no results, and for results of several primary metrics.
     """
+    rows = rows_of(results)
+    if not rows:
+        raise ValueError("there is no result to plot")
+    metrics = [metric.name for metric in by_metric(rows)]
+    if len(metrics) > 1:
+        raise ValueError(
+            f"the results have several primary metrics ({', '.join(metrics)}), which share no "
+            "axis: plot those of one"
+        )
+    _draw_(last_parts(rows), path)
+
+
+def plot_each(results: Sequence[Result], folder: Path) -> list[Path]:
+    """Draw one picture for each primary metric, named after it; returns their paths."""
+    pictures = []
+    for metric, rows in by_metric(rows_of(results)).items():
+        pictures.append(folder / f"{metric.name.replace('/', '_')}.png")
+        _draw_(last_parts(rows), pictures[-1])
+    return pictures
+
+
+def _draw_(rows: Sequence[Row], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    rows = rows_of(results)
     reference = dense_reference(rows)
     order = ranked(rows, reference)
     if order:
@@ -45,8 +68,8 @@ def accuracy_plot(results: Sequence[Result], path: Path) -> None:
 
 def _draw_curves_(axes: Any, rows: Sequence[Row], reference: Row | None) -> None:
     if reference:
-        accuracy = 100 * reference.spread("test_accuracy").mean
-        axes.axhline(accuracy, linestyle=(0, (6, 3)), linewidth=1, color="grey", label="dense")
+        dense = scale(reference.metric) * reference.primary().mean
+        axes.axhline(dense, linestyle=(0, (6, 3)), linewidth=1, color="grey", label="dense")
     sparse = {row.label for row in rows if row.sparsity > 0}
     drawn = [row for row in rows if row.label in sparse or reference is None]
     for number, label in enumerate(dict.fromkeys(row.label for row in drawn)):
@@ -76,13 +99,14 @@ def _look(number: int) -> dict[str, Any]:
 
 def _draw(axes: Any, rows: Sequence[Row], *, look: dict[str, Any]) -> None:
     kept = [100 * (1 - row.spread("sparsity_prunable").mean) for row in rows]
-    spreads = [row.spread("test_accuracy") for row in rows]
-    means = [100 * spread.mean for spread in spreads]
-    bars = [100 * (spread.deviation or 0.0) for spread in spreads]
+    factor, spreads = scale(rows[0].metric), [row.primary() for row in rows]
+    means = [factor * spread.mean for spread in spreads]
+    deviations = [factor * (spread.deviation or 0.0) for spread in spreads]
     if len(rows) == 1:
         look = {**look, "linestyle": "none"}
+    label = rows[0].label
     axes.errorbar(
-        kept, means, yerr=bars, markersize=5, linewidth=1.2, capsize=2, label=rows[0].label, **look
+        kept, means, yerr=deviations, markersize=5, linewidth=1.2, capsize=2, label=label, **look
     )
 
 
@@ -93,7 +117,7 @@ def _label(axes: Any, rows: Sequence[Row]) -> None:
     least = 100 * min(1 - row.spread("sparsity_prunable").mean for row in rows)
     axes.set_xlim(120, least / 1.2)
     axes.set_xlabel("weights kept (%, of the prunable ones)")
-    axes.set_ylabel("test accuracy (%)")
+    axes.set_ylabel(f"{header(rows[0].metric, 'test')}\n{bars(rows)}")
     axes.grid(alpha=0.3)
     num = len(axes.get_legend_handles_labels()[1])
     if num <= MOST_INSIDE:

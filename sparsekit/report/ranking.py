@@ -1,10 +1,11 @@
-"""A picture of methods at one sparsity each: a line for each method, in order of accuracy."""
+"""A picture of methods at one sparsity each: a line for each method, the best at the top."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from sparsekit.report.reading import header, scale
 from sparsekit.report.rows import Row
 
 INCHES_PER_ROW = 0.22
@@ -13,8 +14,8 @@ WIDTH = 5.0
 
 
 def ranked(rows: Sequence[Row], reference: Row | None) -> list[Row]:
-    """The sparse rows by accuracy, the worst first, if there are two and each has a label of its
-    own; else none, because a method at several sparsities is a curve.
+    """The sparse rows by their primary metric, the worst first, if there are two and each has a
+    label of its own; else none, because a method at several sparsities is a curve.
 
     None either if a dense row holds tickets that `reference`, the line across, does not: it would
     be in no picture.
@@ -25,24 +26,25 @@ def ranked(rows: Sequence[Row], reference: Row | None) -> list[Row]:
     shown = {one.ticket for one in reference.results} if reference else set()
     if not alone or dense - shown:
         return []
-    return sorted(sparse, key=lambda row: row.spread("test_accuracy").mean)
+    return sorted(sparse, key=lambda row: row.quality)
 
 
 def draw_ranking_(axes: Any, rows: Sequence[Row], reference: Row | None) -> None:
     """Draw rows from below: mean and one standard deviation; dense as a vertical line."""
-    spreads = [row.spread("test_accuracy") for row in rows]
+    factor = scale(rows[0].metric)
+    spreads = [row.primary() for row in rows]
     axes.errorbar(
-        [100 * spread.mean for spread in spreads],
+        [factor * spread.mean for spread in spreads],
         range(len(rows)),
-        xerr=[100 * (spread.deviation or 0.0) for spread in spreads],
+        xerr=[factor * (spread.deviation or 0.0) for spread in spreads],
         fmt="o",
         markersize=4,
         capsize=2,
         linewidth=1,
     )
     if reference:
-        accuracy = 100 * reference.spread("test_accuracy").mean
-        axes.axvline(accuracy, linestyle=(0, (6, 3)), linewidth=1, color="grey", label="dense")
+        dense = factor * reference.primary().mean
+        axes.axvline(dense, linestyle=(0, (6, 3)), linewidth=1, color="grey", label="dense")
         axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False)
     height = max(LEAST_HEIGHT, 0.8 + INCHES_PER_ROW * len(rows))
     axes.figure.set_size_inches(WIDTH, height)
@@ -63,4 +65,17 @@ def names(rows: Sequence[Row]) -> list[str]:
 def _title(rows: Sequence[Row]) -> str:
     sparsities = {row.sparsity for row in rows}
     where = f"at sparsity {100 * rows[0].sparsity:.2f} %" if len(sparsities) == 1 else ""
-    return f"test accuracy (%) {where}".rstrip()
+    return f"{header(rows[0].metric, 'test')} {where}".rstrip() + f"\n{bars(rows)}"
+
+
+def bars(rows: Sequence[Row]) -> str:
+    """Say what points and bars are, and of how many seeds.
+
+    >>> bars([])
+    'one seed each'
+    """
+    counts = sorted({row.count for row in rows})
+    if counts in ([], [1]):
+        return "one seed each"
+    several = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    return f"mean +- standard deviation over {several} seeds"

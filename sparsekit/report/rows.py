@@ -1,74 +1,64 @@
-"""Results grouped into the rows of tables: mean and standard deviation over seeds."""
+"""Results grouped into the rows of tables: what one method reached at one sparsity, per seed."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sparsekit.report.collect import Result
-
-
-@dataclasses.dataclass(frozen=True)
-class Spread:
-    """Mean and sample standard deviation of n values; with one value there is no deviation."""
-
-    mean: float
-    deviation: float | None
-    count: int
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        listed = list(values)
-        deviation = statistics.stdev(listed) if len(listed) > 1 else None
-        return cls(statistics.fmean(listed), deviation, len(listed))
-
-    @classmethod
-    def of_all(cls, values: Iterable[float | None]) -> Spread | None:
-        """None if there are no values or one is missing: a mean over fewer seeds than the row has
-        would not be what its n says.
-
-        >>> Spread.of_all([0.5, None])
-        >>> Spread.of_all([0.5])
-        Spread(mean=0.5, deviation=None, count=1)
-        """
-        listed = list(values)
-        known = [float(value) for value in listed if value is not None]
-        return cls.of(known) if known and len(known) == len(listed) else None
-
-    def text(self, *, scale: float = 1.0, sign: bool = False) -> str:
-        """With two digits; what rounds to 0 is not negative.
-
-        >>> Spread.of([0.25, 0.75]).text(), Spread.of([-0.001]).text(sign=True)
-        ('0.50 +- 0.35', '+0.00')
-        """
-        spread = "" if self.deviation is None else f" +- {scale * self.deviation:.2f}"
-        return f"{scale * self.mean:{'+' if sign else ''}z.2f}{spread}"
-
-    def percent(self) -> str:
-        """
-        >>> Spread.of([0.9, 0.92]).percent()
-        '91.00 +- 1.41'
-        """
-        return self.text(scale=100)
+from sparsekit.report.collect import Kind, Record, Result, kind_of, seed_of, target_of
+from sparsekit.report.reading import metric_of
+from sparsekit.report.spread import Spread
+from sparsekit.tasks.metric import Metric
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """All seeds of one method at one sparsity."""
+    """All seeds of one method at one sparsity, one result of each.
+
+    `part` tells rows of one label and sparsity apart: a run may have several cycles there, and two
+    cycles of one seed are never two seeds. `unfinished` are seeds whose runs will have such a
+    result when they are done.
+    """
 
     label: str
     sparsity: float
     results: tuple[Result, ...]
+    part: str = ""
+    unfinished: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The label, and which part where there are several."""
+        return f"{self.label} ({self.part})" if self.part else self.label
+
+    @property
+    def metric(self) -> Metric:
+        """The primary metric of the results."""
+        return metric_of(self.results[0].metrics)
+
+    def primary(self, split: str = "test") -> Spread:
+        """Return the spread of the primary metric on a split."""
+        return self.spread(f"{split}_{self.metric.name}")
+
+    @property
+    def quality(self) -> float:
+        """The mean primary metric on the test split, as a number of which more is better; of a
+        network whose outputs are no numbers, less than any other."""
+        mean = self.primary().mean
+        return -math.inf if math.isnan(mean) else self.metric.quality(mean)
 
     def spread(self, name: str) -> Spread:
-        """Of a metric that every ticket has, over the seeds."""
-        return Spread.of(float(result.metrics[name]) for result in self.results)
+        """Return the spread over the seeds of a metric that every ticket has; None stands for a
+        value that is no number."""
+        values = (result.metrics[name] for result in self.results)
+        return Spread.of(math.nan if value is None else float(value) for value in values)
 
     def known(self, name: str) -> Spread | None:
-        """Of a metric that older stores lack and that may be undefined; None unless all have it."""
+        """Return the spread of a metric that stores may lack and that may be undefined; None
+        unless all seeds have it."""
         return Spread.of_all(result.metrics.get(name) for result in self.results)
 
     @property
@@ -77,12 +67,18 @@ class Row:
         return len(self.results)
 
     @property
+    def count_text(self) -> str:
+        """Number of seeds, and of how many where some are not done: `2 of 3`."""
+        missing = len(self.unfinished)
+        return f"{self.count} of {self.count + missing}" if missing else str(self.count)
+
+    @property
     def layers(self) -> list[str]:
         """Names of the layers, in the order of the network."""
         return list(dict.fromkeys(n for result in self.results for n in result.metrics["layers"]))
 
     def layer(self, name: str) -> list[Mapping[str, Any]]:
-        """What each seed says of a layer; empty where there is no such layer."""
+        """Return what each seed says of a layer; empty where there is no such layer."""
         layers = [result.metrics["layers"] for result in self.results]
         return [of_seed[name] for of_seed in layers if name in of_seed]
 
@@ -91,43 +87,116 @@ class Row:
         return Spread.of(result.seconds for result in self.results)
 
 
-def mean_and_std(spreads: Iterable[Spread | None]) -> list[float | None]:
-    """Two columns of a CSV for each spread, empty for what is not known.
-
-    >>> mean_and_std([Spread(0.5, 0.1, 3), None])
-    [0.5, 0.1, None, None]
-    """
-    parts = [(None, None) if s is None else (s.mean, s.deviation) for s in spreads]
-    return [value for two in parts for value in two]
-
-
-def rows_of(results: Sequence[Result]) -> list[Row]:
-    """Results grouped by label and sparsity, in order of appearance and of sparsity.
+def rows_of(results: Sequence[Result], unfinished: Iterable[Record] = ()) -> list[Row]:
+    """Group results by label and sparsity, in order of appearance and of sparsity.
 
     Runs that differ in more than seed and sparsity never share a row. A ticket that several runs
-    share, such as the dense network they all begin with, counts once.
+    share, such as the dense network they all begin with, counts once. Where that leaves several
+    results of one seed, or several cycles, each has a row of its own. `unfinished`: records of
+    runs that have not come to their end, so that n says of how many seeds it is.
     """
     labels = _labels(results)
-    groups: dict[tuple[str, float], dict[str, Result]] = {}
+    groups: dict[tuple[str, float], list[Result]] = {}
     for result in results:
-        key = labels[_kind(result)], round(result.sparsity, 6)
-        groups.setdefault(key, {}).setdefault(result.ticket, result)
+        key = labels[kind_of_result(result)], round(result.sparsity, 6)
+        groups.setdefault(key, []).append(result)
     order = {label: i for i, label in enumerate(labels.values())}
     keys = sorted(groups, key=lambda key: (order[key[0]], key[1]))
-    return [Row(*key, tuple(groups[key].values())) for key in keys]
+    waiting = _waiting(unfinished)
+    return [
+        Row(
+            *key, part=part, results=tuple(distinct), unfinished=_missing(distinct, all_of, waiting)
+        )
+        for key in keys
+        for part, distinct, all_of in _parts(groups[key])
+    ]
 
 
-Kind = tuple[str, str, str]
+def by_metric(rows: Sequence[Row]) -> dict[Metric, list[Row]]:
+    """Group rows by their primary metric: values of different ones do not stand in one column."""
+    groups: dict[Metric, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.metric, []).append(row)
+    return groups
 
 
-def _kind(result: Result) -> Kind:
+def last_parts(rows: Sequence[Row]) -> list[Row]:
+    """Return one row per label and sparsity, the last of several: what curves are drawn through."""
+    return list({(row.label, row.sparsity): row for row in rows}.values())
+
+
+def kind_of_result(result: Result) -> Kind:
     return result.experiment, result.method, result.variant
+
+
+def _parts(results: Sequence[Result]) -> list[tuple[str, list[Result], Sequence[Result]]]:
+    """Results of one label and sparsity, apart until no seed is there twice: the name of each part,
+    its distinct tickets, and all runs they belong to."""
+    parts: list[tuple[str, Sequence[Result]]] = [("", results)]
+    for tell, must_split in (
+        (lambda one: f"cycle {one.cycle}", _has_several_cycles),
+        (_told_by_target, _has_a_seed_twice),
+        (lambda one: f"in {one.store}", _has_a_seed_twice),
+    ):
+        parts = [piece for part in parts for piece in _split(*part, tell, must_split)]
+    return [(name, _distinct(part), part) for name, part in parts]
+
+
+def _split(
+    name: str,
+    results: Sequence[Result],
+    tell: Callable[[Result], str],
+    must_split: Callable[[Sequence[Result]], bool],
+) -> list[tuple[str, Sequence[Result]]]:
+    if not must_split(_distinct(results)):
+        return [(name, results)]
+    pieces: dict[str, list[Result]] = {}
+    for one in sorted(results, key=lambda one: (one.cycle, one.target or 0.0)):
+        pieces.setdefault(" ".join(filter(None, (name, tell(one)))), []).append(one)
+    return list(pieces.items())
+
+
+def _told_by_target(one: Result) -> str:
+    return "" if one.target is None else f"of the run to {100 * one.target:.2f} %"
+
+
+def _has_several_cycles(results: Sequence[Result]) -> bool:
+    return len({one.cycle for one in results}) > 1
+
+
+def _has_a_seed_twice(results: Sequence[Result]) -> bool:
+    return len({one.seed for one in results}) < len(results)
+
+
+def _distinct(results: Sequence[Result]) -> list[Result]:
+    """Each ticket once, the first of its results."""
+    return list({one.ticket: one for one in reversed(results)}.values())[::-1]
+
+
+Waiting = Mapping[tuple[Kind, float | None], Sequence[int]]
+
+
+def _waiting(records: Iterable[Record]) -> Waiting:
+    seeds: dict[tuple[Kind, float | None], list[int]] = {}
+    for record in records:
+        if record.content["status"] != "done":
+            key = kind_of(record.content), target_of(record.content)
+            seeds.setdefault(key, []).append(seed_of(record.content))
+    return seeds
+
+
+def _missing(
+    distinct: Sequence[Result], all_of: Sequence[Result], waiting: Waiting
+) -> tuple[int, ...]:
+    keys = {(kind_of_result(one), one.target) for one in all_of}
+    seeds = {seed for key in keys for seed in waiting.get(key, ())}
+    return tuple(sorted(seeds - {one.seed for one in all_of}))
 
 
 def _labels(results: Sequence[Result]) -> dict[Kind, str]:
     """The shortest name that tells each kind of run from the others: the method; what else was
     asked for; the experiment; the digest of the configuration."""
-    asked = {_kind(result): result.asked for result in results}
+    asked = {kind_of_result(result): result.asked for result in results}
     spellings = {
         kind: tuple(
             " ".join(filter(None, part))

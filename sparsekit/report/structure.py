@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsekit.report.formats import Table
-from sparsekit.report.rows import Row, Spread, mean_and_std
+from sparsekit.report.notes import caption
+from sparsekit.report.rows import Row
+from sparsekit.report.spread import Spread, mean_and_std
 
 HEADERS = ("layer", "weights", "kept (%)", "neurons (active/all)", "fan-in (min..max)")
 COLUMNS = (
@@ -25,7 +27,7 @@ def layers(rows: Sequence[Row]) -> Table:
     """
     names = list(dict.fromkeys(name for row in rows for name in row.layers))
     return Table(
-        headers=["layer", "weights", *(f"{row.label} {100 * row.sparsity:.2f}" for row in rows)],
+        headers=["layer", "weights", *(f"{row.name} {100 * row.sparsity:.2f}" for row in rows)],
         cells=[
             [name, _size(rows, name), *(_kept(means_of(row, name)) for row in rows)]
             for name in names
@@ -69,13 +71,14 @@ def exploration(rows: Sequence[Row]) -> Table:
     return Table(
         headers=("method", "sparsity", "all prunable layers", "layers that began sparse", "n"),
         cells=[
-            [row.label, f"{100 * row.sparsity:.2f}", *map(_percent, spreads), str(row.count)]
+            [row.name, f"{100 * row.sparsity:.2f}", *map(_percent, spreads), str(row.count)]
             for row, spreads in known
         ],
         columns=("method", "sparsity", "n", *names),
         values=[
-            [row.label, row.sparsity, row.count, *mean_and_std(spreads)] for row, spreads in known
+            [row.name, row.sparsity, row.count, *mean_and_std(spreads)] for row, spreads in known
         ],
+        caption=caption([row for row, _ in known]),
         notes=[] if known else ["no ticket here knows what was active while it was trained"],
     )
 
@@ -129,4 +132,4 @@ def _percent(spread: Spread | None) -> str:
 
 def _values(row: Row, name: str) -> list[object]:
     means = means_of(row, name)
-    return [row.label, row.sparsity, row.count, name, *(means[key] for key in MEASURES)]
+    return [row.name, row.sparsity, row.count, name, *(means[key] for key in MEASURES)]

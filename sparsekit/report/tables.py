@@ -2,49 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sparsekit.report import formats
-from sparsekit.report.collect import Result
+from sparsekit.report.collect import Record, Result
 from sparsekit.report.formats import Table
-from sparsekit.report.rows import Row, Spread, mean_and_std, rows_of
+from sparsekit.report.notes import all_notes, caption
+from sparsekit.report.reading import header, measured_names, number, written
+from sparsekit.report.rows import Row, by_metric, rows_of
+from sparsekit.report.spread import Spread, mean_and_std
 
-HEADERS = (
-    "method", "sparsity", "test accuracy", "n", "parameters", "average parameters", "FLOPs",
-    "sparsity (prunable)", "sparsity (all)", "seconds per fit", "validation",
+Section = tuple[str, Table]
+"""A title and a table."""
+
+SIZES = (
+    "sparsity_prunable", "sparsity_all", "num_parameters_kept", "flops", "average_num_parameters",
+    "average_num_kept", "itop", "itop_sparse",
 )  # fmt: skip
-METRICS = (
-    "test_accuracy", "val_accuracy", "test_loss", "sparsity_prunable", "sparsity_all",
-    "num_parameters_kept", "flops",
-)  # fmt: skip
-METRICS_SINCE = ("average_num_parameters", "average_num_kept", "itop", "itop_sparse")
 
 
 def main_table(rows: Sequence[Row]) -> Table:
-    """One row per method and sparsity; layers that keep nothing are named below it.
+    """One row per method and sparsity; what casts doubt on a row is said below.
 
+    For people, rows must have one primary metric: `main_sections` sees to it. For machines, there
+    are columns for the primary metrics of all rows, then for every other metric of a split.
     `average parameters` are those that were there on average over the steps of training: what a
     dense start costs. Tickets of older stores do not know it.
     """
-    names = (*METRICS, *METRICS_SINCE, "seconds")
+    names = _columns(rows)
     columns = [f"{name}_{kind}" for name in names for kind in ("mean", "std")]
     return Table(
-        headers=HEADERS,
+        headers=_headers(rows),
         cells=[_cells(row) for row in rows],
-        columns=["method", "sparsity", "n", *columns],
-        values=[_values(row) for row in rows],
-        notes=[note for row in rows for note in collapses(row)],
+        columns=["method", "sparsity", "n", *columns, "metric"],
+        values=[_values(row, names) for row in rows],
+        notes=all_notes(rows),
+        caption=caption(rows),
     )
 
 
-def terminal(results: Sequence[Result]) -> str:
-    """A table for a terminal; percentages, mean +- standard deviation over n seeds."""
-    return formats.terminal(main_table(rows_of(results)))
+def main_sections(rows: Sequence[Row]) -> list[Section]:
+    """The main table, or one for each primary metric under its name, where there are several."""
+    groups = by_metric(rows)
+    if len(groups) <= 1:
+        return [("", main_table(rows))]
+    return [(header(metric, "test"), main_table(several)) for metric, several in groups.items()]
 
 
-def markdown(results: Sequence[Result]) -> str:
+def all_metrics(rows: Sequence[Row]) -> Table:
+    """Every metric that was measured on a split, the primary one first. Unrounded in the CSV of
+    the main table."""
+    names = _measured(rows)
+    cells = [[_number(row, name) for name in names] for row in rows]
+    heads = [[row.name, f"{100 * row.sparsity:.2f}", row.count_text] for row in rows]
+    lines = [[*head, *line] for head, line in zip(heads, cells, strict=True)]
+    columns = ["method", "sparsity", "n", *names]
+    return Table(columns, lines, columns, lines, caption=caption(rows))
+
+
+def terminal(results: Sequence[Result], unfinished: Iterable[Record] = ()) -> str:
+    """A table for a terminal; mean +- standard deviation over n seeds."""
+    return _written(results, unfinished, formats.terminal)
+
+
+def markdown(results: Sequence[Result], unfinished: Iterable[Record] = ()) -> str:
     """The same table in Markdown."""
-    return formats.markdown(main_table(rows_of(results)))
+    return _written(results, unfinished, formats.markdown)
 
 
 def comma_separated(results: Sequence[Result]) -> str:
@@ -52,41 +75,64 @@ def comma_separated(results: Sequence[Result]) -> str:
     return formats.comma_separated(main_table(rows_of(results)))
 
 
-def collapses(row: Row) -> list[str]:
-    """A line for each group of layers that keep nothing in the same seeds of a row."""
-    seeds: dict[str, list[str]] = {}
-    for result in row.results:
-        for name in result.metrics.get("collapsed", ()):
-            seeds.setdefault(name, []).append(result.ticket)
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for name, tickets in seeds.items():
-        groups.setdefault(tuple(tickets), []).append(name)
-    where = f"layer collapse: {row.label} at {100 * row.sparsity:.2f} %"
+def _written(
+    results: Sequence[Result], unfinished: Iterable[Record], write: Callable[[Table], str]
+) -> str:
+    sections = main_sections(rows_of(results, unfinished))
+    return "\n\n".join(formats.section(title, write(table)) for title, table in sections)
+
+
+def _headers(rows: Sequence[Row]) -> list[str]:
+    metric = rows[0].metric if rows else None
+    test = header(metric, "test") if metric else "test"
+    validation = header(metric, "val") if metric else "validation"
     return [
-        f"{where}: {', '.join(names)} ({len(tickets)} of {row.count} seeds)"
-        for tickets, names in groups.items()
-    ]
+        "method", "sparsity", test, "n", "parameters", "average parameters", "FLOPs",
+        "sparsity (prunable)", "sparsity (all)", "seconds per fit", validation,
+    ]  # fmt: skip
 
 
 def _cells(row: Row) -> list[str]:
-    average = row.known("average_num_parameters")
     return [
-        row.label,
+        row.name,
         f"{100 * row.sparsity:.2f}",
-        row.spread("test_accuracy").percent(),
-        str(row.count),
-        f"{row.spread('num_parameters_kept').mean:,.0f}",
-        "" if average is None else f"{average.mean:,.0f}",
-        f"{row.spread('flops').mean:,.0f}",
-        f"{100 * row.spread('sparsity_prunable').mean:.3f}",
-        f"{100 * row.spread('sparsity_all').mean:.3f}",
+        written(row.metric, row.primary()),
+        row.count_text,
+        _mean(row.known("num_parameters_kept"), ",.0f"),
+        _mean(row.known("average_num_parameters"), ",.0f"),
+        _mean(row.known("flops"), ",.0f"),
+        _mean(row.known("sparsity_prunable"), ".3f", scale=100),
+        _mean(row.known("sparsity_all"), ".3f", scale=100),
         f"{row.seconds.mean:.1f}",
-        row.spread("val_accuracy").percent(),
+        written(row.metric, row.known(f"val_{row.metric.name}")),
     ]
 
 
-def _values(row: Row) -> list[object]:
-    spreads: list[Spread | None] = [row.spread(name) for name in METRICS]
-    spreads += [row.known(name) for name in METRICS_SINCE]
-    spreads.append(row.seconds)
-    return [row.label, row.sparsity, row.count, *mean_and_std(spreads)]
+def _mean(spread: Spread | None, form: str, *, scale: float = 1.0) -> str:
+    return "" if spread is None else f"{scale * spread.mean:{form}}"
+
+
+def _number(row: Row, name: str) -> str:
+    spread = row.known(name)
+    if spread is None:
+        return ""
+    is_primary = name.partition("_")[2] == row.metric.name
+    return written(row.metric, spread) if is_primary else number(spread)
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Metrics in the CSV: the primary ones, sizes, cost, then what else was measured."""
+    primary = [f"{split}_{m.name}" for m in by_metric(rows) for split in ("test", "val")]
+    names = [*primary, "test_loss", *SIZES, "seconds", *_measured(rows)]
+    return list(dict.fromkeys(names))
+
+
+def _measured(rows: Sequence[Row]) -> list[str]:
+    primary = [f"{split}_{m.name}" for m in by_metric(rows) for split in ("test", "val", "train")]
+    found = measured_names(result.metrics for row in rows for result in row.results)
+    return [*(name for name in primary if name in found), *(n for n in found if n not in primary)]
+
+
+def _values(row: Row, names: Sequence[str]) -> list[object]:
+    spreads = [row.seconds if name == "seconds" else row.known(name) for name in names]
+    return [row.name, row.sparsity, row.count, *mean_and_std(spreads), row.metric.name]

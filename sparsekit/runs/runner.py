@@ -20,6 +20,7 @@ from sparsekit.method import loop
 from sparsekit.method.cycle import Method
 from sparsekit.method.loop import Turn
 from sparsekit.report.collect import collect
+from sparsekit.report.reading import metric_of
 from sparsekit.report.tables import terminal
 from sparsekit.runs.rehearsal import rehearse
 from sparsekit.store.identity import canonical, describe
@@ -224,27 +225,27 @@ def _record(
 def _progress(title: str, turn: Turn, store: Store) -> str:
     metrics = store.read(turn.ticket, "metrics.json")
     mine = store.description(turn.ticket)["provenance"]["session"] == SESSION
-    empty = metrics["collapsed"]
+    empty, metric = metrics["collapsed"], metric_of(metrics)
+    reached = metric.text(metrics[f"val_{metric.name}"])
     return (
         f"{title} cycle {turn.cycle.index}: sparsity {metrics['sparsity_prunable']:.2%}, "
-        f"validation {metrics['val_accuracy']:.2%}{'' if mine else ' (already computed)'}"
+        f"validation {metric.name} {reached}{'' if mine else ' (already computed)'}"
         f"{'; layer collapse: nothing is left of ' + ', '.join(empty) if empty else ''}"
     )
 
 
 def conclude(job: PreparedRun, records: Sequence[Mapping[str, Any]]) -> None:
-    """Print the table of finished runs, draw their picture, say how much was computed now."""
-    from sparsekit.report.plots import accuracy_plot
+    """Print the table of finished runs, draw their pictures, say how much was computed now."""
+    from sparsekit.report.plots import plot_each
 
     store = job.store
     results = collect([Path(record["path"]) for record in records])
     print(terminal(results))
-    picture = store.root / "named" / job.run.experiment / "accuracy.png"
-    accuracy_plot(results, picture)
+    pictures = plot_each(results, store.root / "named" / job.run.experiment)
     tickets = [row["ticket"] for record in records for row in record["rows"]]
     stages = store.ancestors(*tickets)
     computed = sum(s["provenance"]["session"] == SESSION for s in stages.values())
-    print(f"picture: {picture}")
+    print(*(f"picture: {picture}" for picture in pictures), sep="\n")
     print(f"{computed} stages were computed, {len(stages) - computed} were there already")
 
 

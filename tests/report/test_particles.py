@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sparsekit.report import __main__ as report
+from sparsekit.report.notes import ONE_SEED, SPREAD
 from sparsekit.report.particles import measures
 from tests.report.writer import Writer, output
 
@@ -72,7 +73,9 @@ def studied(writer: Writer) -> Writer:
 
 def test_the_table_shows_literally(studied: Writer, capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, studied.store.root, "--particles", "--format", "markdown")
-    _, header, _, *lines = text.split("particles (test accuracy and barriers in %)")[1].split("\n|")
+    table, note = text.split("particles (test accuracy and barriers in %)")[1].split("\n\n* ")
+    assert note.strip() == f"{SPREAD}; {ONE_SEED}"
+    _, header, _, *lines = table.split("\n|")
     rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in (header, *lines)]
     assert rows[0] == [
         "method", "sparsity", "mean candidate", "best candidate", "merged", "gap to mean",

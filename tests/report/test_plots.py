@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sparsekit.report.collect import collect
-from sparsekit.report.plots import accuracy_plot, dense_reference
+from sparsekit.report.plots import dense_reference, plot_results
 from sparsekit.report.rows import rows_of
 from tests.report.writer import Writer, output, three_seeds
 
@@ -49,7 +49,7 @@ def axes(writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         writer.record(f"method{number:02}", 0, rows, variant=f"v{number}")
     writer.record("single", 0, [(0.9, writer.ticket("single", 0.5, 0.9))], variant="single")
     monkeypatch.setattr(pyplot, "close", lambda figure: None)
-    accuracy_plot(collect([writer.store.root]), tmp_path / "many.png")
+    plot_results(collect([writer.store.root]), tmp_path / "many.png")
     yield pyplot.gcf().axes[0]
     monkeypatch.undo()
     pyplot.close("all")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sparsekit.report.collect import collect
-from sparsekit.report.plots import accuracy_plot, dense_reference
+from sparsekit.report.plots import dense_reference, plot_results
 from sparsekit.report.ranking import draw_ranking_, names, ranked
 from sparsekit.report.rows import Row, rows_of
 from tests.report.writer import Writer
@@ -90,7 +90,7 @@ def test_the_picture_grows_with_the_methods(zoo: Writer, tmp_path: Path) -> None
     from PIL import Image
 
     def height(name: str) -> int:
-        accuracy_plot(collect([zoo.store.root]), tmp_path / name)
+        plot_results(collect([zoo.store.root]), tmp_path / name)
         with Image.open(tmp_path / name) as image:
             return image.height
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,7 +18,9 @@ import pytest
 from sparsekit.report import __main__ as report
 from sparsekit.report.collect import collect
 from sparsekit.report.compare import differences
-from sparsekit.report.rows import Spread, rows_of
+from sparsekit.report.notes import NOT_ALL, ONE_SEED, SPREAD
+from sparsekit.report.rows import rows_of
+from sparsekit.report.spread import Spread
 from sparsekit.report.tables import comma_separated, markdown, terminal
 from sparsekit.store.store import Store
 from tests.report.writer import Writer, output, three_seeds
@@ -49,7 +52,9 @@ def test_the_table_shows_literally(writer: Writer) -> None:
         "method", "sparsity", "test", "accuracy", "n", "parameters", "average", "FLOPs",
         "sparsity", "sparsity", "seconds", "validation",
     ]  # fmt: skip
-    assert table[1].split() == ["parameters", "(prunable)", "(all)", "per", "fit"]
+    assert table[1].split() == [
+        "(%)", "parameters", "(prunable)", "(all)", "per", "fit", "accuracy", "(%)",
+    ]  # fmt: skip
     assert table[3].split("  ")[0] == "imp"
     assert " ".join(table[3].split()) == (
         "imp 0.00 93.00 +- 3.61 3 1,000 50,000 0.000 0.000 2.0 92.00 +- 3.61"
@@ -57,7 +62,7 @@ def test_the_table_shows_literally(writer: Writer) -> None:
     assert " ".join(table[4].split()) == (
         "imp 80.00 83.00 +- 3.61 3 200 10,000 80.000 40.000 2.0 82.00 +- 3.61"
     )
-    assert len(table) == 5
+    assert table[5:] == [SPREAD]
     assert max(map(len, table)) < 140
 
 
@@ -70,7 +75,7 @@ def test_average_parameters_are_shown_where_all_seeds_know_them(writer: Writer) 
         ticket = writer.ticket(f"s{seed}", 0.8, 0.9, more=known)
         writer.record("set", seed, [(0.9, ticket)])
     results = collect([writer.store.root])
-    gmp, partly = (line.split() for line in terminal(results).splitlines()[3:])
+    gmp, partly = (line.split() for line in terminal(results).splitlines()[3:5])
     assert gmp[5:9] == ["2", "100", "550", "5,000"]
     assert partly[5:8] == ["2", "100", "5,000"]
     rows = list(csv.DictReader(io.StringIO(comma_separated(results))))
@@ -93,9 +98,10 @@ def test_what_collapsed_is_named_below_the_table(
         "layer collapse: snip at 99.00 %: conv.weight (1 of 3 seeds)",
         "layer collapse: snip at 99.00 %: fc.weight (2 of 3 seeds)",
     ]
-    assert terminal(collect([writer.store.root])).splitlines()[5:] == lines
+    below = [f"{SPREAD}; {ONE_SEED}", *lines]
+    assert terminal(collect([writer.store.root])).splitlines()[5:] == below
     shown = output(capsys, writer.store.root, "--format", "markdown").splitlines()
-    assert shown[4:] == ["", *(f"* {line}" for line in lines)]
+    assert shown[4:] == ["", *(f"* {line}" for line in below)]
     assert report.main([str(writer.store.root), "--format", "csv"]) == 0
     out, err = capsys.readouterr()
     assert "collapse" not in out
@@ -106,15 +112,15 @@ def test_layers_that_collapse_in_the_same_seeds_share_a_line(writer: Writer) -> 
     for seed in (0, 1):
         ticket = writer.ticket(f"p{seed}", 0.1, 0.99, more={"collapsed": ["a", "b"]})
         writer.record("snip", seed, [(0.99, ticket)])
-    (line,) = terminal(collect([writer.store.root])).splitlines()[4:]
+    _, line = terminal(collect([writer.store.root])).splitlines()[4:]
     assert line == "layer collapse: snip at 99.00 %: a, b (2 of 2 seeds)"
 
 
 def test_markdown_is_a_table(writer: Writer) -> None:
     three_seeds(writer)
     lines = markdown(collect([writer.store.root])).splitlines()
-    assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {12}
+    assert lines[4:] == ["", f"* {SPREAD}"]
+    assert {line.count("|") for line in lines[:4]} == {12}
     assert set(lines[1]) <= set("|-:")
     cells = [cell.strip() for cell in lines[3].split("|")[1:-1]]
     assert cells[:5] == ["imp", "80.00", "83.00 +- 3.61", "3", "200"]
@@ -177,11 +183,12 @@ def test_what_is_not_done_is_said_at_the_end(
     writer: Writer, capsys: pytest.CaptureFixture[str], status: str
 ) -> None:
     three_seeds(writer)
-    row = (0.8, writer.ticket("late", 0.5, 0.8))
+    row = (0.0, writer.ticket("late", 0.5, 0.0))
     path = writer.record("imp", 3, [row], status=status)
     lines = output(capsys, writer.store.root).splitlines()
     assert lines[-1] == f"{path} is not done: {status} after 1 cycle"
-    assert len(lines) == 6
+    assert lines[5:-1] == [f"{SPREAD}; {NOT_ALL}"]
+    assert [re.findall(r"\d+ of \d+|  4  ", line) for line in lines[3:5]] == [["  4  "], ["3 of 4"]]
     assert list(csv.reader(io.StringIO(output(capsys, path, "--format", "csv"))))[1][2] == "1"
     nothing = writer.record("imp", 4, [], status=status)
     assert f"{nothing} is not done: {status} after 0 cycles" in output(capsys, nothing)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sparsekit.report.notes import ONE_SEED, SPREAD
 from tests.report.writer import Writer, output, three_seeds
 
 
@@ -75,6 +76,7 @@ def test_exploration_is_shown_with_the_structure(
     assert section(text, "weights ever active (ITOP rate, %)") == [
         ["srigl", "0.00", "100.00", "1"],
         ["srigl", "90.00", "55.00", "+-", "7.07", "25.00", "+-", "0.00", "2"],
+        f"{SPREAD}; {ONE_SEED}".split(),
     ]
 
 

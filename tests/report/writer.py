@@ -11,6 +11,7 @@ import pytest
 from sparsekit.report import __main__ as report
 from sparsekit.store.identity import Stage
 from sparsekit.store.store import Store, write_json
+from sparsekit.tasks.metric import Metric
 
 Row = tuple[float, str]
 
@@ -49,6 +50,25 @@ class Writer:
         self.store.ensure(ticket, lambda folder: write_json(folder / "metrics.json", metrics))
         return ticket.key
 
+    def measured(
+        self, name: str, metric: Metric, value: float, sparsity: float, **more: Any
+    ) -> str:
+        """A ticket of a task with this primary metric; `more` are further metrics."""
+        primary = {"name": metric.name, "direction": metric.direction, "style": metric.style}
+        metrics = {
+            "primary": primary,
+            f"val_{metric.name}": value + 0.5,
+            f"test_{metric.name}": value,
+            **more,
+        }
+        key = self.ticket(f"{name}-of-accuracy", 0.5, sparsity, more=metrics)
+        known = self.store.read(key, "metrics.json")
+        old = {"test_accuracy", "val_accuracy"} - {f"test_{metric.name}", f"val_{metric.name}"}
+        content = {name: entry for name, entry in known.items() if name not in old}
+        ticket = Stage("ticket", {"name": name}, tuple(self.store.description(key)["inputs"]))
+        self.store.ensure(ticket, lambda folder: write_json(folder / "metrics.json", content))
+        return ticket.key
+
     def study(self, name: str, content: Mapping[str, Any]) -> str:
         stage = Stage("study", {"name": name})
         self.store.ensure(stage, lambda folder: write_json(folder / "study.json", content))
@@ -66,15 +86,19 @@ class Writer:
         status: str = "done",
         anchor: str | None = None,
         studies: Mapping[str, str] | None = None,
+        skipped: Mapping[str, str] | None = None,
+        target: float | None = None,
     ) -> Path:
-        """Rows are (sparsity, ticket); an anchor is a first row that is no result. `studies` are
-        those of the last row."""
+        """Rows are (sparsity, ticket); an anchor is a first row that is no result. `studies` and
+        `skipped` ones are those of the last row; `target` is the sparsity asked for."""
         cycles: list[Mapping[str, Any]] = [
             {"cycle": i, "sparsity": sparsity, "ticket": ticket, "is_result": True}
             for i, (sparsity, ticket) in enumerate(rows)
         ]
         if studies:
             cycles[-1] = {**cycles[-1], "studies": dict(studies)}
+        if skipped:
+            cycles[-1] = {**cycles[-1], "skipped_studies": dict(skipped)}
         if anchor:
             extra = {"cycle": 0, "sparsity": 0.0, "ticket": anchor, "is_result": False}
             cycles = [extra, *cycles]
@@ -84,12 +108,13 @@ class Writer:
             "overrides": list(overrides),
             "seed": seed,
             "variant": variant,
-            "config": {},
+            "config": {} if target is None else {"sparsity": target},
             "status": status,
             "rows": cycles,
             "error": None,
         }
-        return self.store.name(experiment, f"{method}-seed{seed}-{variant}", content)
+        to = "" if target is None else f"-{target}"
+        return self.store.name(experiment, f"{method}-seed{seed}-{variant}{to}", content)
 
 
 def three_seeds(writer: Writer) -> None:

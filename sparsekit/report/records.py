@@ -1,0 +1,53 @@
+"""Results as plain rows: one mapping per run and cycle, for whoever computes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sparsekit.report.collect import Result, collect
+from sparsekit.report.reading import metric_of
+
+NOT_FLAT = ("layers",)
+
+
+def plain_rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return one row for each result, seeds and cycles apart; nothing is averaged.
+
+    `paths` are stores, folders in their named/, or records. Beside where a result comes from and
+    the name of its primary `metric`, a row has every metric of the result under its own name:
+    `test_accuracy`, `sparsity_prunable`, `flops`; mappings are flattened to `name.key`, lists of
+    texts joined. What each layer keeps is left out. Keys that a result lacks are absent from its
+    row. FileNotFoundError where a path holds no record, CorruptResult for a damaged file.
+    """
+    return [_row(result) for result in collect(paths)]
+
+
+def _row(result: Result) -> dict[str, Any]:
+    metrics = {k: v for k, v in result.metrics.items() if k not in (*NOT_FLAT, "primary")}
+    about = {
+        "experiment": result.experiment,
+        "method": result.method,
+        "overrides": result.asked,
+        "variant": result.variant,
+        "seed": result.seed,
+        "cycle": result.cycle,
+        "sparsity": result.sparsity,
+        "ticket": result.ticket,
+        "store": result.store,
+        "status": result.status,
+        "metric": metric_of(result.metrics).name,
+        "seconds": result.seconds,
+    }
+    return about | {name: value for name, value in _flat(metrics) if name not in about}
+
+
+def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield f"{prefix}{name}", "; ".join(map(str, value))
+        else:
+            yield f"{prefix}{name}", value
