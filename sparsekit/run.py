@@ -21,7 +21,7 @@ OPTIONS = (
     "-m", "--zip KEY,KEY", "--exclude KEY=VALUE,...", "--sweep FILE",
     "--cfg job", "--dry-run", "--config-dir FOLDER",
 )  # fmt: skip
-LISTED = ("experiment", "method", "prune", "merge", "control", "model", "data", "train")
+LISTED = ("experiment", "method", "prune", "merge", "control", "model", "data", "task", "train")
 ADDED = ("experiment", "control")
 INTRODUCTION = f"""\
 sparsekit: exact, resumable, shared experiments with sparse neural networks

@@ -25,6 +25,7 @@ class ConfigError(ValueError):
 class Spine:
     """Top level of every configuration; the leaves below it are checked by `check`."""
 
+    task: Any = None
     model: Any = None
     data: Any = None
     prunable: Any = None
@@ -41,7 +42,8 @@ class Spine:
 
 
 LEAVES = (
-    "model", "data", "prunable", "train", "method", "cluster", "resources", "executor", "runtime"
+    "task", "model", "data", "prunable", "train", "method", "cluster", "resources", "executor",
+    "runtime",
 )  # fmt: skip
 OPTIONAL_LEAVES = ("logger",)
 LIGHT_MODULES = (

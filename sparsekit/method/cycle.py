@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from sparsekit.core.averaging import single
 from sparsekit.core.counts import cumulative_sparsity, per_cycle_fraction
+from sparsekit.core.fit_spec import FitSpec
 from sparsekit.core.types import Control, Merge, Mover
 from sparsekit.method.mistakes import mistakes
 from sparsekit.method.variations import Variation, varied
@@ -15,8 +16,9 @@ from sparsekit.method.variations import Variation, varied
 Prune = Callable[..., Any]
 Retrain = Callable[..., float]
 Study = Callable[..., dict[str, Any]]
-FIT_SETTINGS = (
-    "first_step", "last_step", "part", "epochs", "times", "retrain", "mover", "average_from",
+OF_FITS = (
+    "first_step", "last_step", "phase", "epochs", "length_factor", "retrain_schedule", "mover",
+    "average_from",
 )  # fmt: skip
 
 
@@ -29,10 +31,11 @@ class Cycle:
     last "ticket", or the last "particles" to one common mask, or, "apart", each of them for itself.
     The fits start from the weights of the anchor if it `rewinds`, from weights drawn anew if it
     `reinitialises`, else from those of the sources. They run steps `first_step` to
-    `last_step` (None: the end) of the training schedule or the fractions `part` of it, or
-    `retrain` over `epochs`, `times` as long. Without `variations` there are no fits: the ticket is
-    what was pruned. From the fraction `average_from` of a fit on, its weights are averaged, once
-    per epoch. `is_anchor`: later cycles rewind to its ticket. `is_result`: tables show it.
+    `last_step` (None: the end) of the training schedule or the fractions `phase` of it, or
+    `retrain_schedule` over `epochs`, `length_factor` as long. Without `variations` there are no
+    fits: the ticket is what was pruned. From the fraction `average_from` of a fit on, its weights
+    are averaged, once per epoch. `is_anchor`: later cycles rewind to its ticket. `is_result`:
+    tables show it.
     """
 
     index: int
@@ -46,21 +49,21 @@ class Cycle:
     sources: Literal["ticket", "particles", "apart"] = "ticket"
     first_step: int = 0
     last_step: int | None = None
-    part: tuple[float, float] | None = None
+    phase: tuple[float, float] | None = None
     epochs: float | None = None
-    times: float = 1.0
-    retrain: Retrain | None = None
+    length_factor: float = 1.0
+    retrain_schedule: Retrain | None = None
     mover: Mover | None = None
     average_from: float | None = None
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
     studies: tuple[Study, ...] = ()
 
-    def settings(self, variation: Variation, common: Mapping[str, Any]) -> dict[str, Any]:
-        """What one fit of this cycle is asked: what is `common` to all fits, what this cycle asks
-        of each, and what this one varies."""
-        asked = {name: getattr(self, name) for name in FIT_SETTINGS}
-        return varied({**common, "cycle": self.index, "particle": 0, **asked}, variation)
+    def fit(self, variation: Variation, common: FitSpec) -> FitSpec:
+        """Return what one fit of this cycle is asked: what is `common` to all fits of the run, what
+        this cycle asks of each, and what this one varies."""
+        asked = {name: getattr(self, name) for name in OF_FITS}
+        return varied(dataclasses.replace(common, cycle=self.index, **asked), variation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,20 +128,20 @@ class Method:
 
     def plan(self) -> Iterator[Cycle]:
         """The cycles in order."""
-        trunk = [*self._dense(), *(self._cycle(index) for index in range(1, self.cycles + 1))]
-        last = trunk[-1]
+        cycles = [*self._dense(), *(self._cycle(index) for index in range(1, self.cycles + 1))]
+        last = cycles[-1]
         if self.reprune:
             # What is in between is denser than its sparsity says.
-            yield from (dataclasses.replace(c, is_result=c.index == 0) for c in trunk)
+            yield from (dataclasses.replace(c, is_result=c.index == 0) for c in cycles)
             yield Cycle(last.index + 1, last.sparsity, self.prune, variations=())
         elif self.control is None and not self.reinitialise:
-            yield from trunk
+            yield from cycles
         elif self.mover is None:
-            yield from trunk[:-1]
+            yield from cycles[:-1]
             yield self._controlled(last)
         else:
             # Masks that moved are known only at the end: they are trained once more, held fixed.
-            yield from trunk[:-1]
+            yield from cycles[:-1]
             yield dataclasses.replace(last, is_result=False)
             again = Cycle(index=last.index + 1, sparsity=last.sparsity, studies=self.studies)
             yield self._controlled(dataclasses.replace(again, rewinds=True))
@@ -162,8 +165,8 @@ class Method:
             yield Cycle(0, last_step=self.rewind_step, is_anchor=True, is_result=False)
         rewinds = bool(self.rewind_step)
         first = self.rewind_step or 0
-        part = None if self.span is None else (0.0, self.span[0])
-        yield Cycle(index=0, first_step=first, part=part, rewinds=rewinds, **self._particles(0))
+        phase = None if self.span is None else (0.0, self.span[0])
+        yield Cycle(index=0, first_step=first, phase=phase, rewinds=rewinds, **self._particles(0))
 
     def _cycle(self, index: int) -> Cycle:
         cycle = Cycle(
@@ -173,10 +176,10 @@ class Method:
             rewinds=self.rewind_step is not None,
             sources=self.sources,
             first_step=self.rewind_step or 0,
-            part=self._part(index),
+            phase=self._phase(index),
             epochs=self.retrain_epochs,
-            times=self.retrain_times,
-            retrain=self.retrain,
+            length_factor=self.retrain_times,
+            retrain_schedule=self.retrain,
             mover=self.mover,
             **self._particles(index),
         )
@@ -184,7 +187,7 @@ class Method:
             return dataclasses.replace(cycle, epochs=None, variations=())
         return cycle
 
-    def _part(self, index: int) -> tuple[float, float] | None:
+    def _phase(self, index: int) -> tuple[float, float] | None:
         if self.span is None:
             return None
         first, last = self.span

@@ -1,44 +1,72 @@
-"""What the loop may ask of the task."""
+"""What the loop may ask of the problem."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol
 
+from sparsekit.core.fit_spec import Problem
 from sparsekit.core.types import Masks, Probe, State, Weights
+from sparsekit.networks.network import Network
+from sparsekit.tasks.metric import Metric
 
 
 class Judge(Protocol):
-    """Judges states of one task; choices see the validation split, never the test."""
+    """Judges states of one network on one problem; choices see the validation split alone.
+
+    Until it is put `on` a network it only says which problem it judges.
+    """
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        """Plain data that says which task is judged."""
+    def identity(self) -> Problem:
+        """The problem that is judged."""
+        ...
+
+    @property
+    def primary(self) -> Metric:
+        """The metric by which states are chosen and compared."""
+        ...
+
+    @property
+    def has_ensemble(self) -> bool:
+        """Whether the task defines the mean prediction of several networks."""
+        ...
+
+    def on(self, network: Network) -> Judge:
+        """Return the judge of states of `network`."""
         ...
 
     def parameters(self, state: State) -> Weights:
-        """The trained part of `state`: without running statistics and other buffers."""
+        """Return the trained part of `state`: without running statistics and other buffers."""
         ...
 
     def probe(self, state: State) -> Probe:
-        """What a data-driven score may ask about `state`."""
+        """Return what a data-driven score may ask about `state`."""
         ...
 
     def recalibrate(self, state: State) -> State:
-        """`state` with the statistics of its normalisation layers estimated anew."""
+        """Return `state` with the statistics of its normalisation layers estimated anew."""
         ...
 
-    def score(self, state: State) -> float:
-        """Validation accuracy, for choices."""
+    def validate(self, state: State) -> float:
+        """Return the primary metric on the validation split."""
         ...
 
     def measure(self, states: Sequence[State]) -> dict[str, float]:
-        """`val_accuracy`, `val_loss`, `test_accuracy`, `test_loss` of the states' mean prediction.
+        """Return `val_NAME` and `test_NAME`, for every metric, of the states' mean prediction.
 
-        Of one state: its own. Of several: of their ensemble, the mean of their probabilities.
+        Of one state: its own. Of several: of their ensemble, as the task defines it.
         """
         ...
 
+    def model(self, state: State) -> Any:
+        """Return the network with the weights `state`, on the device, to be looked into."""
+        ...
+
+    def batches(self, split: Literal["train", "val", "test"]) -> Iterator[tuple[Any, Any]]:
+        """Return the batches of a split, not augmented."""
+        ...
+
     def report(self, state: State, masks: Masks) -> dict[str, Any]:
-        """Everything a table may show of a finished ticket."""
+        """Return everything a table may show of a finished ticket."""
         ...

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
+from sparsekit.core.fit_spec import FitSpec
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.judge import Judge
-from sparsekit.method.stages import merge_tickets, start_fits
+from sparsekit.method.stages import merge_tickets, prune_for_fits
 from sparsekit.method.studies import study
 from sparsekit.store.store import Store
 from sparsekit.system.executors import Executor
-
-Fit = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,16 +27,16 @@ def run(
     method: Method,
     draw: Callable[[int], str],
     *,
-    fit: Callable[[Fit], str],
-    settings: Mapping[str, Any],
+    fit: Callable[[FitSpec], str],
+    common: FitSpec,
     judge: Judge,
     store: Store,
     executor: Executor,
 ) -> Iterator[Turn]:
     """Prune, rewind, train the particles, merge; once per cycle. Yields each turn.
 
-    `draw(0)` is the key of the initial weights, `draw(1)` of others; `settings` what every fit of
-    this run is given, and `fit` trains one particle and returns its key. Every line says "ensure
+    `draw(0)` is the key of the initial weights, `draw(1)` of others; `common` what all fits of
+    this run are asked, and `fit` trains one particle and returns its key. Every line says "ensure
     that this exists", so a run that was killed, or shares stages with another, computes only what
     is missing.
     """
@@ -48,10 +46,10 @@ def run(
     for cycle in method.plan():
         sources = (ticket,) if cycle.sources == "ticket" else particles
         drawn = draw(1) if cycle.reinitialises else anchor if cycle.rewinds else None
-        starts = start_fits(cycle, sources, drawn, seed=settings["seed"], judge=judge, store=store)
-        fits = [cycle.settings(variation, settings) for variation in cycle.variations]
-        asked = [{**one, "start": start} for one, start in zip(fits, starts, strict=False)]
-        particles = tuple(executor(fit, asked)) or starts
+        pruned = prune_for_fits(cycle, sources, drawn, seed=common.seed, judge=judge, store=store)
+        fits = [cycle.fit(variation, common) for variation in cycle.variations]
+        asked = [dataclasses.replace(f, pruned=key) for f, key in zip(fits, pruned, strict=False)]
+        particles = tuple(executor(fit, asked)) or pruned
         ticket = merge_tickets(cycle, particles, judge=judge, store=store)
         studies = study(cycle, particles, ticket, previous, judge=judge, store=store)
         yield Turn(cycle, ticket, studies)

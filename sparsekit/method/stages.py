@@ -1,4 +1,4 @@
-"""The two stages between fits: start (prune and rewind) and ticket (merge and report)."""
+"""The two stages between fits: pruned (prune and rewind) and ticket (merge and report)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from sparsekit.core.seeds import derive
 from sparsekit.core.types import Masks, MergeContext, State
 from sparsekit.method.cycle import Cycle
 from sparsekit.method.judge import Judge
-from sparsekit.store.identity import Stage
+from sparsekit.networks.network import Network, stored_network
+from sparsekit.store.identity import Stage, describe, keys_in
 from sparsekit.store.store import Store, write_json
-from sparsekit.store.tensors import TOPOLOGY, load_network, save_network
+from sparsekit.store.tensors import TOPOLOGY, Part, load_network, save_network
 
-START_VERSION = 3
-TICKET_VERSION = 2
+PRUNED_VERSION = 4
+TICKET_VERSION = 3
 
 
-def start_fits(
+def prune_for_fits(
     cycle: Cycle,
     sources: Sequence[str],
     drawn: str | None,
@@ -41,15 +42,15 @@ def start_fits(
     """
     num_fits = max(1, len(cycle.variations))
     if cycle.sources != "apart":
-        start = _start(cycle, sources, drawn, seed=seed, judge=judge, store=store)
-        return (start,) * num_fits
+        pruned = _pruned(cycle, sources, drawn, seed=seed, judge=judge, store=store)
+        return (pruned,) * num_fits
     own = tuple(sources) * num_fits if len(sources) == 1 else tuple(sources)
     return tuple(
-        _start(cycle, [source], drawn, seed=seed, judge=judge, store=store) for source in own
+        _pruned(cycle, [source], drawn, seed=seed, judge=judge, store=store) for source in own
     )
 
 
-def _start(
+def _pruned(
     cycle: Cycle,
     sources: Sequence[str],
     drawn: str | None,
@@ -59,23 +60,26 @@ def _start(
     store: Store,
 ) -> str:
     weights = drawn or sources[0]
-    config = {"prune": cycle.prune, "sparsity": cycle.sparsity, "task": judge.identity}
+    config = {"prune": cycle.prune, "sparsity": cycle.sparsity, "problem": judge.identity}
     if cycle.control is not None:
         config |= {"control": cycle.control, "seed": seed}
-    stage = Stage("start", config, inputs=(weights, *sources), version=START_VERSION)
+    inputs = dict.fromkeys((*sources, *keys_in(describe(cycle.prune))))
+    stage = Stage("pruned", config, inputs=(weights, *inputs), version=PRUNED_VERSION)
 
     def compute(folder: Path) -> None:
-        pruned = [_prune_source(cycle, key, judge=judge, store=store) for key in sources]
+        network = stored_network(store, weights)
+        judging = judge.on(network)
+        pruned = [_prune_source(cycle, key, judge=judging, store=store) for key in sources]
         state, _ = load_network(store, weights)
         masks = intersection([masks for masks, _ in pruned])
         if cycle.control is not None:
             masks = cycle.control(masks, derive(seed, "control"))
         metrics = {
-            "score": judge.score(apply(state, masks)),
+            "validation": judging.validate(apply(state, masks)),
             "cuts": [cut for _, cut in pruned],
             "collapsed": collapsed(masks),
         }
-        save_network(folder, state=weights, masks=masks)
+        save_network(folder, state=weights, masks=masks, network=network.record())
         write_json(folder / "metrics.json", metrics)
 
     return store.ensure(stage, compute)
@@ -88,27 +92,30 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
     theirs, so that the ticket is denser than they are, and says so. One fit is its own ticket;
     whatever no optimizer produced has the statistics of its normalisation layers estimated anew.
     """
-    config = {"merge": cycle.merge, "task": judge.identity}
+    config = {"merge": cycle.merge, "problem": judge.identity}
     stage = Stage("ticket", config, inputs=tuple(particles), version=TICKET_VERSION)
 
     def compute(folder: Path) -> None:
+        network = _common_network(particles, store)
+        judging = judge.on(network)
         tickets = [load_network(store, key) for key in particles]
         join = _union if cycle.sources == "apart" else _common_masks
         masks = join(particles, [masks for _, masks in tickets])
         states = [apply(state, masks) for state, masks in tickets]
-        state = cycle.merge(states, _score_of(judge), _lineage(particles, store))
+        state = cycle.merge(states, _quality_of(judging), _merge_context(particles, store))
         if len(particles) == 1 and _is_fit(particles[0]):
-            save_network(folder, state=particles[0], masks=particles[0])
+            weights: Part = particles[0]
+            save_network(folder, state=weights, masks=weights, network=network.record())
         else:
-            state = judge.recalibrate(apply(state, masks))
-            save_network(folder, state=state, masks=masks)
-        report = judge.report(state, masks)
+            state = judging.recalibrate(apply(state, masks))
+            save_network(folder, state=state, masks=masks, network=network.record())
+        report = judging.report(state, masks)
         write_json(folder / "metrics.json", {**report, **_along_fits(particles, report, store)})
 
     return store.ensure(stage, compute)
 
 
-def _lineage(particles: Sequence[str], store: Store) -> MergeContext:
+def _merge_context(particles: Sequence[str], store: Store) -> MergeContext:
     """What all particles started from, if it is the same, and how many snapshots are in each."""
     if not all(_is_fit(key) for key in particles):
         return MergeContext(None, (1,) * len(particles))
@@ -139,10 +146,22 @@ def _is_fit(key: str) -> bool:
     return key.startswith("fit-")
 
 
-def _score_of(judge: Judge) -> Callable[[State], float]:
-    """Validation accuracy as a merge may ask for it: of weights no optimizer produced, and of
-    candidates alike, with the statistics of normalisation layers estimated anew."""
-    return lambda state: judge.score(judge.recalibrate(state))
+def _common_network(particles: Sequence[str], store: Store) -> Network:
+    """Return the network that all particles are of; ValueError if they are of different ones."""
+    networks = [stored_network(store, key) for key in particles]
+    for key, other in zip(particles, networks, strict=True):
+        if other != networks[0]:
+            raise ValueError(f"{key} and {particles[0]} are different networks: they cannot merge")
+    return networks[0]
+
+
+def _quality_of(judge: Judge) -> Callable[[State], float]:
+    """Return what a merge may ask of a state: its primary metric on validation, higher = better.
+
+    Of weights no optimizer produced, and of particles alike, the statistics of normalisation layers
+    are estimated anew first.
+    """
+    return lambda state: judge.primary.quality(judge.validate(judge.recalibrate(state)))
 
 
 def _prune_source(

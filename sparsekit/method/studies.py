@@ -1,7 +1,7 @@
 """What is measured of particles and tickets beyond a report: each a stage of its own.
 
-A study takes a `Subject` and gives plain data; it is stored apart from the ticket it is about, so
-that to study a result never changes it.
+A study takes a `StudyInput` and returns plain data, or raises `CannotStudy` with the reason; either
+is stored apart from the ticket it is about, so that to study a result never changes it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,27 @@ from sparsekit.core.prune import apply
 from sparsekit.core.types import State
 from sparsekit.method.cycle import Cycle
 from sparsekit.method.judge import Judge
+from sparsekit.networks.network import stored_network
 from sparsekit.store.identity import Stage, describe
 from sparsekit.store.store import Store, write_json
 from sparsekit.store.tensors import load_network
 
-STUDY_VERSION = 1
+STUDY_VERSION = 2
 STUDY = "study.json"
+SKIPPED = "skipped"
 SPLITS = ("val", "test")
 
 
+class CannotStudy(Exception):
+    """What a study needs is not there; says what. Not an error: the run goes on."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Subject:
-    """What a study may look at: the particles of a cycle, their ticket, the cycle before's."""
+class StudyInput:
+    """What a study may look at: the particles of a cycle, their ticket, the cycle before's.
+
+    `judge` judges states of the ticket's network; it also lends the loaded network and its data.
+    """
 
     particles: Sequence[str]
     ticket: str
@@ -38,8 +47,15 @@ class Subject:
     store: Store
 
     def state(self, key: str) -> State:
-        """The weights of a stage, pruned ones at zero."""
+        """Return the weights of a stage, pruned ones at zero."""
         return apply(*load_network(self.store, key))
+
+    def previous_state(self) -> State | None:
+        """Return the last cycle's ticket; None where there is none or it is of another network."""
+        if self.previous is None:
+            return None
+        networks = [stored_network(self.store, key) for key in (self.previous, self.ticket)]
+        return self.state(self.previous) if networks[0] == networks[1] else None
 
 
 def study(
@@ -51,50 +67,58 @@ def study(
     judge: Judge,
     store: Store,
 ) -> dict[str, str]:
-    """Keys of the studies of a cycle, by the names of their functions.
-
-    None where there is one particle and no cycle before, and so nothing to compare.
-    """
-    if len(particles) == 1 and previous is None:
-        return {}
-    subject = Subject(particles, ticket, previous, judge, store)
+    """Return the keys of the studies of a cycle, by the names of their functions."""
     names = [describe(one)["_target_"].rpartition(".")[2] for one in cycle.studies]
-    return {name: _ensure(one, subject) for name, one in zip(names, cycle.studies, strict=True)}
+    asked = StudyInput(particles, ticket, previous, judge, store)
+    return {name: _ensure(one, asked) for name, one in zip(names, cycle.studies, strict=True)}
 
 
-def _ensure(function: Any, subject: Subject) -> str:
-    others = () if subject.previous is None else (subject.previous,)
-    config = {"study": function, "task": subject.judge.identity}
-    inputs = (subject.ticket, *subject.particles, *others)
+def skipped(keys: Mapping[str, str], store: Store) -> dict[str, str]:
+    """Return, of studies by name, those that could not be made, each with the reason."""
+    found = {name: store.read(key, STUDY) for name, key in keys.items()}
+    return {name: content[SKIPPED] for name, content in found.items() if SKIPPED in content}
+
+
+def _ensure(function: Any, asked: StudyInput) -> str:
+    others = () if asked.previous is None else (asked.previous,)
+    config = {"study": function, "problem": asked.judge.identity}
+    inputs = (asked.ticket, *asked.particles, *others)
     stage = Stage("study", config, inputs=inputs, version=STUDY_VERSION)
-    return subject.store.ensure(stage, lambda folder: _write(folder, function(subject)))
+
+    def compute(folder: Path) -> None:
+        judge = asked.judge.on(stored_network(asked.store, asked.ticket))
+        try:
+            content = function(dataclasses.replace(asked, judge=judge))
+        except CannotStudy as reason:
+            content = {SKIPPED: str(reason)}
+        write_json(folder / STUDY, content)
+
+    return asked.store.ensure(stage, compute)
 
 
-def _write(folder: Path, content: Mapping[str, Any]) -> None:
-    write_json(folder / STUDY, content)
-
-
-def particles(subject: Subject) -> dict[str, Any]:
+def particles(asked: StudyInput) -> dict[str, Any]:
     """Every particle, their mean, the best by validation, the merged one, the ensemble, geometry.
 
     The prediction ensemble averages probabilities (Zimmer et al. 2024 compare soups with it).
     Distances (L2) and angles (degrees) are of the trained parameters, without running statistics.
     """
-    states = [subject.state(key) for key in subject.particles]
-    measured = [subject.judge.measure([state]) for state in states]
-    candidates = [{"key": key, **one} for key, one in zip(subject.particles, measured, strict=True)]
+    states = [asked.state(key) for key in asked.particles]
+    measured = [asked.judge.measure([state]) for state in states]
+    listed = [{"key": key, **one} for key, one in zip(asked.particles, measured, strict=True)]
     mean = {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
-    best = max(range(len(measured)), key=lambda index: measured[index]["val_accuracy"])
-    merged = subject.judge.measure([subject.state(subject.ticket)])
-    names = list(subject.judge.parameters(states[0]))
+    primary = asked.judge.primary
+    name = f"val_{primary.name}"
+    best = max(range(len(measured)), key=lambda index: primary.quality(measured[index][name]))
+    merged = asked.judge.measure([asked.state(asked.ticket)])
+    names = list(asked.judge.parameters(states[0]))
     return {
-        "candidates": candidates,
+        "particles": listed,
         "mean": mean,
         "best": best,
         "merged": merged,
-        "gap_to_mean": _gap(merged, mean),
-        "gap_to_best": _gap(merged, measured[best]),
-        "ensemble": subject.judge.measure(states),
+        "gap_to_mean": _gap(merged, mean, primary.name),
+        "gap_to_best": _gap(merged, measured[best], primary.name),
+        "ensemble": asked.judge.measure(states) if asked.judge.has_ensemble else None,
         "geometry": {
             "distances": geometry.distances(states, names),
             "angles": geometry.angles(states, names),
@@ -103,7 +127,7 @@ def particles(subject: Subject) -> dict[str, Any]:
     }
 
 
-def barriers(subject: Subject, *, num_points: int = 11, cycles: bool = True) -> dict[str, Any]:
+def barriers(asked: StudyInput, *, num_points: int = 11, cycles: bool = True) -> dict[str, Any]:
     """Error and loss on the lines between particles, and from the last ticket to this one.
 
     Linear mode connectivity (Frankle et al. 2020): `num_points` equally spaced points, the
@@ -115,23 +139,25 @@ def barriers(subject: Subject, *, num_points: int = 11, cycles: bool = True) -> 
     if num_points < 3:
         raise ValueError(f"num_points={num_points} leaves no point between the ends")
     alphas = [point / (num_points - 1) for point in range(num_points)]
-    ends = [("particles", pair) for pair in itertools.combinations(subject.particles, 2)]
-    if cycles and subject.previous is not None:
-        ends.append(("cycles", (subject.previous, subject.ticket)))
-    return {"alphas": alphas, "pairs": [_pair(subject, kind, two, alphas) for kind, two in ends]}
+    ends = [("particles", pair) for pair in itertools.combinations(asked.particles, 2)]
+    if cycles and asked.previous is not None and asked.previous_state() is not None:
+        ends.append(("cycles", (asked.previous, asked.ticket)))
+    if not ends:
+        raise CannotStudy("needs two particles, or a cycle before this one, to walk between")
+    return {"alphas": alphas, "pairs": [_pair(asked, kind, two, alphas) for kind, two in ends]}
 
 
 def _pair(
-    subject: Subject, kind: str, between: tuple[str, str], alphas: Sequence[float]
+    asked: StudyInput, kind: str, between: tuple[str, str], alphas: Sequence[float]
 ) -> dict[str, Any]:
-    first, second = (subject.state(key) for key in between)
-    judge = subject.judge
+    first, second = (asked.state(key) for key in between)
+    judge = asked.judge
     measured = [
         judge.measure([judge.recalibrate(interpolate(first, second, alpha))]) for alpha in alphas
     ]
     found: dict[str, Any] = {"kind": kind, "between": list(between)}
     for split in SPLITS:
-        errors = [1 - one[f"{split}_accuracy"] for one in measured]
+        errors = [judge.primary.as_error(one[f"{split}_{judge.primary.name}"]) for one in measured]
         losses = [one[f"{split}_loss"] for one in measured]
         found |= {
             f"{split}_error": errors,
@@ -143,5 +169,7 @@ def _pair(
     return found
 
 
-def _gap(merged: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    return {f"{s}_accuracy": merged[f"{s}_accuracy"] - other[f"{s}_accuracy"] for s in SPLITS}
+def _gap(merged: Mapping[str, float], other: Mapping[str, float], name: str) -> dict[str, float]:
+    return {
+        f"{split}_{name}": merged[f"{split}_{name}"] - other[f"{split}_{name}"] for split in SPLITS
+    }

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from sparsekit.core.fit_spec import FitSpec
+from sparsekit.store.identity import describe
+
 Variation = Mapping[str, Any]
-OF_FITS = ("particle", "seed", "epochs", "retrain")
+OF_FITS = {
+    "particle": "particle",
+    "seed": "seed",
+    "epochs": "epochs",
+    "retrain": "retrain_schedule",
+}
 OF_TRAINING = {
     "weight_decay": ("optimizer", "weight_decay"),
     "peak": ("schedule", "peak"),
@@ -14,27 +24,27 @@ OF_TRAINING = {
 VARIABLE = (*OF_FITS, *OF_TRAINING)
 
 
-def varied(settings: Mapping[str, Any], variation: Variation) -> dict[str, Any]:
-    """`settings` of a fit with what `variation` names replaced; those of the training in place.
+def varied(spec: FitSpec, variation: Variation) -> FitSpec:
+    """Return `spec` with what `variation` names replaced, in the fit or in its training.
 
     ValueError where optimizer or schedule have no such argument.
-
-    >>> settings = {"particle": 0, "train": {"optimizer": {"_target_": "a.b", "weight_decay": 0}}}
-    >>> varied(settings, {"particle": 1, "weight_decay": 0.1})["train"]
-    {'optimizer': {'_target_': 'a.b', 'weight_decay': 0.1}}
     """
-    changed = {**settings, **{k: v for k, v in variation.items() if k in OF_FITS}}
+    changed = {OF_FITS[name]: value for name, value in variation.items() if name in OF_FITS}
+    train = spec.train
     for name, (leaf, argument) in OF_TRAINING.items():
         if name in variation:
-            changed["train"] = _replaced(changed["train"], leaf, argument, variation[name])
-    return changed
+            function = _rebound(getattr(train, leaf), leaf, argument, variation[name])
+            train = dataclasses.replace(train, **{leaf: function})
+    return dataclasses.replace(spec, train=train, **changed)
 
 
-def _replaced(train: Mapping[str, Any], leaf: str, argument: str, value: float) -> dict[str, Any]:
-    if argument not in train[leaf]:
-        valid = ", ".join(sorted(set(train[leaf]) - {"_target_"}))
+def _rebound(
+    function: Callable[..., Any], leaf: str, argument: str, value: float
+) -> Callable[..., Any]:
+    described = describe(function)
+    if argument not in described:
+        valid = ", ".join(sorted(set(described) - {"_target_"}))
         raise ValueError(
-            f"variations vary {argument}, but train.{leaf}={train[leaf]['_target_']} has only "
-            f"{valid}"
+            f"variations vary {argument}, but train.{leaf}={described['_target_']} has only {valid}"
         )
-    return {**train, leaf: {**train[leaf], argument: value}}
+    return functools.partial(function, **{argument: value})

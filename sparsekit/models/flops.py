@@ -12,6 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.flop_counter import FlopCounterMode
 
+from sparsekit.data.batches import Inputs, call
+
 
 @dataclass(frozen=True)
 class Flops:
@@ -39,8 +41,8 @@ class Flops:
         return sum(shares) + self.other
 
 
-def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> Flops:
-    """Count the operations of one image of shape [C, H, W] through `model`.
+def flops(model: nn.Module, example: Inputs | tuple[int, ...]) -> Flops:
+    """Count the operations of one example, a batch of 1 or the shape of an image, through `model`.
 
     A weight costs 2 * numel * number of output positions: pixels of a convolution's output,
     tokens of a linear layer. The model is copied to the CPU, so its mode, its buffers and its
@@ -58,10 +60,16 @@ def flops(model: nn.Module, image_shape: tuple[int, int, int]) -> Flops:
         layer.register_forward_hook(count, with_kwargs=True)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), _plain_attention(), counter:
-        twin(torch.zeros(1, *image_shape))
+        call(twin, _as_inputs(example))
     other = counter.get_total_flops() - sum(per_weight.values())
     assert other >= 0, f"weights account for {-other} operations more than torch counted"
     return Flops(per_weight=per_weight, other=other)
+
+
+def _as_inputs(example: Any) -> Inputs:
+    is_shape = isinstance(example, tuple) and all(isinstance(size, int) for size in example)
+    inputs: Inputs = torch.zeros(1, *example) if is_shape else example
+    return inputs
 
 
 def _layer_flops(

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from sparsekit.configuration.config import ConfigError
+from sparsekit.core.fit_spec import FitSpec
 from sparsekit.method import loop
 from sparsekit.runs.runner import PreparedRun
 from sparsekit.store.identity import Stage
 from sparsekit.store.store import Store
-from sparsekit.training.fit import Settings, fit_stage
+from sparsekit.training.fit import fit_stage
 from sparsekit.training.problem import init_seed, init_stage
 
 
@@ -59,17 +60,17 @@ def plan_run(job: PreparedRun) -> tuple[Stage, ...]:
     plan = Plan()
 
     def draw(again: int) -> str:
-        stage = init_stage(job.settings["task"], init_seed(job.seed, again))
+        stage = init_stage(job.common.problem, init_seed(job.seed, again))
         return plan.ensure(stage, _compute_nothing)
 
-    def fit(settings: Settings) -> str:
-        return plan.ensure(fit_stage(settings), _compute_nothing)
+    def fit(spec: FitSpec) -> str:
+        return plan.ensure(fit_stage(spec), _compute_nothing)
 
     turns = loop.run(
         job.method,
         draw,
         fit=fit,
-        settings=job.settings,
+        common=job.common,
         judge=job.judge,
         store=cast(Store, plan),  # of a store, the loop itself uses only what a plan has
         executor=_in_turn,

@@ -19,86 +19,90 @@ from torch import nn
 
 from sparsekit.configuration import config
 from sparsekit.core.counts import budget
+from sparsekit.core.fit_spec import FitSpec, Problem
 from sparsekit.core.types import Masks, Mover
+from sparsekit.data.batches import call
 from sparsekit.data.types import Data
 from sparsekit.method.cycle import Cycle, Method
+from sparsekit.networks.network import Network
 from sparsekit.store.identity import canonical, describe
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
-from sparsekit.training.judge import TaskJudge, device_of
-from sparsekit.training.problem import build_model, dense_masks, load_data
+from sparsekit.training.judge import NetworkJudge, device_of
+from sparsekit.training.problem import dense_masks, initial_network, load_data
 
 CUT = {"norm_drop": 0.5, "fraction": 0.5}
 _worked: set[str] = set()
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class RehearsalModel:
     """An untrained model of a task, its data, and the masks of what may be pruned."""
 
     data: Data
+    network: Network
     model: nn.Module
     masks: Masks
 
 
-def rehearse(method: Method, settings: Mapping[str, Any], judge: TaskJudge) -> str:
+def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
     """Load the data, build model and optimizer, plan every cycle, prune once to the last budget.
 
     Returns the table of layers. Raises ValueError, TypeError or OSError for what would fail later.
     """
-    subject = _subject(json.dumps(settings["task"], sort_keys=True), judge.runtime.data_root)
-    if settings["train"]["precision"] == "16-mixed" and device_of(judge.runtime).type == "cpu":
+    rehearsed = _rehearsal_model(canonical(describe(judge.identity)), judge.runtime.data_root)
+    if common.train.precision == "16-mixed" and device_of(judge.runtime).type == "cpu":
         raise ValueError("train.precision=16-mixed needs a GPU; the CPU has bf16-mixed")
     cycles = list(method.plan())
-    for asked in _kinds_of_fits(cycles, settings):
-        fit_schedule = plan_fit(asked, subject.data, CUT)
+    for asked in _kinds_of_fits(cycles, common):
+        fit_schedule = plan_fit(asked, rehearsed.data, CUT)
         _check_learning_rates(fit_schedule)
-        optimizer = config.build(asked["train"]["optimizer"])
-        optimizer(list(subject.model.named_parameters()))
-        if asked["mover"] is not None:
-            work = functools.partial(_move, asked["mover"], subject, fit_schedule.last)
-            _once([judge.identity, asked["mover"], fit_schedule.last], work)
+        asked.train.optimizer(list(rehearsed.model.named_parameters()))
+        if asked.mover is not None:
+            work = functools.partial(_move, asked.mover, rehearsed, fit_schedule.last)
+            _once([judge.identity, asked.mover, fit_schedule.last], work)
     last = cycles[-1]
     if last.prune is not None:
-        work = functools.partial(_prune, last, subject, judge)
+        work = functools.partial(_prune, last, rehearsed, judge)
         _once([judge.identity, last.prune, last.sparsity, judge.runtime], work)
-    return layer_table(subject.model, subject.masks)
+    return layer_table(rehearsed.model, rehearsed.masks)
 
 
 @functools.lru_cache(maxsize=1)
-def _subject(task: str, root: Path) -> Subject:
-    """The model of a task, tried on two images. One is kept, for they may be large."""
-    described = json.loads(task)
+def _rehearsal_model(problem: str, root: Path) -> RehearsalModel:
+    """The model of a problem, tried on two examples. One is kept, for they may be large."""
+    described: Problem = config.build(json.loads(problem))
     data = load_data(described, root)
-    with torch.random.fork_rng():
-        model = build_model(described, data)
+    network = initial_network(described, data, seed=0)
+    model = network.build()
     with torch.no_grad():
-        model.eval()(next(data.eval_batches("val", batch_size=2, device=torch.device("cpu")))[0])
-    return Subject(data, model, dense_masks(described, model))
+        batches = data.eval_batches("val", batch_size=2, device=torch.device("cpu"))
+        call(model.eval(), next(batches)[0])
+    return RehearsalModel(data, network, model, dense_masks(described, model))
 
 
-def _move(mover: Mover, subject: Subject, num_steps: int) -> None:
-    mover.rehearse(subject.model.state_dict(), subject.masks, num_steps)
+def _move(mover: Mover, rehearsed: RehearsalModel, num_steps: int) -> None:
+    mover.rehearse(rehearsed.model.state_dict(), rehearsed.masks, num_steps)
 
 
-def _prune(cycle: Cycle, subject: Subject, judge: TaskJudge) -> None:
+def _prune(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge) -> None:
     assert cycle.prune is not None
-    state, masks = subject.model.state_dict(), subject.masks
+    state, masks = rehearsed.model.state_dict(), rehearsed.masks
     weights = {name: state[name] for name in masks}
     num_kept = budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
-    cycle.prune(weights, masks, judge.probe(state), num_kept=num_kept)
+    cycle.prune(weights, masks, judge.on(rehearsed.network).probe(state), num_kept=num_kept)
 
 
-def _kinds_of_fits(
-    cycles: Sequence[Cycle], settings: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+def _kinds_of_fits(cycles: Sequence[Cycle], common: FitSpec) -> Iterator[FitSpec]:
     """What the fits of a method are asked, once where only cycle and particle differ."""
-    seen: list[dict[str, Any]] = []
+    seen: set[str] = set()
     for cycle in cycles:
         for variation in cycle.variations:
-            asked = cycle.settings(variation, settings)
-            kind = {**asked, "cycle": None, "particle": type(asked["particle"])}
+            asked = cycle.fit(variation, common)
+            if type(asked.particle) is not int:
+                raise ValueError(f"variations: particle={asked.particle!r} is not a whole number")
+            kind = canonical(describe(dataclasses.replace(asked, cycle=0, particle=0)))
             if kind not in seen:
-                seen.append(kind)
+                seen.add(kind)
                 yield asked
 
 

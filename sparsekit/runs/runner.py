@@ -16,9 +16,11 @@ from typing import Any
 from sparsekit.configuration import config
 from sparsekit.configuration.compose import Run, identity_of
 from sparsekit.configuration.config import ConfigError
+from sparsekit.core.fit_spec import FitSpec, Problem
 from sparsekit.method import loop
 from sparsekit.method.cycle import Method
 from sparsekit.method.loop import Turn
+from sparsekit.method.studies import skipped
 from sparsekit.report.collect import collect
 from sparsekit.report.reading import metric_of
 from sparsekit.report.tables import terminal
@@ -30,8 +32,8 @@ from sparsekit.system.executors import Executor
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
 from sparsekit.system.team import Team
-from sparsekit.training.fit import Observer, Settings, fit
-from sparsekit.training.judge import TaskJudge
+from sparsekit.training.fit import Observer, fit
+from sparsekit.training.judge import NetworkJudge
 from sparsekit.training.problem import PARTS, ensure_init, init_seed
 from sparsekit.training.settings import Runtime
 
@@ -45,7 +47,7 @@ class PreparedRun:
 
     run: Run
     method: Method
-    settings: Mapping[str, Any]
+    common: FitSpec
     runtime: Runtime
     executor: Executor
     observers: tuple[Observer, ...]
@@ -69,8 +71,8 @@ class PreparedRun:
         return Store(root, self.runtime.stale_seconds, self.patience)
 
     @property
-    def judge(self) -> TaskJudge:
-        return TaskJudge(self.settings["task"], self.runtime)
+    def judge(self) -> NetworkJudge:
+        return NetworkJudge(self.common.problem, self.runtime)
 
 
 def prepare_run(run: Run) -> PreparedRun:
@@ -79,14 +81,14 @@ def prepare_run(run: Run) -> PreparedRun:
     try:
         built = {name: _built(given[name]) for name in ("method", "runtime", "executor")}
         built["executor"](str, [])  # refuses its settings even when there is nothing to do
-        described = {name: describe(_built(given[name])) for name in (*PARTS, "train")}
+        problem = Problem(**{name: _built(given[name]) for name in PARTS})
+        common = FitSpec(problem, _built(given["train"]), int(given["seed"]))
+        describe(common)  # refuses what cannot be part of an address
         observers = _observers(run)
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(f"{run.shown}: {cause}") from error
-    task = {name: described[name] for name in PARTS}
-    settings = {"task": task, "train": described["train"], "seed": int(given["seed"])}
-    return PreparedRun(run, settings=settings, observers=observers, **built)
+    return PreparedRun(run, common=common, observers=observers, **built)
 
 
 def _built(node: Mapping[str, Any]) -> Any:
@@ -113,17 +115,18 @@ def rehearse_all(jobs: Sequence[PreparedRun]) -> None:
     seen: set[str] = set()
     for job in jobs:
         job.runtime.limit_threads_()
-        identity = canonical([job.settings["task"], job.settings["train"], describe(job.method)])
+        described = describe(job.common)
+        identity = canonical([described["problem"], described["train"], describe(job.method)])
         if identity in seen:
             continue
-        task = canonical(job.settings["task"])
+        problem = canonical(described["problem"])
         try:
-            layers = rehearse(job.method, job.settings, job.judge)
+            layers = rehearse(job.method, job.common, job.judge)
         except (ValueError, TypeError, OSError) as error:
             raise ConfigError(f"{job.run.shown}: {error}") from error
-        if task not in seen:
+        if problem not in seen:
             _say(layers)
-        seen |= {identity, task}
+        seen |= {identity, problem}
 
 
 def run_prepared(job: PreparedRun, title: str) -> dict[str, Any]:
@@ -162,8 +165,8 @@ def thawed(frozen: Mapping[str, Any]) -> Run:
     return Run(**{**content, "overrides": tuple(content["overrides"])})
 
 
-def fit_of(job: PreparedRun) -> Callable[[Settings], str]:
-    """Computes one fit of a job, given its settings; returns its key."""
+def fit_of(job: PreparedRun) -> Callable[[FitSpec], str]:
+    """Computes one fit of a job, given its spec; returns its key."""
     observers, team = job.observers, job.team
     return functools.partial(
         fit, store=job.store, runtime=job.runtime, observers=observers, team=team
@@ -177,13 +180,13 @@ def _run_cycles(job: PreparedRun, rows: list[dict[str, Any]], title: str) -> Non
         job.method,
         functools.partial(_draw, job),
         fit=fit_of(job),
-        settings=job.settings,
+        common=job.common,
         judge=job.judge,
         store=store,
         executor=job.executor,
     )
     for turn in turns:
-        rows.append(_row(turn))
+        rows.append(_row(turn, store))
         _record(job, rows, status="running")
         _say(_progress(title, turn, store))
 
@@ -191,15 +194,16 @@ def _run_cycles(job: PreparedRun, rows: list[dict[str, Any]], title: str) -> Non
 def _draw(job: PreparedRun, again: int) -> str:
     """Key of the initial weights of a job's seed; of others where they are drawn `again`."""
     seed, root = init_seed(job.seed, again), job.runtime.data_root
-    return ensure_init(job.settings["task"], seed, store=job.store, root=root)
+    return ensure_init(job.common.problem, seed, store=job.store, root=root)
 
 
-def _row(turn: Turn) -> dict[str, Any]:
+def _row(turn: Turn, store: Store) -> dict[str, Any]:
     return {
         "cycle": turn.cycle.index,
         "sparsity": turn.cycle.sparsity,
         "ticket": turn.ticket,
         "studies": dict(turn.studies),
+        "skipped_studies": skipped(turn.studies, store),
         "is_result": turn.cycle.is_result,
     }
 

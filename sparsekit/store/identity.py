@@ -8,8 +8,11 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+KEY = re.compile(r"[a-z_]+-[0-9a-f]{20}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +53,35 @@ def key_of(description: Mapping[str, Any]) -> str:
     return f"{description['kind']}-{digest[:20]}"
 
 
+def keys_in(value: Any) -> Iterator[str]:
+    """Yield the keys of stages that a described value names, in order, each once.
+
+    A stored network that a setting names, such as the ticket whose ratios are copied, is an input.
+
+    >>> list(keys_in({"prune": {"ticket": "ticket-3f698378a9d24ea734c4", "seed": 0}}))
+    ['ticket-3f698378a9d24ea734c4']
+    """
+    yield from dict.fromkeys(text for text in _texts(value) if KEY.fullmatch(text))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            yield from _texts(entry)
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from _texts(entry)
+
+
 def canonical(value: object) -> str:
     """One spelling per value: sorted names, no spaces, and 1 written the same as 1.0.
 
-    >>> canonical({"b": 1.0, "a": [True, None, 0.5]})
+    What is None is left out of mappings, so that an optional setting that nobody uses changes no
+    address, whether it exists yet or not.
+
+    >>> canonical({"b": 1.0, "a": [True, None, 0.5], "c": None})
     '{"a":[true,null,0.5],"b":1}'
     """
     return json.dumps(_plain_numbers(value), sort_keys=True, separators=(",", ":"))
@@ -65,7 +93,7 @@ def _plain_numbers(value: Any) -> Any:
             raise ValueError(f"{value} cannot be part of a result's identity; use a finite number")
         return int(value) if value.is_integer() else value
     if isinstance(value, Mapping):
-        return {str(name): _plain_numbers(entry) for name, entry in value.items()}
+        return {str(n): _plain_numbers(entry) for n, entry in value.items() if entry is not None}
     if isinstance(value, list | tuple):
         return [_plain_numbers(entry) for entry in value]
     return value

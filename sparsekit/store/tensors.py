@@ -1,9 +1,10 @@
-"""A ticket on disk: weights and masks in safetensors, or the key of the stage that holds them."""
+"""A network on disk: weights and masks in safetensors, or the key of the stage that holds them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load, save_file
 from torch import Tensor
@@ -13,11 +14,14 @@ from sparsekit.store.store import Store, write_json
 PARTS = ("state", "masks")
 PARTS_FILE = "parts.json"
 TOPOLOGY = "topology.json"
+NETWORK = "network.json"
 Part = Mapping[str, Tensor] | str
 
 
-def save_network(folder: Path, *, state: Part, masks: Part) -> None:
-    """Write `state` and `masks` into a work folder; a key says "the same as in that stage".
+def save_network(folder: Path, *, state: Part, masks: Part, network: Mapping[str, Any]) -> None:
+    """Write a network into a work folder: weights, masks, and how it is built (`network.json`).
+
+    A key in the place of tensors says "the same as in that stage".
 
     The order of the names is written as well: safetensors keeps none, and ties between layers are
     settled by the order of the network.
@@ -29,13 +33,14 @@ def save_network(folder: Path, *, state: Part, masks: Part) -> None:
         else:
             parts[name] = {"names": list(part)}
             save_file(_contiguous(part), folder / f"{name}.safetensors")
+    write_json(folder / NETWORK, network)
     write_json(folder / PARTS_FILE, parts)
 
 
 def load_network(store: Store, key: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """State and masks of a stage, on the CPU, in two new dictionaries, in the network's order.
 
-    The weights of a start are not yet masked: they are those of the stage it refers to.
+    The weights of a `pruned` stage are not yet masked: they are those of the stage it refers to.
     Raises CorruptResult for a file that is not what was published.
     """
     state, masks = (_load_part(store, key, name) for name in PARTS)

@@ -12,7 +12,7 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from sparsekit.system.fit_jobs import FitJobs
 from sparsekit.system.interruption import Stopped, received
 
 if TYPE_CHECKING:
+    from sparsekit.core.fit_spec import FitSpec
     from sparsekit.runs.runner import PreparedRun
     from sparsekit.system.team import Team
 
@@ -49,7 +50,7 @@ def slurm_run(folder: Path, number: int) -> None:
     _on_its_nodes(Sweep(folder), member_of(number), life)
 
 
-def slurm_fit(folder: Path, member: str, item: Mapping[str, Any]) -> None:
+def slurm_fit(folder: Path, member: str, item: FitSpec) -> None:
     """A job of SLURM that computes one fit of a run."""
     sweep = Sweep(folder)
 

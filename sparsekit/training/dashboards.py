@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from sparsekit.core.fit_spec import FitSpec
 from sparsekit.training.history import History
 from sparsekit.training.stopping import stopped
 
@@ -32,7 +33,7 @@ MODES = ("auto", "online", "offline")
 
 def wandb_runs(
     key: str,
-    settings: Mapping[str, Any],
+    spec: FitSpec,
     scratch: Path,
     about: Mapping[str, str],
     config: Mapping[str, Any],
@@ -51,8 +52,8 @@ def wandb_runs(
     """
     if mode not in MODES:
         raise ValueError(f"logger.mode={mode!r} is none of {', '.join(MODES)}; logger=none is off")
-    asked = {name: settings[name] for name in ("cycle", "particle", "seed", "first_step")}
-    group = f"{about['experiment']}/{about['method']}/seed{settings['seed']}"
+    asked = {name: getattr(spec, name) for name in ("cycle", "particle", "seed", "first_step")}
+    group = f"{about['experiment']}/{about['method']}/seed{spec.seed}"
     opening = {
         "id": key,
         "project": project,
@@ -61,7 +62,7 @@ def wandb_runs(
         "dir": folder,
         "group": group,
         "job_type": about["method"],
-        "name": f"{about['method']} seed {settings['seed']} cycle {settings['cycle']}",
+        "name": f"{about['method']} seed {spec.seed} cycle {spec.cycle}",
         "tags": [about["experiment"]],
         "config": {**config, "fit": asked},
     }

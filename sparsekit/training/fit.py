@@ -14,10 +14,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sparsekit.configuration import config
+from sparsekit.core.fit_spec import FitSpec
 from sparsekit.core.prune import apply
-from sparsekit.core.types import Mover
 from sparsekit.data.types import Data
-from sparsekit.store.identity import Stage
+from sparsekit.networks.network import Network, stored_network
+from sparsekit.store.identity import Stage, describe
 from sparsekit.store.store import SCRATCH, Store, write_json
 from sparsekit.store.tensors import PARTS_FILE, TOPOLOGY, load_network, save_network
 from sparsekit.system.team import Call, Team
@@ -27,43 +28,41 @@ from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.history import History
 from sparsekit.training.masking import Masking
 from sparsekit.training.module import FitModule
-from sparsekit.training.problem import load_data, loaded_model
+from sparsekit.training.problem import load_data
 from sparsekit.training.progress import Progress
 from sparsekit.training.settings import Runtime, Train
 from sparsekit.training.several_nodes import Nodes, as_leader, as_worker
 from sparsekit.training.stopping import train_
 
-FIT_VERSION = 2
+FIT_VERSION = 3
 NOISE = (
     ".*does not have many workers.*",
     ".*`isinstance.treespec, LeafSpec.` is.*",
     ".*`srun` command is available.*",
 )
-Settings = Mapping[str, Any]
-Observer = Callable[[str, Settings, Path], Callback]
+Observer = Callable[[str, FitSpec, Path], Callback]
 
 
 def fit(
-    settings: Settings,
+    spec: FitSpec,
     *,
     store: Store,
     runtime: Runtime,
     observers: Sequence[Observer] = (),
     team: Team | None = None,
 ) -> str:
-    """Key of the fit that `settings` describe; trains it unless somebody has.
+    """Return the key of the fit that `spec` asks for; train it unless somebody has.
 
-    `settings` is plain data: task, train, seed, what the cycle asks, and `start`, the key of the
-    weights and masks to start from. `observers` make callbacks that watch, given key, settings
-    and scratch folder; they cannot be part of the result. The nodes of a `team` train it together.
+    `observers` make callbacks that watch, given key, spec and scratch folder; they cannot be part
+    of the result. The nodes of a `team` train it together.
     Asked to end, it saves and raises Stopped.
     """
-    stage = fit_stage(settings)
+    stage = fit_stage(spec)
 
     def compute(folder: Path) -> None:
-        watching = [watch(stage.key, settings, folder / SCRATCH) for watch in observers]
-        with as_leader(team, settings, folder) as nodes:
-            _train(settings, folder, store=store, runtime=runtime, watching=watching, nodes=nodes)
+        watching = [watch(stage.key, spec, folder / SCRATCH) for watch in observers]
+        with as_leader(team, spec, folder) as nodes:
+            _train(spec, folder, store=store, runtime=runtime, watching=watching, nodes=nodes)
         if not (folder / PARTS_FILE).exists():
             raise RuntimeError("the trainer stopped before its end; nothing was published")
 
@@ -75,17 +74,19 @@ def take_part(call: Call, *, team: Team, store: Store, runtime: Runtime) -> None
     work = call.work
     with as_worker(team, call, store) as nodes:
         folder = Path(work["folder"])
-        _train(work["settings"], folder, store=store, runtime=runtime, watching=(), nodes=nodes)
+        spec: FitSpec = config.build(work["spec"])
+        _train(spec, folder, store=store, runtime=runtime, watching=(), nodes=nodes)
 
 
-def fit_stage(settings: Settings) -> Stage:
-    """Identity of the fit that `settings` describe."""
-    asked = {name: value for name, value in settings.items() if name != "start"}
-    return Stage("fit", asked, inputs=(settings["start"],), version=FIT_VERSION)
+def fit_stage(spec: FitSpec) -> Stage:
+    """Return the identity of the fit that `spec` asks for."""
+    described = describe(spec)
+    asked = {name: described[name] for name in described if name not in ("_target_", "pruned")}
+    return Stage("fit", asked, inputs=(spec.pruned,), version=FIT_VERSION)
 
 
 def _train(
-    settings: Settings,
+    spec: FitSpec,
     folder: Path,
     *,
     store: Store,
@@ -93,23 +94,24 @@ def _train(
     watching: Sequence[Callback],
     nodes: Nodes,
 ) -> None:
-    train: Train = config.build(settings["train"])
-    data = load_data(settings["task"], runtime.data_root)
-    cut = store.read(settings["start"], "metrics.json")["cuts"][0]
-    fit_schedule = plan_fit(settings, data, cut)
+    train: Train = spec.train
+    data = load_data(spec.problem, runtime.data_root)
+    network = stored_network(store, spec.pruned)
+    cut = store.read(spec.pruned, "metrics.json")["cuts"][0]
+    fit_schedule = plan_fit(spec, data, cut)
     saved = read_checkpoint(folder / SCRATCH)
-    module = _module(settings, data, fit_schedule, saved, store=store, runtime=runtime)
-    _, masks = load_network(store, settings["start"])
+    module = _module(spec, data, network, fit_schedule, saved, store=store, runtime=runtime)
+    _, masks = load_network(store, spec.pruned)
     masking = Masking(
         masks,
-        mover=config.build(settings["mover"]),
+        mover=spec.mover,
         mask_gradients=train.clip_norm is not None,
         prefix="model.",
         first_step=module.step,
         num_steps=fit_schedule.last,
     )
     history = History(masking)
-    average = TrajectoryAverage(_first_averaged(settings["average_from"], fit_schedule))
+    average = TrajectoryAverage(_first_averaged(spec.average_from, fit_schedule))
     checkpoints = Checkpoints(
         folder / SCRATCH,
         saved,
@@ -118,7 +120,7 @@ def _train(
         average=average,
         every_seconds=runtime.checkpoint_seconds,
     )
-    results = Results(folder, masking, history, average)
+    results = Results(folder, network, masking, history, average)
     told = [Progress(history, runtime), *watching]
     callbacks = [masking, history, average, checkpoints, *told, results]
     trainer = _trainer(runtime, train, callbacks, num_epochs=fit_schedule.num_epochs, nodes=nodes)
@@ -135,9 +137,15 @@ class Results(Callback):
     """Writes what a finished fit leaves behind, on rank 0."""
 
     def __init__(
-        self, folder: Path, masking: Masking, history: History, average: TrajectoryAverage
+        self,
+        folder: Path,
+        network: Network,
+        masking: Masking,
+        history: History,
+        average: TrajectoryAverage,
     ) -> None:
         self.folder = folder
+        self.network = network
         self.masking = masking
         self.history = history
         self.average = average
@@ -152,7 +160,8 @@ class Results(Callback):
         masks = {name: mask.cpu() for name, mask in self.masking.masks.items()}
         state = {name: t.detach().cpu() for name, t in pl_module.model.state_dict().items()}
         check_pruned(state, masks)
-        save_network(self.folder, state=apply(state, masks), masks=masks)
+        record = self.network.record()
+        save_network(self.folder, state=apply(state, masks), masks=masks, network=record)
         write_json(self.folder / "history.json", self.history.rows)
         snapshots = {"num_snapshots": max(1, self.average.count)}
         write_json(self.folder / TOPOLOGY, {**self.masking.mask_history.summary(), **snapshots})
@@ -169,8 +178,9 @@ def check_pruned(state: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Te
 
 
 def _module(
-    settings: Settings,
+    spec: FitSpec,
     data: Data,
+    network: Network,
     fit_schedule: FitSchedule,
     saved: Mapping[str, Any] | None,
     *,
@@ -178,19 +188,19 @@ def _module(
     runtime: Runtime,
 ) -> FitModule:
     if saved is None:
-        state, _ = load_network(store, settings["start"])
+        state, _ = load_network(store, spec.pruned)
         step = fit_schedule.first
     else:
         state, step = saved["model"], saved["step"]
-    model = loaded_model(settings["task"], data, state)
-    train: Train = config.build(settings["train"])
+    model = network.loaded(state)
+    train: Train = spec.train
     if train.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    mover: Mover | None = config.build(settings["mover"])
-    reads_gradients = mover is not None and mover.num_gradients > 0
+    reads_gradients = spec.mover is not None and spec.mover.num_gradients > 0
     return FitModule(
         model,
         data,
+        spec.problem.task(),
         fit_schedule,
         train,
         step=step,

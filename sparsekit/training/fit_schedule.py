@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from sparsekit.configuration import config
 from sparsekit.core.counts import num_steps as whole_steps
+from sparsekit.core.fit_spec import FitSpec
 from sparsekit.core.learning_rates import Cut, Trunk, num_warmup
 from sparsekit.core.seeds import derive
+from sparsekit.data.batches import Inputs, chunk
 from sparsekit.data.types import Data
+from sparsekit.store.identity import describe
 from sparsekit.training.settings import Train, num_steps
 
 
@@ -46,40 +47,40 @@ class FitSchedule:
         return min((self.epoch(step) + 1) * self.steps_per_epoch, self.last)
 
 
-def plan_fit(settings: Mapping[str, Any], data: Data, cut: Mapping[str, float]) -> FitSchedule:
+def plan_fit(spec: FitSpec, data: Data, cut: Mapping[str, float]) -> FitSchedule:
     """The course of a fit; `cut` says what its start removed, for schedules that depend on it."""
-    train: Train = config.build(settings["train"])
+    train: Train = spec.train
     per_epoch = data.num_train // train.batch_size
     if per_epoch == 0:
         raise ValueError(
             f"train.batch_size={train.batch_size} is more than the {data.num_train} "
-            f"training images of {data.name}"
+            f"training examples of {data.name}"
         )
     total = num_steps(train.epochs, per_epoch)
-    asked = train.epochs if settings["epochs"] is None else settings["epochs"]
-    length = num_steps(asked * settings["times"], per_epoch)
-    first, last = settings["first_step"], settings["last_step"] or length
-    if settings["part"] is not None:
-        first, last = (whole_steps(length, fraction) for fraction in settings["part"])
+    asked = train.epochs if spec.epochs is None else spec.epochs
+    length = num_steps(asked * spec.length_factor, per_epoch)
+    first, last = spec.first_step, spec.last_step or length
+    if spec.phase is not None:
+        first, last = (whole_steps(length, fraction) for fraction in spec.phase)
     if not 0 <= first < last <= length:
         raise ValueError(
             f"a fit from step {first} to step {last} is not within its {length} steps "
             f"({per_epoch} to an epoch); is method.rewind_step too late, or are there too many "
             "cycles in method.span?"
         )
-    seed = derive(settings["seed"], "cycle", settings["cycle"], "particle", settings["particle"])
-    rate = _learning_rate(settings, train, total=total, length=length, cut=cut)
+    seed = derive(spec.seed, "cycle", spec.cycle, "particle", spec.particle)
+    rate = _learning_rate(spec, total=total, length=length, cut=cut)
     return FitSchedule(first, last, per_epoch, seed, rate)
 
 
 def _learning_rate(
-    settings: Mapping[str, Any], train: Train, *, total: int, length: int, cut: Mapping[str, float]
+    spec: FitSpec, *, total: int, length: int, cut: Mapping[str, float]
 ) -> Callable[[int], float]:
-    if settings["retrain"] is None:
-        return functools.partial(_scheduled, steps=length, schedule=train.schedule)
-    retrain = config.build(settings["retrain"])
-    rates = tuple(train.schedule(step, total) for step in range(total))
-    warmup = num_warmup(total, settings["train"]["schedule"].get("warmup", 0.0))
+    schedule, retrain = spec.train.schedule, spec.retrain_schedule
+    if retrain is None:
+        return functools.partial(_scheduled, steps=length, schedule=schedule)
+    rates = tuple(schedule(step, total) for step in range(total))
+    warmup = num_warmup(total, describe(schedule).get("warmup", 0.0))
     trunk = Trunk(rates, warmup)
     removed = Cut(norm_drop=cut["norm_drop"], fraction=cut["fraction"])
     return functools.partial(_retrained, steps=length, retrain=retrain, trunk=trunk, cut=removed)
@@ -113,7 +114,7 @@ class Batches:
         self.num_steps = fit_schedule.epoch_end(step) - step
         self.pieces = train.accumulate
         epoch = fit_schedule.epoch(step)
-        self._open: Callable[[], Iterator[tuple[Tensor, Tensor]]] = lambda: data.train_batches(
+        self._open: Callable[[], Iterator[tuple[Inputs, Any]]] = lambda: data.train_batches(
             batch_size=train.batch_size,
             seed=fit_schedule.seed,
             epoch=epoch,
@@ -126,6 +127,7 @@ class Batches:
     def __len__(self) -> int:
         return self.num_steps * self.pieces
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for _, (images, labels) in zip(range(self.num_steps), self._open(), strict=False):
-            yield from zip(images.chunk(self.pieces), labels.chunk(self.pieces), strict=True)
+    def __iter__(self) -> Iterator[tuple[Inputs, Any]]:
+        for _, (inputs, targets) in zip(range(self.num_steps), self._open(), strict=False):
+            pieces = chunk(inputs, self.pieces), chunk(targets, self.pieces)
+            yield from zip(*pieces, strict=True)

@@ -65,14 +65,13 @@ class History(Callback):
 
     def _row(self, module: FitModule, loss: float) -> dict[str, float]:
         batches = module.data.eval_batches("val", batch_size=EVALUATION_BATCH, device=module.device)
-        measured = evaluate([module.model], batches)
+        measured = evaluate(module.task, [module.model], batches)
         return {
             "step": module.step,
             "epoch": module.step / module.fit_schedule.steps_per_epoch,
             "learning_rate": module.fit_schedule.learning_rate(module.step - 1),
             "train_loss": loss,
-            "val_loss": measured["loss"],
-            "val_accuracy": measured["accuracy"],
+            **{f"val_{name}": value for name, value in measured.items()},
             "num_kept": self.masking.mask_history.num_kept,
             **(self._moving() if self.masking.mover is not None else {}),
         }

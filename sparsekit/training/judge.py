@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,81 +11,119 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from sparsekit.core.fit_spec import Problem
 from sparsekit.core.prune import apply, collapsed
 from sparsekit.core.structure import structure
 from sparsekit.core.types import Masks, State, Weights
+from sparsekit.data.batches import Inputs
 from sparsekit.data.types import Data
 from sparsekit.models.flops import flops
+from sparsekit.networks.network import Network
 from sparsekit.store.store import Store
+from sparsekit.tasks.metric import Metric
+from sparsekit.tasks.types import Task
 from sparsekit.training.evaluate import evaluate, recalibrate_
 from sparsekit.training.history import EVALUATION_BATCH
 from sparsekit.training.probe import GradientProbe
-from sparsekit.training.problem import Task, load_data, loaded_model
+from sparsekit.training.problem import load_data
 from sparsekit.training.settings import Runtime
+
+Split = Literal["train", "val", "test"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskJudge:
-    """Judges states of one task; `identity` is the task itself."""
+class NetworkJudge:
+    """Judges states of one network on a problem; see `method.judge.Judge`.
 
-    identity: Task
+    `network` is None until it is put `on` one: then it only says which problem it judges.
+    """
+
+    identity: Problem
     runtime: Runtime
+    network: Network | None = None
+
+    @property
+    def primary(self) -> Metric:
+        return self._task.primary
+
+    @property
+    def has_ensemble(self) -> bool:
+        return self._task.mean_prediction is not None
+
+    def on(self, network: Network) -> NetworkJudge:
+        """Return the judge of states of `network`."""
+        return dataclasses.replace(self, network=network)
 
     def recalibrate(self, state: State) -> State:
-        """BatchNorm statistics estimated on the whole training split, without augmentation."""
-        model = self._model(state)
-        recalibrate_(model, self._batches("train"))
+        """Return a state with BatchNorm statistics of the whole training split, not augmented."""
+        model = self.model(state)
+        recalibrate_(model, self.batches("train"))
         return {name: value.detach().cpu() for name, value in model.state_dict().items()}
 
-    def score(self, state: State) -> float:
-        """Validation accuracy, 0 to 1."""
-        return evaluate([self._model(state)], self._batches("val"))["accuracy"]
+    def validate(self, state: State) -> float:
+        """Return the primary metric on the validation split."""
+        measured = evaluate(self._task, [self.model(state)], self.batches("val"))
+        return measured[self.primary.name]
 
     def parameters(self, state: State) -> Weights:
-        """The trained part of a state, without buffers."""
-        names = dict(loaded_model(self.identity, self._data, state).named_parameters())
+        """Return the trained part of a state, without buffers."""
+        names = dict(self._network.loaded(state).named_parameters())
         return {name: state[name] for name in names}
 
     def probe(self, state: State) -> GradientProbe:
-        """Gradients, curvature and flow at `state`."""
+        """Return gradients, curvature and flow at `state`."""
         return GradientProbe(
-            partial(self._model, state),
+            partial(self.model, state),
             self._data,
+            self._task,
             device_of(self.runtime),
             Store(Path(self.runtime.store).expanduser()),
         )
 
     def measure(self, states: Sequence[State]) -> dict[str, float]:
-        """Accuracy and loss on validation and test of the states' mean prediction."""
-        models = [self._model(state) for state in states]
-        splits: tuple[Literal["val", "test"], ...] = ("val", "test")
+        """Return every metric on validation and test of the states' mean prediction."""
+        models = [self.model(state) for state in states]
+        splits: tuple[Split, ...] = ("val", "test")
         return {
             f"{split}_{name}": value
             for split in splits
-            for name, value in evaluate(models, self._batches(split)).items()
+            for name, value in evaluate(self._task, models, self.batches(split)).items()
         }
 
     def report(self, state: State, masks: Masks) -> dict[str, Any]:
-        """Accuracy and loss on validation and test; sizes; FLOPs of one image; kept per layer."""
+        """Return metrics on validation and test; sizes; FLOPs of one example; kept per layer."""
         pruned = apply(state, masks)
-        return {**self.measure([pruned]), **sizes(self._model(pruned), masks, self._data)}
+        measured = {**self.measure([pruned]), "primary": dataclasses.asdict(self.primary)}
+        return {**measured, **sizes(self.model(pruned), masks, self._network.example())}
+
+    def model(self, state: State) -> nn.Module:
+        """Return the network with the weights `state`, on the device."""
+        model = self._network.loaded(state)
+        return model.to(device_of(self.runtime)).to(memory_format=torch.channels_last)
+
+    def batches(self, split: Split) -> Iterator[tuple[Any, Any]]:
+        """Return the batches of a split, not augmented."""
+        return self._data.eval_batches(
+            split, batch_size=EVALUATION_BATCH, device=device_of(self.runtime)
+        )
+
+    @property
+    def _network(self) -> Network:
+        assert self.network is not None, "a judge that is asked about states is on a network"
+        return self.network
+
+    @property
+    def _task(self) -> Task:
+        task: Task = self.identity.task()
+        return task
 
     @property
     def _data(self) -> Data:
         return load_data(self.identity, self.runtime.data_root)
 
-    def _model(self, state: State) -> nn.Module:
-        model = loaded_model(self.identity, self._data, state)
-        return model.to(device_of(self.runtime)).to(memory_format=torch.channels_last)
 
-    def _batches(self, split: Literal["train", "val", "test"]) -> Any:
-        return self._data.eval_batches(
-            split, batch_size=EVALUATION_BATCH, device=device_of(self.runtime)
-        )
-
-
-def sizes(model: nn.Module, masks: Masks, data: Data) -> dict[str, Any]:
-    """Weights kept, over the prunable ones and over all parameters, FLOPs of one image, structure.
+def sizes(model: nn.Module, masks: Masks, example: Inputs) -> dict[str, Any]:
+    """Return weights kept, of the prunable ones and of all parameters, FLOPs, structure.
 
     `sparsity_prunable` is what users ask for; `sparsity_all` counts every parameter, so that
     repositories which prune different sets can be compared.
@@ -94,7 +132,7 @@ def sizes(model: nn.Module, masks: Masks, data: Data) -> dict[str, Any]:
     size = {name: mask.numel() for name, mask in masks.items()}
     num_parameters = sum(p.numel() for p in model.parameters())
     num_pruned = sum(size.values()) - sum(kept.values())
-    work = flops(model, data.image_shape)
+    work = flops(model, example)
     return {
         "num_prunable": sum(size.values()),
         "num_kept": sum(kept.values()),

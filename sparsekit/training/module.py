@@ -1,4 +1,4 @@
-"""The Lightning module: a classifier whose every step is a function of its number."""
+"""The Lightning module: a network that learns its task; every step is a function of its number."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from sparsekit.data.batches import call
 from sparsekit.data.types import Data
+from sparsekit.tasks.types import Task
+from sparsekit.training.evaluate import in_layout
 from sparsekit.training.fit_schedule import Batches, FitSchedule
 from sparsekit.training.settings import Train
 
@@ -26,6 +28,7 @@ class FitModule(LightningModule):
         self,
         model: nn.Module,
         data: Data,
+        task: Task,
         fit_schedule: FitSchedule,
         train: Train,
         *,
@@ -36,6 +39,7 @@ class FitModule(LightningModule):
         super().__init__()
         self.model = model
         self.data = data
+        self.task = task
         self.fit_schedule = fit_schedule
         self.train_settings = train
         self.step = step
@@ -67,12 +71,11 @@ class FitModule(LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, labels = batch
+    def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
+        inputs, targets = batch
         if self.train_settings.channels_last:
-            images = images.to(memory_format=torch.channels_last)
-        logits = self._forward[0](images)
-        loss = cross_entropy(logits, labels, label_smoothing=self.train_settings.label_smoothing)
+            inputs = in_layout(inputs)
+        loss = self.task.loss(call(self._forward[0], inputs), targets)
         self.loss_sum += loss.detach() / self.train_settings.accumulate
         return loss
 

@@ -5,29 +5,32 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsekit.core.seeds import derive
 from sparsekit.core.types import Masks, Sample, Weights
+from sparsekit.data.batches import Inputs, concatenate, map_tensors, num_examples, part, tensors_of
 from sparsekit.data.types import Data
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
+from sparsekit.tasks.types import Task
 from sparsekit.training.history import EVALUATION_BATCH
 
 READING_BATCH = 256
-Batch = tuple[Tensor, Tensor]
+WITHOUT_CLASSES = 10
+Batch = tuple[Inputs, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GradientProbe:
-    """A `Probe` of the model that `load` returns, with its loss on the training images of `data`.
+    """A `Probe` of the model that `load` returns, by the loss of `task` on training examples.
 
     The model is loaded when it is first asked for and never changed: weights and copies of the
     buffers are handed to its forward pass, so BatchNorm's running statistics stay as they are.
@@ -36,6 +39,7 @@ class GradientProbe:
 
     load: Callable[[], nn.Module]
     data: Data
+    task: Task
     device: torch.device
     store: Store | None = None
     _drawn: dict[Sample, Sequence[Batch]] = dataclasses.field(
@@ -88,9 +92,9 @@ class GradientProbe:
             name: weight.detach().to(device, torch.float64).abs().requires_grad_()
             for name, weight in weights.items()
         }
-        ones = torch.ones(1, *self.data.image_shape, dtype=torch.float64, device=device)
+        ones = map_tensors(self.data.example(), partial(_ones, device=device))
         with _reproducible():
-            output = functional_call(model, {**absolute, **leaves}, (ones,)).sum()
+            output = _summed(_called(model, {**absolute, **leaves}, ones))
             if not bool(output.isfinite()):
                 raise ValueError(f"the sum of SynFlow's output is {output.item()}, not finite")
             return {name: flow.cpu() for name, flow in _gradient(output, leaves).items()}
@@ -122,14 +126,24 @@ class GradientProbe:
     def _loss(
         self, leaves: Weights, batch: Batch, sample: Sample | None, temperature: float
     ) -> Tensor:
-        """Mean cross-entropy of one batch, of logits / temperature."""
+        """Return the mean loss of one batch, of logits / temperature."""
         model = self._model.eval()
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 module.train(sample is not None and sample.train_mode)
-        images, labels = batch
-        logits = functional_call(model, {**_tensors(model), **leaves}, (images,))
-        return cross_entropy(logits / temperature, labels)
+        inputs, targets = batch
+        outputs = _called(model, {**_tensors(model), **leaves}, inputs)
+        return self.task.loss(self._softened(outputs, temperature), targets)
+
+    def _softened(self, outputs: Any, temperature: float) -> Any:
+        if temperature == 1.0:
+            return outputs
+        if self.task.soften is None:
+            raise ValueError(
+                f"temperature={temperature:g} divides logits, but the outputs of this task are "
+                "none; use 1"
+            )
+        return self.task.soften(outputs, temperature)
 
     def _batches(self, sample: Sample | None) -> Sequence[Batch]:
         if sample is None:
@@ -138,60 +152,84 @@ class GradientProbe:
             )
             return [next(iter(batches))]
         if sample not in self._drawn:
-            self._drawn[sample] = draw(self.data, sample, device=self.device)
+            self._drawn[sample] = draw(self.data, self.task, sample, device=self.device)
         return self._drawn[sample]
 
 
-def draw(data: Data, sample: Sample, *, device: torch.device) -> list[Batch]:
-    """Batches of training images, augmented as in training, with equally many of every class.
+def draw(data: Data, task: Task, sample: Sample, *, device: torch.device) -> list[Batch]:
+    """Return batches of training examples, augmented as in training, equally many of every class.
 
-    Epoch 0 of an order seeded by `sample.seed` is read until every class has enough. ValueError
-    naming a class that has too few.
+    Epoch 0 of an order seeded by `sample.seed` is read until every class has enough; of a task
+    without classes, until there are `WITHOUT_CLASSES` times `sample.images_per_class` examples.
+    ValueError naming a class that has too few.
     """
-    per_class: list[list[Tensor]] = [[] for _ in range(data.num_classes)]
-    missing = data.num_classes * sample.images_per_class
+    num_classes = data.num_outputs if task.classes else 1
+    wanted = sample.images_per_class * (1 if task.classes else WITHOUT_CLASSES)
+    per_class: list[list[Batch]] = [[] for _ in range(num_classes)]
+    missing = num_classes * wanted
     stream = data.train_batches(
         batch_size=min(READING_BATCH, data.num_train),
         seed=derive(sample.seed, "probe"),
         epoch=0,
         device=device,
     )
-    for images, labels in stream:
-        missing -= _take_(per_class, images, labels.tolist(), limit=sample.images_per_class)
+    for inputs, targets in stream:
+        found = task.classes(targets).tolist() if task.classes else [0] * num_examples(inputs)
+        missing -= _take_(per_class, (inputs, targets), found, limit=wanted)
         if not missing:
             return _dealt(per_class, sample.num_batches)
-    label, found = min(enumerate(per_class), key=lambda item: len(item[1]))
+    label, least = min(enumerate(per_class), key=lambda item: len(item[1]))
+    of_class = f" of class {label}" if task.classes else ""
     raise ValueError(
         f"images_per_class={sample.images_per_class}, but one epoch of {data.name} holds "
-        f"{len(found)} images of class {label}"
+        f"{len(least)} examples{of_class}"
     )
 
 
 def _take_(
-    per_class: list[list[Tensor]], images: Tensor, labels: Sequence[int], *, limit: int
+    per_class: list[list[Batch]], batch: Batch, classes: Sequence[int], *, limit: int
 ) -> int:
-    """Append to each class what it lacks; return how many images were taken."""
-    room = [limit - len(found) for found in per_class]
-    positions = []
-    for position, label in enumerate(labels):
-        if room[label]:
-            room[label] -= 1
-            positions.append(position)
-    # A copy, or one image would keep its whole batch in memory
-    taken = images[torch.tensor(positions, dtype=torch.int64, device=images.device)]
-    for image, position in zip(taken, positions, strict=True):
-        per_class[labels[position]].append(image)
-    return len(positions)
+    """Append to each class what it lacks; return how many examples were taken."""
+    inputs, targets = batch
+    num_taken = 0
+    for position, label in enumerate(classes):
+        if len(per_class[label]) < limit:
+            # Copies, or one example would keep its whole batch in memory
+            one = concatenate([part(inputs, position, position + 1)])
+            per_class[label].append((one, concatenate([part(targets, position, position + 1)])))
+            num_taken += 1
+    return num_taken
 
 
-def _dealt(per_class: Sequence[Sequence[Tensor]], num_batches: int) -> list[Batch]:
+def _dealt(per_class: Sequence[Sequence[Batch]], num_batches: int) -> list[Batch]:
     size = len(per_class[0]) // num_batches
     batches = []
     for start in range(0, size * num_batches, size):
-        images = [image for found in per_class for image in found[start : start + size]]
-        labels = torch.arange(len(per_class)).repeat_interleave(size)
-        batches.append((torch.stack(images), labels.to(images[0].device)))
+        chosen = [one for found in per_class for one in found[start : start + size]]
+        inputs = concatenate([inputs for inputs, _ in chosen])
+        batches.append((inputs, concatenate([targets for _, targets in chosen])))
     return batches
+
+
+def _ones(like: Tensor, device: torch.device) -> Tensor:
+    if not like.is_floating_point():
+        raise ValueError(
+            f"synflow sends ones through the network, but its inputs are {like.dtype}, such as "
+            "token ids; use another score"
+        )
+    return torch.ones(like.shape, dtype=torch.float64, device=device)
+
+
+def _summed(outputs: Any) -> Tensor:
+    """Return the sum of all outputs, of a tensor or of a tuple or dict of tensors."""
+    return torch.stack([one.sum() for one in tensors_of(outputs)]).sum()
+
+
+def _called(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> Any:
+    """Call `model` with other parameters and buffers."""
+    if isinstance(inputs, dict):
+        return functional_call(model, dict(tensors), (), inputs)
+    return functional_call(model, dict(tensors), tuple(tensors_of(inputs)))
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

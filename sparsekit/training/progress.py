@@ -15,7 +15,7 @@ from sparsekit.training.settings import Runtime
 
 
 class Progress(Callback):
-    """Shows steps, the last validation accuracy and the time left."""
+    """Shows steps, the last validation and the time left."""
 
     def __init__(self, history: History, runtime: Runtime) -> None:
         self.history = history
@@ -57,7 +57,8 @@ class Progress(Callback):
 
     def _line(self, module: FitModule) -> str:
         rows = self.history.rows
-        latest = f", validation {rows[-1]['val_accuracy']:.2%}" if rows else ""
+        primary = module.task.primary
+        latest = f", validation {primary.text(rows[-1][f'val_{primary.name}'])}" if rows else ""
         return f"    step {module.step} of {module.fit_schedule.last}{latest}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from sparsekit.core.fit_spec import FitSpec
 from sparsekit.system.files import write_json
 from sparsekit.training.history import History
 from sparsekit.training.module import FitModule
@@ -16,9 +18,9 @@ from sparsekit.training.module import FitModule
 EVERY_SECONDS = 5.0
 
 
-def progress_file(key: str, settings: Mapping[str, Any], scratch: Path, *, file: str) -> Callback:
+def progress_file(key: str, spec: FitSpec, scratch: Path, *, file: str) -> Callback:
     """A callback that keeps `file` up to date: cycle, particle, step, last step, validation."""
-    about = {"key": key, "cycle": settings["cycle"], "particle": settings["particle"]}
+    about = {"key": key, "cycle": spec.cycle, "particle": spec.particle}
     return ProgressFile(Path(file), about)
 
 
@@ -51,6 +53,7 @@ class ProgressFile(Callback):
             return
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         rows = next(one for one in callbacks if isinstance(one, History)).rows
+        primary = module.task.primary
         self.due = time.monotonic() + EVERY_SECONDS
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_json(
@@ -59,7 +62,8 @@ class ProgressFile(Callback):
                 **self.about,
                 "step": module.step,
                 "last_step": module.fit_schedule.last,
-                "val_accuracy": rows[-1]["val_accuracy"] if rows else None,
+                "primary": dataclasses.asdict(primary),
+                "validation": rows[-1][f"val_{primary.name}"] if rows else None,
                 "time": time.time(),
             },
         )

@@ -26,7 +26,6 @@ class Train:
     batch_size: int
     optimizer: Callable[..., Any]
     schedule: Callable[[int, int], float]
-    label_smoothing: float = 0.0
     clip_norm: float | None = None
     precision: str = "32-true"
     accumulate: int = 1
@@ -34,14 +33,12 @@ class Train:
     evaluate_every: int = 1
 
     def __post_init__(self) -> None:
-        _at_least(0, epochs=self.epochs, label_smoothing=self.label_smoothing)
+        _at_least(0, epochs=self.epochs)
         _at_least(1, batch_size=self.batch_size, accumulate=self.accumulate)
         _at_least(1, evaluate_every=self.evaluate_every)
         _one_of("train.precision", self.precision, PRECISIONS)
         if self.epochs == 0:
             raise ValueError("train.epochs=0 trains nothing; give at least a part of an epoch")
-        if not self.label_smoothing < 1:
-            raise ValueError(f"train.label_smoothing={self.label_smoothing} is not below 1")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"train.clip_norm={self.clip_norm} is not positive; null turns it off")
         if self.batch_size % self.accumulate:

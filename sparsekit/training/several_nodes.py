@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
+from sparsekit.core.fit_spec import FitSpec
+from sparsekit.store.identity import describe
 from sparsekit.store.store import SCRATCH, Store
 from sparsekit.system import interruption
 from sparsekit.system.files import checksum
@@ -49,14 +50,14 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def as_leader(team: Team | None, settings: Mapping[str, Any], folder: Path) -> Iterator[Nodes]:
+def as_leader(team: Team | None, spec: FitSpec, folder: Path) -> Iterator[Nodes]:
     """The nodes on which to train in `folder`, once the others are called to take part."""
     if team is None:
         yield Nodes()
         return
     saved = folder / SCRATCH / LAST
     work = {
-        "settings": settings,
+        "spec": describe(spec),
         "folder": str(folder),
         "saved": checksum(saved) if saved.exists() else None,
     }
@@ -70,9 +71,9 @@ def as_worker(team: Team, call: Call, store: Store) -> Iterator[Nodes]:
     """The nodes on which to train when this node was called, once it sees what the leader sees."""
     with team.part(call.number):
         saved = Path(call.work["folder"]) / SCRATCH / LAST
-        start = call.work["settings"]["start"]
+        pruned = call.work["spec"]["pruned"]
         _until_seen(saved, call.work["saved"])
-        _wait(lambda: store.has(start), f"{start} in {store.root}")
+        _wait(lambda: store.has(pruned), f"{pruned} in {store.root}")
         yield Nodes(team.size, Rendezvous(call, team.rank))
 
 

@@ -1,0 +1,123 @@
+"""What it takes to build a network again, without its data set: the content of `network.json`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from sparsekit.configuration import config
+from sparsekit.core.types import State
+from sparsekit.data.batches import Inputs, Shapes, input_shape
+from sparsekit.store.store import Store
+from sparsekit.store.tensors import NETWORK
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A builder with its arguments, and how it is called: everything but weights and masks.
+
+    `model` is the described builder, `inputs` the shapes and types of one example (see
+    `describe_inputs`), `num_outputs` what the data set asks for. `seed` is that of the initial
+    weights: whatever the builder draws and keeps outside its state dict is drawn by it again.
+    `transforms`: the described transformations applied since, in order.
+    """
+
+    model: Mapping[str, Any]
+    inputs: Any
+    num_outputs: int
+    seed: int
+    transforms: tuple[Mapping[str, Any], ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return the plain data of `network.json`."""
+        return {**dataclasses.asdict(self), "transforms": list(self.transforms)}
+
+    def example(self) -> Inputs:
+        """Return an input of one example, of the shapes and types the network gets; all zeros."""
+        return _zeros(self.inputs)
+
+    def build(self) -> nn.Module:
+        """Return the network with its initial weights; no generator is left changed.
+
+        TypeError for a builder that returns no module.
+        """
+        shapes: Shapes = input_shape(self.example())
+        with seeded(self.seed):
+            model = config.build(self.model)(shapes, self.num_outputs)
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"{self.model['_target_']} must return a torch.nn.Module, got "
+                f"{type(model).__name__}"
+            )
+        return model
+
+    def loaded(self, state: State) -> nn.Module:
+        """Return the network with the weights `state`."""
+        model = self.build()
+        model.load_state_dict(state)
+        return model
+
+
+def network_of(record: Mapping[str, Any]) -> Network:
+    """Return the network that a `network.json` describes; ValueError if it is not one."""
+    names = [field.name for field in dataclasses.fields(Network)]
+    missing = [name for name in names if name not in record]
+    if missing:
+        raise ValueError(f"{NETWORK} lacks {', '.join(missing)}; it has {', '.join(record)}")
+    content = {name: record[name] for name in names}
+    return Network(**{**content, "transforms": tuple(content["transforms"])})
+
+
+def stored_network(store: Store, key: str) -> Network:
+    """Return the description of the network that a stage holds."""
+    return network_of(store.read(key, NETWORK))
+
+
+def describe_inputs(example: Inputs) -> Any:
+    """Return shapes and types of a batch of one, as plain data in the form of `example`.
+
+    >>> describe_inputs({"tokens": torch.zeros(1, 16, dtype=torch.int64)})
+    {'tokens': {'shape': [1, 16], 'dtype': 'int64'}}
+    """
+    if isinstance(example, Tensor):
+        return {"shape": list(example.shape), "dtype": str(example.dtype).removeprefix("torch.")}
+    if isinstance(example, dict):
+        return {name: describe_inputs(one) for name, one in example.items()}
+    return [describe_inputs(one) for one in example]
+
+
+def _zeros(inputs: Any) -> Inputs:
+    if isinstance(inputs, list | tuple):
+        return tuple(_tensor(one) for one in inputs)
+    if isinstance(inputs.get("shape"), list):
+        return _tensor(inputs)
+    return {name: _tensor(one) for name, one in inputs.items()}
+
+
+def _tensor(described: Mapping[str, Any]) -> Tensor:
+    return torch.zeros(described["shape"], dtype=getattr(torch, described["dtype"]))
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let everything that is drawn depend on `seed` alone, and leave all generators as they were.
+
+    PyTorch's, NumPy's and Python's own: builders use any of them.
+    """
+    of_numpy, of_python = numpy.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            numpy.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield
+    finally:
+        numpy.random.set_state(of_numpy)
+        random.setstate(of_python)
