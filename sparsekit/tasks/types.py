@@ -1,5 +1,6 @@
 """What the rest of the program may ask of a task: what a network's outputs mean."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,12 +42,16 @@ class Task:
     def metrics(self, total: Mapping[str, tuple[float, float]]) -> dict[str, float]:
         """Turn what was measured in all batches into the metrics shown, by name.
 
-        Raises ValueError if nothing was measured, or the primary metric is not among the results.
+        A name measured over nothing, such as the recall of a class that no example has, is NaN.
+        Raises ValueError if there is no loss, or the primary metric is not among the results.
         """
-        for name, (_, count) in total.items():
-            if not count:
-                raise ValueError(f"{name}: measured over nothing")
-        means = {name: value / count for name, (value, count) in total.items()}
+        if not total.get("loss", (0.0, 0))[1]:
+            raise ValueError(
+                "nothing was measured: `measure` must give the sum and count of `loss`"
+            )
+        means = {
+            name: value / count if count else math.nan for name, (value, count) in total.items()
+        }
         shown = means if self.summarise is None else self.summarise(means)
         if self.primary.name not in shown:
             raise ValueError(

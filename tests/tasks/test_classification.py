@@ -113,11 +113,18 @@ def test_label_smoothing_outside_its_range_is_refused(label_smoothing):
 
 def test_metrics_refuse_an_empty_measure_and_a_missing_primary():
     task = classification()
-    with pytest.raises(ValueError, match="accuracy: measured over nothing"):
-        task.metrics({"accuracy": (0, 0)})
+    for nothing in ({}, {"loss": (0.0, 0)}, {"accuracy": (1, 1)}):
+        with pytest.raises(ValueError, match="nothing was measured"):
+            task.metrics(nothing)
     other = Task(loss=task.loss, measure=task.measure, primary=Metric("r2", "max"))
     with pytest.raises(ValueError, match="'r2' was not measured; there are loss, accuracy"):
         other.metrics({"loss": (1.0, 1), "accuracy": (1, 1)})
+
+
+def test_what_no_example_has_is_not_a_number():
+    metrics = classification().metrics({"loss": (1.0, 2), "accuracy": (1, 2), "recall": (0, 0)})
+    assert math.isnan(metrics.pop("recall"))
+    assert metrics == {"loss": 0.5, "accuracy": 0.5}
 
 
 def test_summarise_turns_means_into_what_is_shown():
