@@ -92,7 +92,7 @@ def _write_run(sweep: Sweep, number: int, member: str, *, done: bool) -> None:
     }  # fmt: skip
     _write(sweep.folder / "members" / f"{member}.json", said)
     told = {"key": _key("fit", run=number), "cycle": 5, "particle": 0, "time": time.time()}
-    steps = {"step": 40, "last_step": 900, "val_accuracy": 0.8}
+    steps = {"step": 40, "last_step": 900, "validation": 0.8}
     _write(sweep.progress(member), {**told, **steps})
     if not done:
         owner = sweep.claims / member / f"abcdef012345.{number + 1}.123456.00000000"

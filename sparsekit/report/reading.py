@@ -14,9 +14,17 @@ WORDS = {"train": "training", "val": "validation"}
 
 
 def metric_of(metrics: Mapping[str, Any]) -> Metric:
-    """Return the primary metric of a result; stores that do not say it measured accuracy."""
+    """Return the primary metric of a result; stores that do not say it measured accuracy.
+
+    ValueError for an entry that names none.
+    """
     said = metrics.get("primary")
-    return ACCURACY if said is None else Metric(said["name"], said["direction"], said["style"])
+    if said is None:
+        return ACCURACY
+    try:
+        return Metric(said["name"], said["direction"], said["style"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"primary={said!r} must say name, direction and style") from error
 
 
 def header(metric: Metric, split: str) -> str:

@@ -12,6 +12,7 @@ from sparsekit.status.columns import Column, cut, fitted
 from sparsekit.status.views import RunView, SweepView
 from sparsekit.status.wording import brief, duration, plural
 from sparsekit.sweeps.liveness import STATES
+from sparsekit.tasks.metric import ACCURACY
 
 PROGRAM = "python -m sparsekit.status"
 UNTOLD = ""
@@ -57,7 +58,7 @@ def _what(view: SweepView) -> list[Column]:
         Column("why", [brief(run.reason, run.error) for run in runs], rank=8, least=16),
         Column("cycles", [_cycles(run) for run in runs], rank=2),
         Column("step", [_step(run) for run in runs], rank=3),
-        Column("val %", [_percent(run.val_accuracy) for run in runs], rank=5),
+        Column(_validation_title(runs), _validations(runs), rank=5),
         Column("time", [duration(run.seconds) if run.seconds else "" for run in runs], rank=6),
         Column("lives", [str(run.lives or "") for run in runs], rank=7),
         Column("log", [_log(run.log) for run in runs], rank=9, least=20, keeps_end=True),
@@ -104,8 +105,26 @@ def _step(run: RunView) -> str:
     return UNTOLD if run.fit is None else f"{run.fit.step}/{run.fit.last_step}"
 
 
-def _percent(fraction: float | None) -> str:
-    return UNTOLD if fraction is None else f"{100 * fraction:.2f}"
+def _validation_title(runs: Sequence[RunView]) -> str:
+    metrics = {run.primary for run in runs if run.primary is not None}
+    if len(metrics) > 1:
+        return "validation"
+    return "val %" if metrics <= {ACCURACY} else f"val {next(iter(metrics)).name}"
+
+
+def _validations(runs: Sequence[RunView]) -> list[str]:
+    """Values as the title says them: with their names if not all runs have one metric."""
+    names_differ = len({run.primary for run in runs if run.primary is not None}) > 1
+    texts = []
+    for run in runs:
+        if run.primary is None or run.validation is None:
+            texts.append(UNTOLD)
+        elif run.primary == ACCURACY and not names_differ:
+            texts.append(f"{100 * run.validation:.2f}")
+        else:
+            name = f"{run.primary.name} " if names_differ else ""
+            texts.append(f"{name}{run.primary.text(run.validation)}")
+    return texts
 
 
 def _log(path: str | None) -> str:

@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sparsekit.report.reading import metric_of
 from sparsekit.store.claims import HEARTBEAT
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.liveness import LIVE, MISSING, STATES, Ask, Observation, observe
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.system.files import read_json
+from sparsekit.tasks.metric import Metric
 
 METHOD = "sparsekit.method.cycle.Method"
 AGAIN = ("lost", "open")
@@ -27,20 +29,22 @@ KEEPERS = ("controller", "watchdog")
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """How far a fit is, as far as it said: of steps `step` of `last_step`."""
+    """How far a fit is, as far as it said: of steps `step` of `last_step`, and the last value of
+    the `primary` metric on the validation split."""
 
     key: str
     cycle: int
     particle: int
     step: int
     last_step: int
-    val_accuracy: float | None
+    primary: Metric
+    validation: float | None
 
 
 @dataclasses.dataclass(frozen=True)
 class RunView:
-    """One run of a sweep. Times are seconds; `val_accuracy` is that of the current fit (`fit`), or
-    else of the last finished ticket; None stands for what nobody has said."""
+    """One run of a sweep. Times are seconds; `validation` is the `primary` metric of the current
+    fit (`fit`), or else of the last finished ticket; None stands for what nobody has said."""
 
     number: int
     name: str
@@ -52,7 +56,8 @@ class RunView:
     cycles_done: int
     cycles: int | None
     fit: Fit | None
-    val_accuracy: float | None
+    primary: Metric | None
+    validation: float | None
     seconds: float
     lives: int
     job: str | None
@@ -155,6 +160,7 @@ def _view_run(sweep: Sweep, one: Observation) -> RunView:
     run, said = sweep.runs[one.number], one.said
     rows = one.record["rows"] if one.record else []
     fit = None if one.state == "done" else _fit(sweep.progress(member_of(one.number)))
+    primary, validation = _reached(sweep.root, rows, fit)
     is_running = one.state == "running"
     life = time.time() - said["begun"] if is_running and "begun" in said else 0.0
     return RunView(
@@ -168,7 +174,8 @@ def _view_run(sweep: Sweep, one: Observation) -> RunView:
         cycles_done=len(rows),
         cycles=num_cycles(run["config"]["method"]),
         fit=fit,
-        val_accuracy=_accuracy(sweep.root, rows, fit),
+        primary=primary,
+        validation=validation,
         seconds=said.get("seconds", 0.0) + life,
         lives=said.get("lives", 0),
         job=one.job,
@@ -180,19 +187,30 @@ def _view_run(sweep: Sweep, one: Observation) -> RunView:
 
 
 def _fit(file: Path) -> Fit | None:
+    """What a fit said; files of older releases speak of `val_accuracy` alone."""
     told = read_if_there(file)
-    names = [field.name for field in dataclasses.fields(Fit)]
-    return Fit(**{name: told[name] for name in names}) if told else None
-
-
-def _accuracy(root: Path, rows: Sequence[Mapping[str, Any]], fit: Fit | None) -> float | None:
-    if fit is not None and fit.val_accuracy is not None:
-        return fit.val_accuracy
-    if not rows:
+    if not told:
         return None
+    said = {name: told[name] for name in ("key", "cycle", "particle", "step", "last_step")}
+    validation = told.get("validation", told.get("val_accuracy"))
+    return Fit(**said, primary=metric_of(told), validation=validation)
+
+
+Reached = tuple[Metric | None, float | None]
+
+
+def _reached(root: Path, rows: Sequence[Mapping[str, Any]], fit: Fit | None) -> Reached:
+    """The primary metric of a run on the validation split, the last that is known."""
+    if fit is not None and fit.validation is not None:
+        return fit.primary, fit.validation
+    if not rows:
+        return None, None
     # Read as it stands, for a look at it: reports verify.
     metrics = read_if_there(root / "stages" / "ticket" / rows[-1]["ticket"] / "metrics.json")
-    return metrics["val_accuracy"] if metrics else None
+    if not metrics:
+        return None, None
+    primary = metric_of(metrics)
+    return primary, metrics.get(f"val_{primary.name}")
 
 
 def _heartbeat(sweep: Sweep, member: str) -> float | None:

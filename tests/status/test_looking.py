@@ -125,7 +125,8 @@ def test_keys_of_the_json_are_documented(finished: Asked) -> None:
     for one in (SweepView, RunView, Fit):
         fields += one.__dataclass_fields__
     assert {*view, *view["runs"][0]} == set(fields) - set(Fit.__dataclass_fields__) | {
-        "val_accuracy"
+        "primary",
+        "validation",
     }
     for name in fields:
         assert f"`{name}`" in text, f"docs/status.md does not say what {name} is"

@@ -69,7 +69,7 @@ def test_done(finished: Asked, capsys: pytest.CaptureFixture[str]) -> None:
         assert (
             one["cycles_done"] == one["cycles"] == (1 if one["differs"]["method"] == "dense" else 2)
         )
-        assert 0.05 < one["val_accuracy"] <= 1
+        assert 0.05 < one["validation"] <= 1
         assert one["seconds"] > 0
         assert one["error"] is one["heartbeat"] is one["fit"] is None
     answer = status(capsys, finished.store)
