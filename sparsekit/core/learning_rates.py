@@ -69,6 +69,9 @@ def held(
 ) -> float:
     """Fall along half a cosine from `peak` to `hold` over the fraction `start`, then stay there.
 
+    `warmup` and `start` are both fractions of `steps`: the fall fills what is between them.
+    ValueError if `start` is before the end of the warmup.
+
     For averaging the weights along a constant rate. That SWAMP (arXiv 2305.14852) ends with a
     constant 0.05 is known from its reviews; that it comes there along a cosine is assumed.
 
@@ -76,10 +79,15 @@ def held(
     [1.0, 0.927, 0.75, 0.573, 0.5, 0.5]
     """
     require_step(step, steps)
-    falling = num_steps(steps, start)
+    falling, warming = num_steps(steps, start), num_warmup(steps, warmup)
+    if falling < warming:
+        raise ValueError(f"start={start} is before the end of the warmup, warmup={warmup}")
+    if step < warming:
+        return peak * (step + 1) / warming
     if step >= falling:
         return hold
-    return cosine(step, falling, peak=peak, floor=hold, warmup=warmup)
+    progress = (step - warming) / (falling - warming)
+    return hold + (peak - hold) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def linear(step: int, steps: int, *, peak: float, warmup: float = 0.0) -> float:

@@ -43,8 +43,8 @@ class Rewire:
     and the optimizer skips the step, the masks are left.
 
     ValueError unless 0 <= fraction <= 1, 0 <= until <= 1, interval >= 1 and
-    1 <= num_gradients <= interval; from `move` if a layer has no gradient, and for an exception
-    that matches no layer.
+    1 <= num_gradients <= interval; from `rehearse` if no update falls into the fit; from `move` if
+    a layer has no gradient, and for an exception that matches no layer.
 
     >>> import torch
     >>> from sparsekit.core import rules
@@ -106,8 +106,24 @@ class Rewire:
         }
 
     def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:
-        """Raise ValueError for an exception that matches no layer."""
+        """Raise ValueError for what would fail at an update, and if there would be none.
+
+        The first update is tried with the weights for gradients: a rule may need masks of a
+        structure that these have not. A `fraction` of 0 moves nothing on purpose.
+        """
         self.rules(list(masks))
+        if self.fraction == 0:
+            return
+        steps = range(self.interval, num_steps + 1, self.interval)
+        first = next((step for step in steps if self.acts(step, num_steps)), None)
+        if first is None:
+            raise ValueError(
+                f"a mover with interval={self.interval} and until={self.until} moves nothing in a "
+                f"fit of {num_steps} steps: no multiple of {self.interval} is below "
+                f"{self._end(num_steps)}; fraction=0 holds masks fixed"
+            )
+        kept = {name: weights[name] * mask for name, mask in masks.items()}
+        self.move(first, kept, {name: weights[name] for name in masks}, masks, num_steps)
 
     def rules(self, names: list[str]) -> dict[str, Rule]:
         """The rule of every layer."""
@@ -204,8 +220,18 @@ class Gradual:
         return begin, until
 
     def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:
-        """Raise ValueError for a sparsity that allocation or pattern cannot meet."""
-        self.move(self.bounds(num_steps)[1], weights, {}, masks, num_steps)
+        """Raise ValueError for a sparsity that allocation or pattern cannot meet.
+
+        And for a ramp without a step between its ends, where sparsity would jump once and nothing
+        be gradual; `begin` and `until` that are equal ask for that.
+        """
+        first, last = self.bounds(num_steps)
+        if self.begin < self.until and last - first <= self.interval:
+            raise ValueError(
+                f"a mover with interval={self.interval} prunes once and not gradually: its ramp is "
+                f"steps {first} to {last} of a fit of {num_steps}; begin=until prunes once"
+            )
+        self.move(last, weights, {}, masks, num_steps)
 
     def move(
         self, step: int, weights: Weights, grads: Weights, masks: Masks, num_steps: int

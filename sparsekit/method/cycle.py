@@ -89,8 +89,9 @@ class Method:
     `variations`      how else they differ, one mapping per fit, of particle, seed, epochs,
                       retrain, weight_decay or peak (of the learning rate)
     `merge`           makes one ticket of them
-    `average_from`    fraction of each fit after which its weights are averaged; None: they are not
-    `several_from`    first cycle with several fits, merge and averaging; 0 is the dense one
+    `average_from`    fraction of each fit after which its weights are averaged, in every cycle;
+                      None: they are not
+    `several_from`    first cycle with several fits and their merge; 0 is the dense one
     `sources`         what the next cycle prunes: the "ticket"; each of the "particles", to one
                       common mask; or, with masks "apart", each particle for itself
     `reprune`         prune the last ticket to the last sparsity, without training
@@ -196,14 +197,14 @@ class Method:
         return first + (index - 1) * width, end
 
     def _particles(self, cycle: int) -> dict[str, Any]:
+        common = {"average_from": self.average_from, "studies": self.studies}
         if cycle < self.several_from:
-            return {"studies": self.studies}
+            return common
         fits = [{"particle": p, **v} for v in self.variations for p in range(self.num_particles)]
         return {
             "variations": tuple(fits) if len(fits) > 1 else tuple(self.variations),
             "merge": self.merge,
-            "average_from": self.average_from,
-            "studies": self.studies,
+            **common,
         }
 
     def _controlled(self, cycle: Cycle) -> Cycle:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from sparsekit.core.averaging import single, ties
+from sparsekit.core.counts import budget
+from sparsekit.core.movers import Gradual, Rewire
 from sparsekit.method.variations import VARIABLE
 
 if TYPE_CHECKING:
     from sparsekit.method.cycle import Method
 
 SOURCES = ("ticket", "particles", "apart")
+PRUNING = ("prune", "sparsity", "remove", "rewind_step", "mover", "retrain", "retrain_epochs")
 
 
 def mistakes(method: Method) -> Iterator[str]:
@@ -21,6 +26,8 @@ def mistakes(method: Method) -> Iterator[str]:
         yield from _pruning(method)
     yield from _rewinding(method)
     yield from _averaging(method)
+    yield from _several(method)
+    yield from _movers(method)
     yield from _span(method)
     yield from _controls(method)
     yield from _without_cycles(method)
@@ -74,9 +81,47 @@ def _rewinding(method: Method) -> Iterator[str]:
 def _averaging(method: Method) -> Iterator[str]:
     if method.average_from is not None and method.mover is not None:
         yield "average_from with a mover would average weights under different masks"
-    several = method.num_particles * len(method.variations) > 1
-    if several and method.mover is not None:
+
+
+def _several(method: Method) -> Iterator[str]:
+    num_fits = method.num_particles * len(method.variations)
+    if num_fits <= 1:
+        return
+    if method.mover is not None:
         yield "several fits with a mover would be merged under different masks"
+    if _function_of(method.merge) is single:
+        yield f"{num_fits} fits per cycle need a `merge`, such as merge@method.merge=uniform"
+    if method.several_from > method.cycles:
+        yield (
+            f"several_from={method.several_from} is after the last cycle, {method.cycles}: there "
+            f"would never be {num_fits} fits"
+        )
+    if method.retrain_epochs == 0 and method.several_from > 0:
+        yield f"{num_fits} fits with retrain_epochs=0 would be ignored: nothing is trained"
+    if _function_of(method.merge) is ties and _start_apart(method):
+        yield "merge `ties` needs one start for all fits, which sources='apart' has only once"
+
+
+def _start_apart(method: Method) -> bool:
+    """Whether some cycle prunes several particles of the cycle before each for itself."""
+    return method.sources == "apart" and method.cycles > max(method.several_from, 0)
+
+
+def _movers(method: Method) -> Iterator[str]:
+    if isinstance(method.mover, Rewire) and method.prune is None:
+        yield "a Rewire mover keeps the number of weights; give `prune` to make them fewer"
+    if not isinstance(method.mover, Gradual):
+        return
+    if method.prune is None and method.cycles > 1:
+        yield (
+            f"cycles={method.cycles} with a Gradual mover: it prunes all in one fit, and nothing "
+            "would be pruned after the first"
+        )
+    if method.sparsity != method.mover.sparsity:
+        yield (
+            f"sparsity={method.sparsity}, but the mover prunes to {method.mover.sparsity}; "
+            "give both the same, such as sparsity= of the run"
+        )
 
 
 def _span(method: Method) -> Iterator[str]:
@@ -87,6 +132,8 @@ def _span(method: Method) -> Iterator[str]:
     first, last = method.span
     if not 0 < first <= last < 1:
         yield f"span={list(method.span)} is not 0 < first <= last < 1"
+    if method.cycles == 1 and first != last:
+        yield f"span={list(method.span)} with one cycle: its only cut is after {first}, not {last}"
     given = ("rewind_step", "retrain", "retrain_epochs")
     for name in (name for name in given if getattr(method, name) is not None):
         yield f"{name}={getattr(method, name)} with `span`, whose cycles go on with the training"
@@ -111,6 +158,34 @@ def _controls(method: Method) -> Iterator[str]:
 def _without_cycles(method: Method) -> Iterator[str]:
     if method.cycles:
         return
-    for name in ("retrain", "retrain_epochs", "mover"):
+    for name in PRUNING:
         if getattr(method, name) is not None:
             yield f"{name} with cycles=0 would be ignored: the dense network is trained as it is"
+    if method.retrain_times != 1:
+        yield f"retrain_times={method.retrain_times} with cycles=0 would be ignored"
+
+
+def check_budgets(method: Method, num_prunable: int) -> None:
+    """Raise ValueError if a cycle of `method` would keep none of `num_prunable` weights.
+
+    The message names how many cycles, or what sparsity, would leave one.
+    """
+    for cycle in range(1, method.cycles + 1):
+        sparsity = method.sparsity_after(cycle)
+        if budget(num_prunable, sparsity) > 0:
+            continue
+        if method.remove is not None:
+            raise ValueError(
+                f"method.cycles={method.cycles} with method.remove={method.remove} keeps none of "
+                f"{num_prunable:,} prunable weights after cycle {cycle}; feasible are "
+                f"{cycle - 1} cycles"
+            )
+        raise ValueError(
+            f"sparsity={method.sparsity} keeps none of {num_prunable:,} prunable weights; "
+            f"the largest that keeps one is {1 - 1 / num_prunable:.10g}"
+        )
+
+
+def _function_of(leaf: object) -> object:
+    """The function of a leaf, whatever arguments are bound to it."""
+    return leaf.func if isinstance(leaf, functools.partial) else leaf

@@ -36,8 +36,12 @@ def prune_for_fits(
 ) -> tuple[str, ...]:
     """Keys of the weights and masks that the fits of a cycle start from, one for each fit.
 
-    Masks: each source pruned to the cycle's budget; the overlap of all of them, or, where the
-    cycle keeps its fits apart, each for itself. Weights: those of `drawn`, the anchor or a new
+    Masks: each source pruned to the cycle's budget; the intersection of all of them, or, where the
+    cycle keeps its fits apart, each for itself. An intersection keeps less than the budget where
+    the sources disagree, and a source that is already within the budget of the next cycle is left
+    as it is: weights that were given up are not chosen again only to fill a budget. `budget` and
+    `num_kept` in the metrics say what was asked for and what was kept. ValueError if the sources
+    have no weight in common. Weights: those of `drawn`, the anchor or a new
     initialisation, where there is one, else the first source's. A cycle without fits has one.
     """
     num_fits = max(1, len(cycle.variations))
@@ -72,12 +76,16 @@ def _pruned(
         pruned = [_prune_source(cycle, key, judge=judging, store=store) for key in sources]
         state, _ = load_network(store, weights)
         masks = intersection([masks for masks, _ in pruned])
+        if total_kept(masks) == 0:
+            raise ValueError(f"the masks of {', '.join(sources)} have no weight in common")
         if cycle.control is not None:
             masks = cycle.control(masks, derive(seed, "control"))
         metrics = {
             "validation": judging.validate(apply(state, masks)),
             "cuts": [cut for _, cut in pruned],
             "collapsed": collapsed(masks),
+            "budget": _budget(masks, cycle),
+            "num_kept": total_kept(masks),
         }
         save_network(folder, state=weights, masks=masks, network=network.record())
         write_json(folder / "metrics.json", metrics)
@@ -170,12 +178,19 @@ def _prune_source(
     state, masks = load_network(store, key)
     if cycle.prune is None or cycle.sparsity == 0:
         return masks, {"norm_drop": 0.0, "fraction": 0.0}
+    num_kept = _budget(masks, cycle)
+    if num_kept >= total_kept(masks):
+        return masks, {"norm_drop": 0.0, "fraction": 0.0}
     weights = {name: state[name] for name in masks}
-    num_kept = budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
     after = cycle.prune(weights, masks, judge.probe(state), num_kept=num_kept)
     removed = 1 - total_kept(after) / total_kept(masks)
     drop = norm_drop(judge.parameters(apply(state, masks)), after)
     return after, {"norm_drop": drop, "fraction": removed}
+
+
+def _budget(masks: Masks, cycle: Cycle) -> int:
+    """Return how many weights remain at the sparsity of a cycle."""
+    return budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
 
 
 def _union(particles: Sequence[str], masks: Sequence[Masks]) -> Masks:

@@ -20,10 +20,11 @@ from torch import nn
 from sparsekit.configuration import config
 from sparsekit.core.counts import budget
 from sparsekit.core.fit_spec import FitSpec, Problem
-from sparsekit.core.types import Masks, Mover
+from sparsekit.core.types import Masks
 from sparsekit.data.batches import call
 from sparsekit.data.types import Data
 from sparsekit.method.cycle import Cycle, Method
+from sparsekit.method.mistakes import check_budgets
 from sparsekit.networks.network import Network
 from sparsekit.store.identity import canonical, describe
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
@@ -52,14 +53,17 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
     rehearsed = _rehearsal_model(canonical(describe(judge.identity)), judge.runtime.data_root)
     if common.train.precision == "16-mixed" and device_of(judge.runtime).type == "cpu":
         raise ValueError("train.precision=16-mixed needs a GPU; the CPU has bf16-mixed")
+    check_budgets(method, sum(mask.numel() for mask in rehearsed.masks.values()))
     cycles = list(method.plan())
-    for asked in _kinds_of_fits(cycles, common):
+    for cycle, asked in _kinds_of_fits(cycles, common):
         fit_schedule = plan_fit(asked, rehearsed.data, CUT)
         _check_learning_rates(fit_schedule)
         asked.train.optimizer(list(rehearsed.model.named_parameters()))
         if asked.mover is not None:
-            work = functools.partial(_move, asked.mover, rehearsed, fit_schedule.last)
-            _once([judge.identity, asked.mover, fit_schedule.last], work)
+            num_steps = fit_schedule.last - fit_schedule.first
+            work = functools.partial(_move, cycle, rehearsed, judge, num_steps)
+            kind = [judge.identity, asked.mover, cycle.prune, cycle.sparsity, num_steps]
+            _once(kind, work)
     last = cycles[-1]
     if last.prune is not None:
         work = functools.partial(_prune, last, rehearsed, judge)
@@ -80,19 +84,27 @@ def _rehearsal_model(problem: str, root: Path) -> RehearsalModel:
     return RehearsalModel(data, network, model, dense_masks(described, model))
 
 
-def _move(mover: Mover, rehearsed: RehearsalModel, num_steps: int) -> None:
-    mover.rehearse(rehearsed.model.state_dict(), rehearsed.masks, num_steps)
+def _move(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, num_steps: int) -> Masks:
+    """Try an update of the mover on the masks that it will find; return these."""
+    assert cycle.mover is not None
+    masks = _prune(cycle, rehearsed, judge)
+    cycle.mover.rehearse(rehearsed.model.state_dict(), masks, num_steps)
+    return masks
 
 
-def _prune(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge) -> None:
-    assert cycle.prune is not None
+def _prune(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge) -> Masks:
+    """Prune the untrained model to the sparsity of a cycle."""
     state, masks = rehearsed.model.state_dict(), rehearsed.masks
+    if cycle.prune is None or cycle.sparsity == 0:
+        return masks
     weights = {name: state[name] for name in masks}
     num_kept = budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
-    cycle.prune(weights, masks, judge.on(rehearsed.network).probe(state), num_kept=num_kept)
+    probe = judge.on(rehearsed.network).probe(state)
+    pruned: Masks = cycle.prune(weights, masks, probe, num_kept=num_kept)
+    return pruned
 
 
-def _kinds_of_fits(cycles: Sequence[Cycle], common: FitSpec) -> Iterator[FitSpec]:
+def _kinds_of_fits(cycles: Sequence[Cycle], common: FitSpec) -> Iterator[tuple[Cycle, FitSpec]]:
     """What the fits of a method are asked, once where only cycle and particle differ."""
     seen: set[str] = set()
     for cycle in cycles:
@@ -103,7 +115,7 @@ def _kinds_of_fits(cycles: Sequence[Cycle], common: FitSpec) -> Iterator[FitSpec
             kind = canonical(describe(dataclasses.replace(asked, cycle=0, particle=0)))
             if kind not in seen:
                 seen.add(kind)
-                yield asked
+                yield cycle, asked
 
 
 def _once(kind: Any, work: Callable[[], object]) -> None:

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sparsekit.configuration import config
+from sparsekit.core.counts import num_steps as whole_steps
 from sparsekit.core.fit_spec import FitSpec
 from sparsekit.core.prune import apply
 from sparsekit.data.types import Data
@@ -107,8 +108,8 @@ def _train(
         mover=spec.mover,
         mask_gradients=train.clip_norm is not None,
         prefix="model.",
-        first_step=module.step,
-        num_steps=fit_schedule.last,
+        first_step=module.step - fit_schedule.first,
+        num_steps=fit_schedule.last - fit_schedule.first,
     )
     history = History(masking)
     average = TrajectoryAverage(_first_averaged(spec.average_from, fit_schedule))
@@ -129,8 +130,14 @@ def _train(
 
 
 def _first_averaged(fraction: float | None, fit_schedule: FitSchedule) -> float:
-    """Step after which weights are averaged; infinity where they are not."""
-    return math.inf if fraction is None else fraction * fit_schedule.last
+    """Return the step after which weights are averaged; infinity where they are not.
+
+    `fraction` is that of the fit's own steps, which need not begin at step 0 of the training.
+    """
+    if fraction is None:
+        return math.inf
+    first, last = fit_schedule.first, fit_schedule.last
+    return first + whole_steps(last - first, fraction)
 
 
 class Results(Callback):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,14 @@ class Runtime:
 def num_steps(epochs: float, steps_per_epoch: int) -> int:
     """Optimizer steps in a possibly fractional number of epochs; at least one.
 
-    >>> num_steps(1.5, 390), num_steps(0.001, 390)
-    (585, 1)
+    The epochs are the decimal number that was written: 0.285 of 100 steps are 28.5 and not a
+    little less, so they are rounded up.
+
+    >>> num_steps(1.5, 390), num_steps(0.001, 390), num_steps(0.285, 100)
+    (585, 1, 29)
     """
-    return max(1, math.floor(epochs * steps_per_epoch + 0.5))
+    exact = Fraction(str(float(epochs))).limit_denominator(10**9)
+    return max(1, math.floor(exact * steps_per_epoch + Fraction(1, 2)))
 
 
 def _at_least(low: int, **values: float) -> None:

@@ -73,7 +73,7 @@ def test_what_failed_is_tried_again(calls: list[Any], rehearse: Callable[..., No
 
 LATER = [
     ("train.schedule.peak=0.1,-0.1", "gives the learning rate -0.1"),
-    ("train.batch_size=8,5000", "train.batch_size=5000 is more than the 1257 training images"),
+    ("train.batch_size=8,5000", "train.batch_size=5000 is more than the 1257 training examples"),
     ("train.optimizer.weight_decay=0,-1", "weight_decay=-1 is negative"),
     ("train.precision=32-true,16-mixed", "train.precision=16-mixed needs a GPU"),
     ("method.rewind_step=0,100000", "is method.rewind_step too late"),
@@ -90,13 +90,39 @@ def test_the_second_run_is_refused_for_what_the_first_did_right(
     assert wrong in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("method=imp method.remove=0.95 method.cycles=5", "feasible are 3 cycles"),
+        ("method=one_shot sparsity=0.99999", "sparsity=0.99999 keeps none of 8,832 prunable"),
+        ("method=gmp sparsity=0.99999", "sparsity=0.99999 keeps none of 8,832 prunable"),
+        ("method=srigl sparsity=0.99", "88 weights with a weight in every row .* number is 138"),
+        ("method=random prune@method.prune=random_erk_balanced sparsity=0.99", "is 138: '1.weight"),
+        ("method=srigl prune@method.prune=random_erk", "mask of constant fan-in is needed"),
+        ("method=rigl method.mover.interval=1000", "moves nothing in a fit of 10 steps"),
+        (
+            "method=gmp method.mover.interval=1000",
+            "prunes once .* steps 0 to 7 of",
+        ),
+    ],
+)
+def test_what_a_method_cannot_do_is_refused_before_training(
+    rehearse: Callable[..., None], asked: str, message: str
+) -> None:
+    words = asked.split()
+    if "mover" not in asked and ("gmp" in asked or "srigl" in asked):
+        words.append("method.mover.interval=2")
+    with pytest.raises(ConfigError, match=message):
+        rehearse(*words)
+
+
 def test_every_fit_of_a_cycle_is_rehearsed(rehearse: Callable[..., None]) -> None:
     several = ("method=soup", "method.num_particles=1")
     rehearse(*several, "method.variations=[{seed:1},{particle:1},{epochs:0.2}]")
     with pytest.raises(ConfigError, match=r"a part of a seed must be int or str, got 0\.5"):
         rehearse(*several, "method.variations=[{seed:1},{particle:0.5}]")
-    with pytest.raises(ConfigError, match="gives the learning rate -1"):
-        rehearse("method=one_shot", "method.variations=[{peak:0.1},{peak:-1}]")
+    with pytest.raises(ConfigError, match=r"gives the learning rate -0\.016"):
+        rehearse(*several, "method.variations=[{peak:0.1},{peak:-1}]")
     unused = "method.mover.exceptions={no.such:{_target_:sparsekit.core.rules.set_rule}}"
     with pytest.raises(ConfigError, match="match none of the layers"):
         rehearse("method=set", unused)

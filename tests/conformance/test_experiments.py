@@ -33,6 +33,10 @@ def at_most_one_cycle(run: Run) -> list[str]:
     shorter |= {"method.retrain_epochs": 0.0001} if method.get("retrain_epochs") else {}
     shorter |= {"method.retrain_times": 1} if method.get("retrain_times") else {}
     shorter |= {"method.span": "null", "method.ramp": "null"} if method.get("span") else {}
+    if (mover := method.get("mover")) is not None:  # a fit of one step has room for one cut or none
+        is_gradual = mover["_target_"].endswith("Gradual")
+        shorter |= {"method.mover.fraction": 0} if not is_gradual else {}
+        shorter |= {"method.mover.begin": 0, "method.mover.until": 0} if is_gradual else {}
     kept = [text for text in run.overrides if key_of(text) not in shorter]
     return [*kept, *(f"{key}={value}" for key, value in shorter.items())]
 

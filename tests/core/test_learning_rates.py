@@ -29,6 +29,8 @@ def sequence(rate, steps: int, *args, **options) -> list[float]:
         (partial(rates.multistep, milestones=[0.5, 0.75]), [1.0, 1.0, 0.1, 0.01]),
         (partial(rates.multistep, milestones=[0.25], gamma=0.5, warmup=0.5), [0.5, 0.5, 0.5, 0.5]),
         (partial(rates.constant, warmup=1.0), [0.25, 0.5, 0.75, 1.0]),
+        # both fractions are of all four updates: one of warmup, two that fall, one held
+        (partial(rates.held, hold=0.2, start=0.75, warmup=0.25), [1.0, 1.0, 0.6, 0.2]),
     ],
 )
 def test_four_updates(rate, expected) -> None:
@@ -69,6 +71,11 @@ def test_warmup_climbs_from_a_positive_rate_to_the_peak() -> None:
         values = sequence(rate, 100, peak=0.2, warmup=0.1)
         assert values[:10] == pytest.approx([0.02 * k for k in range(1, 11)])
         assert values[10] == pytest.approx(0.2)
+
+
+def test_a_fall_that_ends_before_the_warmup_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"start=0\.25 is before the end .* warmup=0\.5"):
+        rates.held(0, 4, peak=1.0, hold=0.5, start=0.25, warmup=0.5)
 
 
 @pytest.mark.parametrize("step", [-1, 4])

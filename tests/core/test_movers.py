@@ -281,6 +281,35 @@ def test_rehearsals_find_what_would_fail_later() -> None:
         structured.rehearse(WEIGHTS, MASKS, HUNDRED)
 
 
+def test_a_mover_that_would_never_move_is_refused() -> None:
+    weights, _, masks = _layers()
+    late = replace(REWIRE, interval=50, until=0.5)
+    with pytest.raises(
+        ValueError, match=r"interval=50 .* moves nothing in a fit of 100 .* below 50"
+    ):
+        late.rehearse(weights, masks, HUNDRED)
+    for moving in (
+        replace(late, inclusive=True, decay=schedules.unchanged),
+        replace(late, until=1),
+    ):
+        moving.rehearse(weights, masks, HUNDRED)
+    replace(late, fraction=0.0).rehearse(weights, masks, HUNDRED)
+    once = replace(TO_NINETY, interval=100)
+    with pytest.raises(ValueError, match=r"interval=100 prunes once .* steps 0 to 100 of a fit of"):
+        once.rehearse(WEIGHTS, MASKS, HUNDRED)
+    replace(once, interval=99).rehearse(WEIGHTS, MASKS, HUNDRED)
+    replace(once, begin=0.5, until=0.5).rehearse(WEIGHTS, MASKS, HUNDRED)
+
+
+def test_a_rule_that_needs_a_structure_is_tried_on_the_masks() -> None:
+    srigl = replace(REWIRE, rule=rules.srigl_rule)
+    uneven = {name: torch.ones_like(mask).triu() for name, mask in MASKS.items()}
+    with pytest.raises(ValueError, match="mask of constant fan-in is needed"):
+        srigl.rehearse(WEIGHTS, uneven, HUNDRED)
+    even = {name: (weight % 10 < 3) for name, weight in WEIGHTS.items()}
+    srigl.rehearse(WEIGHTS, even, HUNDRED)
+
+
 def test_a_layer_without_gradient_is_named() -> None:
     weights, grads, masks = _layers()
     del grads["fc.weight"]

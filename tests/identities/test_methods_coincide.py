@@ -140,9 +140,7 @@ def test_a_trajectory_average_is_the_mean_of_its_epochs(run_tiny: Run) -> None:
     for epochs in (2, 3):
         store, tickets = run_tiny("method=dense", rate, f"train.epochs={epochs}")
         ends.append(load_network(store, tickets[0])[0])
-    _, averaged = run_tiny(
-        "method=dense", rate, "train.epochs=3", "method.average_from=0.5", "method.several_from=0"
-    )
+    _, averaged = run_tiny("method=dense", rate, "train.epochs=3", "method.average_from=0.5")
     for name, value in load_network(store, averaged[0])[0].items():
         mean = (ends[0][name].double() + ends[1][name].double()) / 2
         assert torch.allclose(value.double(), mean, rtol=0, atol=1e-7), name

@@ -8,15 +8,21 @@ from typing import Any
 
 import pytest
 
-from sparsekit.core import controls, rules, schedules
+from sparsekit.core import controls, rules, schedules, scores
+from sparsekit.core.allocate import globally
+from sparsekit.core.averaging import ties, uniform_soup
 from sparsekit.core.learning_rates import fine_tune
-from sparsekit.core.movers import Rewire
+from sparsekit.core.movers import Gradual, Rewire
+from sparsekit.core.patterns import unstructured
 from sparsekit.core.prune import prune
 from sparsekit.method.cycle import Cycle, Method
+from sparsekit.method.mistakes import check_budgets
 
 CUT: dict[str, Any] = {"prune": partial(prune)}
 MOVER = Rewire(rule=rules.rigl_rule)
-MOVED: dict[str, Any] = {"mover": MOVER, "sparsity": 0.5, "cycles": 1}
+GRADUAL = Gradual(sparsity=0.5, score=scores.magnitude, allocate=globally, pattern=unstructured)
+MOVED: dict[str, Any] = {"mover": GRADUAL, "sparsity": 0.5, "cycles": 1}
+MERGED: dict[str, Any] = {**CUT, "remove": 0.2, "cycles": 2, "merge": partial(uniform_soup)}
 ALONG: dict[str, Any] = {**CUT, "sparsity": 0.9, "cycles": 3, "span": (0.25, 0.75)}
 LATE: dict[str, Any] = {"dense_first": False, "rewind_step": 5}
 
@@ -94,6 +100,27 @@ def test_the_last_sparsity_is_exactly_the_one_asked_for() -> None:
         ({"average_from": 1.0}, "average_from=1.0 is outside"),
         ({"average_from": 0.5, "mover": MOVER}, "under different masks"),
         ({"num_particles": 2, "mover": MOVER}, "under different masks"),
+        (
+            {**CUT, "remove": 0.2, "cycles": 1, "num_particles": 2},
+            "2 fits per cycle need a `me",
+        ),
+        (
+            {**MERGED, "num_particles": 2, "several_from": 3},
+            "several_from=3 is after the last",
+        ),
+        ({**MERGED, "num_particles": 2, "retrain_epochs": 0}, "2 fits with retrain_epochs=0"),
+        (
+            {**MERGED, "num_particles": 2, "sources": "apart", "merge": partial(ties, density=0.5)},
+            "`ties` needs one start",
+        ),
+        ({**MOVED, "mover": MOVER}, "a Rewire mover keeps the number of weights; give `prune`"),
+        ({**MOVED, "cycles": 3}, "cycles=3 with a Gradual mover"),
+        ({**MOVED, "sparsity": 0.9}, "sparsity=0.9, but the mover prunes to 0.5"),
+        ({**CUT}, "prune with cycles=0 would be ignored"),
+        ({"sparsity": 0.5}, "sparsity with cycles=0 would be ignored"),
+        ({"rewind_step": 5}, "rewind_step with cycles=0 would be ignored"),
+        ({"retrain_times": 2}, "retrain_times=2 with cycles=0 would be ignored"),
+        ({**ALONG, "cycles": 1}, r"span=\[0.25, 0.75\] with one cycle"),
         ({"variations": ({"wd": 1},)}, "cannot vary 'wd'; valid: particle, .*weight_decay, peak"),
         ({"num_particles": 0}, "num_particles=0 is below 1"),
         ({"num_particles": 2, "variations": ({"particle": 1},)}, "name particles as well"),
@@ -118,9 +145,10 @@ def test_mistakes_are_refused(settings: dict[str, Any], message: str) -> None:
 
 def test_several_particles_begin_where_they_are_asked_to() -> None:
     pair = ({"particle": 0}, {"particle": 1})
-    method = Method(**CUT, remove=0.2, cycles=2, rewind_step=3, variations=pair, average_from=0.5)
+    method = Method(**MERGED, rewind_step=3, variations=pair, average_from=0.5)
     numbers = [(len(c.variations), c.average_from) for c in method.plan()]
-    assert numbers == [(1, None), (1, None), (2, 0.5), (2, 0.5)]
+    # the anchor is the state at step 3 itself; every other fit is averaged, also if it is the only
+    assert numbers == [(1, None), (1, 0.5), (2, 0.5), (2, 0.5)]
     early = dataclasses.replace(method, several_from=0)
     assert [len(c.variations) for c in early.plan()] == [1, 2, 2, 2]
     late = dataclasses.replace(method, several_from=2)
@@ -129,7 +157,7 @@ def test_several_particles_begin_where_they_are_asked_to() -> None:
 
 def test_several_fits_are_every_variation_with_every_particle() -> None:
     decays = ({"weight_decay": 0.1}, {"weight_decay": 0.2})
-    method = Method(**CUT, sparsity=0.5, cycles=1, variations=decays, num_particles=2)
+    method = Method(**{**MERGED, "cycles": 1}, variations=decays, num_particles=2)
     assert [c.variations for c in method.plan()][1] == (
         {"particle": 0, "weight_decay": 0.1},
         {"particle": 1, "weight_decay": 0.1},
@@ -167,11 +195,32 @@ def test_masks_that_moved_are_controlled_in_a_cycle_of_their_own() -> None:
 
 
 def test_repruning_prunes_the_last_ticket_and_trains_nothing() -> None:
-    method = Method(**CUT, sparsity=0.9, cycles=2, sources="apart", num_particles=2, reprune=True)
+    method = Method(**MERGED, sources="apart", num_particles=2, reprune=True)
     plan = list(method.plan())
     assert [c.sources for c in plan] == ["ticket", "apart", "apart", "ticket"]
     assert [c.is_result for c in plan] == [True, False, False, True]
-    assert (plan[-1].variations, plan[-1].sparsity) == ((), 0.9)
+    assert (plan[-1].variations, plan[-1].sparsity) == ((), 0.36)
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_prunable", "message"),
+    [
+        # 1000 * 0.05^3 = 0.125, which rounds to none
+        ({"remove": 0.95, "cycles": 5}, 1000, "none of 1,000 .* after cycle 3; feasible are 2 c"),
+        (
+            {"sparsity": 0.9996, "cycles": 1},
+            1000,
+            "none of 1,000 .* keeps one is 0.999$",
+        ),
+    ],
+)
+def test_a_budget_of_nothing_is_refused_with_what_is_feasible(
+    settings: dict[str, Any], num_prunable: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_budgets(Method(**CUT, **settings), num_prunable)
+    check_budgets(Method(**CUT, remove=0.95, cycles=2), num_prunable)
+    check_budgets(Method(**CUT, sparsity=0.999, cycles=1), num_prunable)
 
 
 def test_cycles_of_no_epochs_only_prune() -> None:
