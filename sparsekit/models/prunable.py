@@ -1,10 +1,11 @@
 """Which parameters of a model may be pruned. Code bases differ in this, so it is decided once."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch import nn
+
+from sparsekit.models.layers import layer_weights
 
 
 def prunable(
@@ -33,20 +34,6 @@ def prunable(
     chosen = [name for name, _ in model.named_parameters() if name in default | added]
     removed = _matching(exclude, chosen, option="exclude") | set(chosen[-1:] if keep_head else ())
     return tuple(name for name in chosen if name not in removed)
-
-
-def layer_weights(layer: nn.Module) -> Iterator[Tensor]:
-    """The prunable weights that this layer itself owns; none for containers, norms, embeddings."""
-    if isinstance(layer, (_ConvNd, nn.Linear)):
-        yield layer.weight
-    elif isinstance(layer, nn.MultiheadAttention):
-        stacked_or_separate = (
-            layer.in_proj_weight,
-            layer.q_proj_weight,
-            layer.k_proj_weight,
-            layer.v_proj_weight,
-        )
-        yield from (weight for weight in stacked_or_separate if weight is not None)
 
 
 def _default_names(model: nn.Module) -> set[str]:
