@@ -23,12 +23,17 @@ def run_example(model: nn.Module, example: Example) -> Any:
     attributes of the model and the random generators are afterwards what they were. The model is
     not copied: layers that compute their weight cannot be.
     """
-    if lazy := [name for name, tensor in _tensors(model).items() if is_lazy(tensor)]:
-        raise ValueError(f"{lazy[0]} has no shape yet; call materialise_(model, example) first")
     inputs = inputs_of(model, example)
     with unchanged(model), torch.no_grad(), _plain_attention():
         model.eval()
         return call(model, inputs)
+
+
+def require_shapes(model: nn.Module) -> None:
+    """Raise ValueError for a model with layers such as nn.LazyLinear that never ran."""
+    for name, tensor in _tensors(model).items():
+        if is_lazy(tensor):
+            raise ValueError(f"{name} has no shape yet; call materialise_(model, example) first")
 
 
 def materialise_(model: nn.Module, example: Example) -> None:

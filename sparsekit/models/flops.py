@@ -1,4 +1,4 @@
-"""Floating-point operations of one example's forward pass, attributed to the weights behind them."""
+"""Floating-point operations of one example's forward pass, by the weights behind them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 def tied_names(model: nn.Module) -> dict[str, tuple[str, ...]]:
@@ -50,7 +51,7 @@ def under_every_name(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[st
 
 def _stored(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if isinstance(tensor, Tensor) and tensor.numel():
+        if isinstance(tensor, Tensor) and not is_lazy(tensor) and tensor.numel():
             yield name, tensor
 
 
@@ -64,7 +65,7 @@ def _refuse_overlaps(model: nn.Module) -> None:
     spans: dict[object, list[tuple[int, int, str]]] = {}
     views: set[tuple[object, ...]] = set()
     for name, tensor in model.named_parameters():
-        if tensor.numel() and _view(tensor) not in views:
+        if not is_lazy(tensor) and tensor.numel() and _view(tensor) not in views:
             views.add(_view(tensor))
             first = int(tensor.storage_offset())
             reach = zip(tensor.shape, tensor.stride(), strict=True)

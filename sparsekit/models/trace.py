@@ -17,40 +17,29 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from sparsekit.models.examples import Example, inputs_of, run_example, tensors_in
+from sparsekit.models.examples import Example, inputs_of, require_shapes, run_example, tensors_in
 from sparsekit.models.layers import recomputed_names, weight_names
+from sparsekit.models.operations import RECURRENT, SCALING, cost_of, factors_of, only_reads
 
-aten = torch.ops.aten
-RECURRENT = {aten.mkldnn_rnn_layer, aten._cudnn_rnn, aten.miopen_rnn}
-VECTOR = {aten.mv: (0, 1), aten.addmv: (1, 2), aten.dot: (0, 1)}
-FACTORS = {aten.addmm: (1, 2), aten.baddbmm: (1, 2), **VECTOR}
-# Pointwise operations whose matrix may do the work of a multiplication by it: (x * W).sum(-1).
-SCALING = {aten.mul, aten.mul_, aten.addcmul}
-# Operations in which a matrix is read, added or gathered, but not multiplied with the input.
-READING = {
-    aten.cat, aten.stack, aten.embedding, aten._embedding_bag, aten._embedding_bag_forward_only,
-    aten.index, aten.index_select, aten.index_put, aten.index_put_, aten._index_put_impl_,
-    aten.gather, aten.scatter, aten.scatter_, aten.copy_, aten.masked_fill, aten.masked_scatter,
-    aten.native_layer_norm, aten._fused_rms_norm, aten.native_group_norm, aten.slice_scatter,
-    aten.select_scatter, aten.constant_pad_nd, aten.topk, aten.max, aten.min,
-}  # fmt: skip
 Names = frozenset[str]
 NOTHING: Names = frozenset()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Factor:
     """One side of a multiplication, if it does not depend on the input but on parameters.
 
-    `sources` are the names of these parameters, `tensor` what the operation received.
+    `sources` are the names of these parameters. The numbers are those of the memory that the
+    operation read from, at that moment: a slice counts as what it was cut from.
     """
 
-    operation: str
     sources: Names
-    tensor: Tensor
+    num_elements: int
+    num_zeros: int
+    is_finite: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Trace:
     """What was seen of one forward pass.
 
@@ -58,6 +47,7 @@ class Trace:
     other: operations of multiplications that no single parameter takes part in.
     unknown: parameter -> an operation that used it and that nobody here can count.
     used: parameters that met the input at all, in whatever operation.
+    factors: what was multiplied with, if it was asked for.
     outputs: for each tensor that the network returned, its shape and the parameters of the last
         multiplications before it: its classifiers.
     """
@@ -70,10 +60,11 @@ class Trace:
     outputs: Sequence[tuple[torch.Size, Names]]
 
 
-def trace(model: nn.Module, example: Example) -> Trace:
+def trace(model: nn.Module, example: Example, *, with_factors: bool = False) -> Trace:
     """Run `example` through `model` and return which parameters did what; changes nothing."""
+    require_shapes(model)
     inputs = inputs_of(model, example)
-    tracer = _Tracer(model, tensors_in(inputs))
+    tracer = _Tracer(model, tensors_in(inputs), with_factors=with_factors)
     with tracer:
         outputs = tensors_in(run_example(model, inputs))
     return Trace(
@@ -108,18 +99,19 @@ class _Memory:
     made: dict[StorageWeakRef, Names] = field(default_factory=dict)
 
 
-class _Tracer(TorchDispatchMode):
+class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches every operation below autograd."""
 
     supports_higher_order_operators = True
 
-    def __init__(self, model: nn.Module, inputs: Iterable[Tensor]) -> None:
-        super().__init__()
+    def __init__(self, model: nn.Module, inputs: Iterable[Tensor], *, with_factors: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.per_weight: dict[str, int] = {}
         self.other = 0
         self.unknown: dict[str, str] = {}
         self.used: set[str] = set()
         self.factors: list[Factor] = []
+        self._with_factors = with_factors
         self._sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         self._layers = frozenset(weight_names(model))
         self._recomputed = frozenset(recomputed_names(model))
@@ -156,9 +148,9 @@ class _Tracer(TorchDispatchMode):
         sources = NOTHING.union(*(self._sources(tensor) for tensor in inputs))
         if depends:
             self.used |= sources
-        factors = _factors(func.overloadpacket, args, depends=depends)
+        factors = factors_of(func.overloadpacket, args, depends=depends)
         if factors:
-            cost = _cost(func.overloadpacket, args, named, out)
+            cost = cost_of(func.overloadpacket, args, named, out)
             multiplied, sources = self._multiply(func, factors, cost)
             makers = multiplied or makers
         elif depends and (lost := self._not_understood(func, inputs)):
@@ -178,8 +170,9 @@ class _Tracer(TorchDispatchMode):
         """
         constant = [tensor for tensor in factors if self._sources(tensor)]
         for tensor in constant:
-            self.factors.append(Factor(str(func.overloadpacket), self._sources(tensor), tensor))
             self.used |= self._sources(tensor)
+            if self._with_factors:
+                self.factors.append(_factor(self._sources(tensor), tensor))
         recurrent = func.overloadpacket in RECURRENT
         counted = constant if recurrent else sorted(constant, key=self._rank)[-1:]
         for tensor in counted:
@@ -221,10 +214,7 @@ class _Tracer(TorchDispatchMode):
 
     def _not_understood(self, func: Any, inputs: Sequence[Tensor]) -> Names:
         """Parameters that meet the input as matrices in an operation of unknown cost."""
-        packet = func.overloadpacket
-        if packet in READING or func.is_view:
-            return NOTHING
-        if torch.Tag.pointwise in func.tags and packet not in SCALING:
+        if only_reads(func):
             return NOTHING
         matrices = [t for t in inputs if not self._is_data(t) and _is_matrix(t)]
         return NOTHING.union(*(self._sources(tensor) for tensor in matrices))
@@ -261,36 +251,15 @@ class _Tracer(TorchDispatchMode):
         return [place for place in known if first < place.last and place.first < last]
 
 
-def _factors(packet: Any, args: tuple[Any, ...], *, depends: bool) -> list[Tensor]:
-    """The tensors an operation multiplies with each other; none if it is no multiplication.
-
-    Products of constants with vectors are not counted: they are norms, such as spectral norm's.
-    """
-    if packet in RECURRENT:
-        given = tensors_in(args[1:3] if packet is aten.mkldnn_rnn_layer else args[1])
-        return [tensor for tensor in given if tensor.dim() == 2]
-    if packet in flop_registry or (packet in VECTOR and depends):
-        first, second = FACTORS.get(packet, (0, 1))
-        return [args[first], args[second]]
-    return []
-
-
-def _cost(
-    packet: Any, args: tuple[Any, ...], named: Mapping[str, Any], out: Any
-) -> Callable[[Tensor], int]:
-    """Operations of a multiplication, for each of its factors."""
-    if packet in RECURRENT:
-        num_tokens = args[0].numel() // args[0].shape[-1]
-        return lambda weight: 2 * weight.numel() * num_tokens
-    if packet in VECTOR:
-        return lambda _: 2 * max(args[position].numel() for position in VECTOR[packet])
-    total = flop_registry[packet](*args, **named, out_val=out)
-    return lambda _: total
+def _factor(sources: Names, view: Tensor) -> Factor:
+    whole = view.detach().as_strided((_num_stored(view),), (1,), 0)
+    num_zeros, is_finite = int((whole == 0).sum()), bool(whole.isfinite().all())
+    return Factor(sources, whole.numel(), num_zeros, is_finite)
 
 
 def _storage(tensor: Tensor) -> StorageWeakRef:
     # A weak reference keeps the address from being given to another storage.
-    return StorageWeakRef(tensor.untyped_storage())
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:

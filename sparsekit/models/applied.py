@@ -1,0 +1,122 @@
+"""Do masks reach what a network multiplies with, and what of it do they not reach."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.models.examples import Example, unchanged
+from sparsekit.models.trace import NOTHING, Factor, trace
+
+
+def check_masks_apply(model: nn.Module, masks: Mapping[str, Tensor], example: Example) -> None:
+    """Raise ValueError for masks whose zeros are not zeros in what the network computes with.
+
+    A network may change its weights in its forward pass. Weight standardisation subtracts their
+    mean, so that pruned weights act again; weight norm divides by the length of a row, which is 0
+    where all of it is pruned. Here pruned entries are set to 0 (every second entry of a mask that
+    prunes nothing), the example is run, and each tensor that a multiplication receives and that
+    was computed from a masked weight must have at least as many zeros, and nothing but numbers.
+    The model is left as it was.
+    """
+    parameters = dict(model.named_parameters())
+    pruned = {name: _pruned(mask).to(parameters[name].device) for name, mask in masks.items()}
+    with unchanged(model), torch.no_grad():
+        for parameter in parameters.values():
+            parameter.copy_(_without_zeros(parameter))
+        for name, entries in pruned.items():
+            parameters[name].masked_fill_(entries, 0)
+        counts = {name: int(entries.sum()) for name, entries in pruned.items()}
+        sizes = {name: entries.numel() for name, entries in pruned.items()}
+        factors = trace(model, example, with_factors=True).factors
+    broken = _ordered(masks, NOTHING.union(*(f.sources for f in factors if not f.is_finite)))
+    revived = _ordered(masks, _revived(factors, counts, sizes))
+    if broken:
+        raise ValueError(
+            f"with these masks {', '.join(broken)} become NaN or infinite in the forward pass, as "
+            "with weight norm where nothing is left of a row; prune less, or leave them out: "
+            f"prunable.exclude=[{','.join(broken)}]"
+        )
+    if revived:
+        raise ValueError(
+            f"pruning {', '.join(revived)} has no effect: the network computes what it multiplies "
+            "with from these weights (as weight standardisation does), and it is not zero where "
+            f"they are pruned; leave them out: prunable.exclude=[{','.join(revived)}]"
+        )
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a network masks can reach, by names; and of how much too little is known.
+
+    multiplied: parameters that the example's forward pass multiplies with, and that are not
+        prunable: raw matrices, layers left out, frozen ones -> number of entries.
+    idle: prunable weights that the example did not use: pruning them changes nothing for it.
+    unknown: parameters in operations that are not counted -> the operation.
+    """
+
+    num_parameters: int
+    num_prunable: int
+    multiplied: Mapping[str, int]
+    idle: tuple[str, ...]
+    unknown: Mapping[str, str]
+
+    def lines(self) -> list[str]:
+        """What a user should know of it; nothing if masks reach all there is to prune."""
+        lines = []
+        if self.multiplied:
+            share = sum(self.multiplied.values()) / self.num_parameters
+            lines.append(f"multiplied with, but not prunable ({share:.1%} of all parameters):")
+            lines += [f"  {name}  {size:,}" for name, size in self.multiplied.items()]
+        if self.idle:
+            lines.append(f"prunable, but not used by an example: {', '.join(self.idle)}")
+        if self.unknown:
+            uses = ", ".join(f"{name} ({used})" for name, used in self.unknown.items())
+            lines.append(f"operations not counted, or not known to shrink with sparsity: {uses}")
+        return lines
+
+
+def coverage(model: nn.Module, names: Iterable[str], example: Example) -> Coverage:
+    """Return how much of `model` the prunable `names` cover, in the forward pass of an example."""
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    chosen = set(names)
+    seen = trace(model, example)
+    return Coverage(
+        num_parameters=sum(sizes.values()),
+        num_prunable=sum(sizes[name] for name in chosen),
+        multiplied={n: s for n, s in sizes.items() if n in seen.per_weight and n not in chosen},
+        idle=tuple(name for name in sizes if name in chosen - seen.used),
+        unknown=dict(seen.unknown),
+    )
+
+
+def _ordered(masks: Mapping[str, Tensor], found: frozenset[str]) -> list[str]:
+    return [name for name in masks if name in found]
+
+
+def _pruned(mask: Tensor) -> Tensor:
+    """The entries to set to zero: those the mask prunes, or else every second."""
+    if not bool(mask.all()):
+        return ~mask
+    return (torch.arange(mask.numel(), device=mask.device) % 2 == 1).reshape(mask.shape)
+
+
+def _without_zeros(weight: Tensor) -> Tensor:
+    # Weights and gains may start at zero, and zeros computed from those would prove nothing.
+    ramp = torch.linspace(0.5, 1.5, weight.numel(), device=weight.device).to(weight.dtype)
+    return torch.where(weight == 0, ramp.reshape(weight.shape), weight)
+
+
+def _revived(
+    factors: Iterable[Factor], counts: Mapping[str, int], sizes: Mapping[str, int]
+) -> frozenset[str]:
+    """Names of masked weights that something with too few zeros was computed from."""
+    found: set[str] = set()
+    for factor in factors:
+        masked = factor.sources & counts.keys()
+        joined = factor.num_elements >= sum(sizes[name] for name in masked)
+        wanted = (sum if joined else max)([counts[name] for name in masked] or [0])
+        if factor.num_zeros < wanted:
+            found |= masked
+    return frozenset(found)
