@@ -114,13 +114,12 @@ def _nearest_modules(path: Path) -> str:
 
 
 def _of_function(node: ast.FunctionDef, source: Source) -> Signature:
-    positional = node.args.posonlyargs + node.args.args
     keyword = node.args.kwonlyargs
     required = tuple(
         a.arg for a, default in zip(keyword, node.args.kw_defaults, strict=True) if default is None
     )
     return Signature(
-        arguments={a.arg: _types(a.annotation, source) for a in positional + keyword},
+        arguments={a.arg: _types(a.annotation, source) for a in node.args.args + keyword},
         required=required,
         is_open=node.args.kwarg is not None,
     )

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
-Example = Tensor | tuple[Any, ...] | Mapping[str, Tensor]
-"""Inputs of a network for a batch of one: a tensor, a tuple or a dict of tensors, as the network
-is called; or the shape of an image, a tuple of integers, which stands for an image of zeros."""
+from sparsekit.data.batches import Inputs, call, map_tensors
+
+Example = Inputs | tuple[int, ...]
+"""Inputs of a network, a batch of one; or the shape of an image, which means an image of zeros."""
 
 
 def run_example(model: nn.Module, example: Example) -> Any:
@@ -52,28 +53,17 @@ def materialise_(model: nn.Module, example: Example) -> None:
         module.training = training
 
 
-def inputs_of(model: nn.Module, example: Example) -> Any:
+def inputs_of(model: nn.Module, example: Example) -> Inputs:
     """Return `example` on the device of `model`, its floating-point tensors in the model's type."""
-    if isinstance(example, tuple) and all(isinstance(size, int) for size in example):
-        example = torch.zeros(1, *example)
+    is_shape = isinstance(example, tuple) and all(isinstance(size, int) for size in example)
+    inputs: Any = torch.zeros(1, *example) if is_shape else example
     known = [tensor for tensor in _tensors(model).values() if tensor.is_floating_point()]
     if not known:
-        return example
+        return inputs
     like = known[0]
-
-    def moved(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
-
-    return tree_map(moved, dict(example) if isinstance(example, Mapping) else example)
-
-
-def call(model: nn.Module, inputs: Any) -> Any:
-    """Call a network with a tensor, with a tuple as arguments or with a dict as keywords."""
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+    return map_tensors(
+        inputs, lambda one: one.to(like.device, like.dtype if one.is_floating_point() else None)
+    )
 
 
 def tensors_in(value: Any) -> list[Tensor]:

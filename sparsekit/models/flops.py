@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from sparsekit.models.examples import Example, inputs_of, tensors_in
+from sparsekit.data.batches import num_examples
+from sparsekit.models.examples import Example, inputs_of
 from sparsekit.models.trace import trace
 
 
@@ -47,9 +48,8 @@ def flops(model: nn.Module, example: Example) -> Flops:
     Raises ValueError for a batch of several.
     """
     inputs = inputs_of(model, example)
-    for tensor in tensors_in(inputs):
-        if tensor.dim() and len(tensor) != 1:
-            raise ValueError(f"expected a batch of one example, got shape {tuple(tensor.shape)}")
+    if (batch := num_examples(inputs)) != 1:
+        raise ValueError(f"expected a batch of one example, got {batch}")
     seen = trace(model, inputs)
     per_weight = {name: seen.per_weight.get(name, 0) for name, _ in model.named_parameters()}
     return Flops(per_weight=per_weight, other=seen.other, unknown=dict(seen.unknown))

@@ -14,6 +14,7 @@ from sparsekit.models.tied import tied_names
 def prunable(
     model: nn.Module,
     example: Example | None = None,
+    /,
     *,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from sparsekit.configuration import config
 from sparsekit.core.types import State
 from sparsekit.data.batches import Inputs, Shapes, input_shape
+from sparsekit.models.examples import materialise_
+from sparsekit.models.tied import load_state_
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import NETWORK
 
@@ -51,17 +53,18 @@ class Network:
         shapes: Shapes = input_shape(self.example())
         with seeded(self.seed):
             model = config.build(self.model)(shapes, self.num_outputs)
-        if not isinstance(model, nn.Module):
-            raise TypeError(
-                f"{self.model['_target_']} must return a torch.nn.Module, got "
-                f"{type(model).__name__}"
-            )
+            if not isinstance(model, nn.Module):
+                raise TypeError(
+                    f"{self.model['_target_']} must return a torch.nn.Module, got "
+                    f"{type(model).__name__}"
+                )
+            materialise_(model, self.example())
         return model
 
     def loaded(self, state: State) -> nn.Module:
-        """Return the network with the weights `state`."""
+        """Return the network with the weights `state`; of tied names the first one counts."""
         model = self.build()
-        model.load_state_dict(state)
+        load_state_(model, state)
         return model
 
 

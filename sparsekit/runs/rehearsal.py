@@ -81,7 +81,7 @@ def _rehearsal_model(problem: str, root: Path) -> RehearsalModel:
     with torch.no_grad():
         batches = data.eval_batches("val", batch_size=2, device=torch.device("cpu"))
         call(model.eval(), next(batches)[0])
-    return RehearsalModel(data, network, model, dense_masks(described, model))
+    return RehearsalModel(data, network, model, dense_masks(described, model, data))
 
 
 def _move(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, num_steps: int) -> Masks:

@@ -35,9 +35,9 @@ def initial_network(problem: Problem, data: Data, seed: int) -> Network:
     return Network(describe(problem.model), inputs, data.num_outputs, seed)
 
 
-def dense_masks(problem: Problem, model: nn.Module) -> Masks:
+def dense_masks(problem: Problem, model: nn.Module, data: Data) -> Masks:
     """Return all-true masks of the weights that may be pruned."""
-    names = problem.prunable(model)
+    names = problem.prunable(model, data.example())
     parameters = dict(model.named_parameters())
     return {name: torch.ones(parameters[name].shape, dtype=torch.bool) for name in names}
 
@@ -64,7 +64,7 @@ def ensure_init(problem: Problem, seed: int, *, store: Store, root: Path) -> str
     def compute(folder: Path) -> None:
         network = initial_network(problem, data, seed)
         model = network.build()
-        masks = dense_masks(problem, model)
+        masks = dense_masks(problem, model, data)
         save_network(folder, state=model.state_dict(), masks=masks, network=network.record())
         write_json(folder / FINGERPRINT, data.fingerprint())
 
