@@ -14,7 +14,7 @@ class Problem:
     """Which model learns which task on which data, and which of its weights may be pruned.
 
     Each is a bound function: `task()` says what outputs mean, `data(root)` gives the data set,
-    `model(input_shape, num_outputs)` a network, `prunable(model)` names of its parameters.
+    `model(input_shape, num_outputs)` a network, `prunable(model, example)` names of parameters.
     """
 
     task: Callable[[], Any]
