@@ -20,6 +20,7 @@ from sparsekit.runs.runner import prepare_run
 from sparsekit.store.store import Store
 from tests.conftest import TINY
 from tests.system.processes import ended, forked, wait_for
+from tests.waiting import PATIENCE
 
 EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
 METHODS = sorted(file.stem for file in (CONFIGS / "method").glob("*.yaml"))
@@ -204,7 +205,7 @@ def interrupted_run(given: Sequence[str], started: Path, errors: Path) -> int:
         os._exit(run.main(given))
 
     pid = forked(work)
-    wait_for(started, 30)
+    wait_for(started)
     os.kill(pid, signal.SIGINT)
     return ended(pid)
 
@@ -243,7 +244,7 @@ def _stall_in_report(monkeypatch: pytest.MonkeyPatch, begun: Path) -> None:
 
     def stall(*_: object) -> None:
         begun.touch()
-        time.sleep(60)
+        time.sleep(PATIENCE)
 
     monkeypatch.setattr(runner.TaskJudge, "report", stall)
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -128,16 +127,15 @@ HELP = ["", "--help", "-h", "method=imp --help"]
 LISTINGS = ["--cfg job +experiment=quickstart", "--cfg job method=imp"]
 
 WITHOUT_TORCH = """
-import contextlib, io, json, sys, time
+import contextlib, io, json, sys
 from sparsekit import run
 answers = []
 for command in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()
-    started = time.perf_counter()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = run.main(command.split(" ") if command else [])
     heavy = sorted({"torch", "lightning", "timm", "wandb", "matplotlib"} & set(sys.modules))
-    answers.append([status, out.getvalue(), err.getvalue(), heavy, time.perf_counter() - started])
+    answers.append([status, out.getvalue(), err.getvalue(), heavy])
 json.dump(answers, sys.stdout)
 """
 
@@ -149,7 +147,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def answers(folder: Path) -> dict[str, list[Any]]:
-    """All commands in one new process: status, output, errors, heavy imports, seconds."""
+    """All commands in one new process: status, output, errors, heavy imports."""
     commands = [*HELP, *LISTINGS, *(command for command, _ in LIGHT)]
     package = str(Path(run.__file__).parent.parent)
     ended = subprocess.run(
@@ -168,22 +166,20 @@ def answers(folder: Path) -> dict[str, list[Any]]:
 def test_mistakes_are_answered_at_once_with_one_message(
     answers: dict[str, list[Any]], folder: Path, command: str, message: str
 ) -> None:
-    status, out, err, heavy, seconds = answers[command]
+    status, out, err, heavy = answers[command]
     assert message in err
     assert status == 2
     assert err.startswith("error: ")
     assert err.count("\n") == 1, "one line"
     assert out == ""
     assert heavy == []
-    assert seconds < 3
     assert list(folder.iterdir()) == [], "nothing is left behind"
 
 
 @pytest.mark.parametrize("command", HELP)
 def test_help_lists_what_there_is(answers: dict[str, list[Any]], command: str) -> None:
-    status, out, err, heavy, seconds = answers[command]
+    status, out, err, heavy = answers[command]
     assert (status, err, heavy) == (0, "", [])
-    assert seconds < 3
     assert "python -m sparsekit.run +experiment=quickstart" in out
     for group in ("experiment", "method"):
         listed = out.partition(f"{group}=\n")[2].partition("=\n")[0].splitlines()
@@ -194,7 +190,7 @@ def test_help_lists_what_there_is(answers: dict[str, list[Any]], command: str) -
 
 @pytest.mark.parametrize("command", LISTINGS)
 def test_looking_needs_no_torch(answers: dict[str, list[Any]], command: str) -> None:
-    status, out, err, heavy, _ = answers[command]
+    status, out, err, heavy = answers[command]
     assert (status, err, heavy) == (0, "", [])
     assert len(out.splitlines()) > 10
 
@@ -206,17 +202,20 @@ def run_configs() -> Path:
 
 
 @pytest.mark.parametrize("command", [[], ["method=imq"]])
-def test_a_new_process_answers_within_three_seconds(folder: Path, command: list[str]) -> None:
-    started = time.perf_counter()
+def test_a_new_process_answers_without_torch(folder: Path, command: list[str]) -> None:
     package = str(Path(run.__file__).parent.parent)
-    subprocess.run(
-        [sys.executable, "-m", "sparsekit.run", *command],
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "sparsekit.run", *command],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": package},
         capture_output=True,
+        text=True,
         check=False,
     )
-    assert time.perf_counter() - started < 3
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip() for line in lines}
+    assert "sparsekit.configuration" in imported
+    assert not {"torch", "lightning", "timm", "wandb", "matplotlib"} & imported
 
 
 @pytest.mark.parametrize("file", sorted(run_configs().glob("*/*.yaml")), ids=lambda f: f.stem)

@@ -25,7 +25,6 @@ SHORT = (
 )
 
 
-@pytest.mark.timeout(900)
 def test_the_zoo_holds_every_method_and_all_of_them_learn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

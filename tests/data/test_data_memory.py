@@ -1,14 +1,10 @@
 """The in-memory data set: what a batch is, and that it depends on its place alone."""
 
 import dataclasses
-import time
 from functools import partial
 
 import pytest
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 from sparsekit.data.augment import cutout, random_crop, random_flip
 from sparsekit.data.memory import InMemory, Split, channel_statistics
@@ -183,62 +179,3 @@ def test_statistics_are_those_of_the_pixels():
 def test_mistakes_raise_at_once(mistake, message):
     with pytest.raises(ValueError, match=message):
         mistake()
-
-
-class OneByOne(Dataset):
-    """What is usually done: torchvision transforms, image by image."""
-
-    def __init__(self, data: InMemory) -> None:
-        self.images = data.train.images.permute(0, 2, 3, 1).numpy()
-        self.labels = data.train.labels.tolist()
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(32, padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(MEAN, STD),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
-
-
-@pytest.fixture
-def one_thread():
-    """On a busy machine the threads of a short operation wait for each other, not for work."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
-def fastest(run, *, repeats: int) -> float:
-    """Seconds of the fastest of several runs: the one the machine's other work disturbed least."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_ten_times_the_throughput_of_a_data_loader():
-    data = make(augment=(random_crop, random_flip), num_train=1024, size=32)
-    loader = DataLoader(OneByOne(data), batch_size=128, shuffle=True, drop_last=True)
-    ours = fastest(lambda: batches(data, batch_size=128), repeats=20)
-    theirs = fastest(lambda: list(loader), repeats=2)
-    assert theirs / ours > 10
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_plain_batch_of_mnist_size_costs_well_under_a_training_step():
-    images = torch.zeros(12_800, 1, 28, 28, dtype=torch.uint8)
-    split = Split(images, torch.zeros(12_800).long())
-    data = InMemory("black", 10, split, split, split, mean=(0.1307,), std=(0.3081,))
-    seconds = fastest(lambda: batches(data, batch_size=128), repeats=10) / 100
-    assert seconds < 0.3e-3

@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -223,9 +222,8 @@ sys.exit(status)
 """
 
 
-def test_the_command_is_fast_and_imports_nothing_heavy(writer: Writer, tmp_path: Path) -> None:
+def test_the_command_imports_nothing_heavy(writer: Writer, tmp_path: Path) -> None:
     three_seeds(writer)
-    started = time.perf_counter()
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, str(writer.store.root)],
         cwd=tmp_path,
@@ -234,7 +232,6 @@ def test_the_command_is_fast_and_imports_nothing_heavy(writer: Writer, tmp_path:
         text=True,
         check=True,
     )
-    assert time.perf_counter() - started < 3
     assert ended.stdout.splitlines()[-1] == "heavy: []"
     assert "83.00 +- 3.61" in ended.stdout
 

@@ -9,8 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,14 @@ from sparsekit.status.__main__ import main
 from sparsekit.sweeps.records import Sweep, every
 from sparsekit.system import interruption
 from tests.conftest import TINY
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """A sweep in a store of its own, whose pace and failures files decide."""
+    """A sweep in a store of its own; files decide how far its runs come, and whether they fail."""
 
     folder: Path
     runs: tuple[str, ...] = ("method=dense", "seed=0,1")
@@ -65,12 +65,20 @@ class Asked:
         try:
             yield process
         finally:
-            self.pace(0)
+            self.release()
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE)
 
-    def pace(self, seconds: float) -> None:
-        (self.folder / "pace").write_text(str(seconds))
+    def hold(self) -> None:
+        """Let runs wait in their first fit, until they are released or asked to end."""
+        (self.folder / "held").touch()
+
+    def release(self) -> None:
+        (self.folder / "held").unlink(missing_ok=True)
+
+    def has_begun(self, *members: str) -> bool:
+        """Have these members said that they are in a fit?"""
+        return all(any(self.store.glob(f"sweeps/*/progress/{one}.json")) for one in members)
 
     def fail(self, fails: bool) -> None:
         file = self.folder / "fail"
@@ -79,7 +87,7 @@ class Asked:
     def seen(self) -> dict[str, Any]:
         """What `status --json` says of it, in a process of its own."""
         process = started(["sparsekit.status", "--json", "--store", str(self.store)])
-        printed, errors = process.communicate(timeout=60)
+        printed, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, errors
         view: dict[str, Any] = json.loads(printed)
         return view
@@ -116,11 +124,3 @@ def started(module: Sequence[str], **environment: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", *module], cwd=ROOT, env=surroundings, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-
-
-def wait(condition: Callable[[], object], seconds: float = 90) -> None:
-    """Until `condition` holds; AssertionError when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
-        time.sleep(0.2)

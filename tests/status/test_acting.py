@@ -17,11 +17,8 @@ from sparsekit.report.compare import differences
 from sparsekit.status.acting import terminate
 from sparsekit.store import claims
 from sparsekit.store.store import Store
-from tests.status.sweeps import Asked, started, status, wait
-
-
-def begun(asked: Asked, member: str) -> bool:
-    return any(asked.store.glob(f"sweeps/*/progress/{member}.json"))
+from tests.status.sweeps import Asked, started, status
+from tests.waiting import PATIENCE, wait_until
 
 
 def test_failed_runs_are_tried_again_where_the_sweep_says(
@@ -62,9 +59,9 @@ def test_only_what_failed(asked: Asked, capsys: pytest.CaptureFixture[str]) -> N
 def test_one_run_is_cancelled_and_later_goes_on(
     asked: Asked, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked.pace(0.5)
+    asked.hold()
     with asked.elsewhere("cluster=local", "cluster.processes=2") as pool:
-        wait(lambda: begun(asked, "0000") and begun(asked, "0001"))
+        wait_until(lambda: asked.has_begun("0000", "0001"), "the runs do not begin")
         name = asked.sweep.name
         answer = status(capsys, asked.store, "retry", name, "0")
         assert answer.status == 2
@@ -72,10 +69,10 @@ def test_one_run_is_cancelled_and_later_goes_on(
         answer = status(capsys, asked.store, "cancel", name, "0")
         assert answer.status == 0
         assert "cancelled 1 run, 1 of them asked to save and end" in answer.out
-        wait(lambda: asked.states()[0] == "cancelled", 20)
+        wait_until(lambda: asked.states()[0] == "cancelled", "the run is not cancelled")
         assert asked.sweep.last_status("0000")["reason"] == "stopped by SIGTERM"
-        asked.pace(0)
-        pool.wait(60)
+        asked.release()
+        pool.wait(PATIENCE)
     assert asked.states() == ["cancelled", "done"]
     answer = status(capsys, asked.store)
     assert "as somebody asked" in answer.out
@@ -93,33 +90,36 @@ def test_what_has_not_begun_is_cancelled_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = Asked(tmp_path, ("method=dense", "seed=0,1,2"))
-    asked.pace(0.5)
+    asked.hold()
     with asked.elsewhere("cluster=local", "cluster.processes=1") as pool:
-        wait(lambda: begun(asked, "0000"))
+        wait_until(lambda: asked.has_begun("0000"), "no run begins")
         answer = status(capsys, asked.store, "cancel", "custom")
         assert "cancelled 3 runs, 1 of them asked" in answer.out
-        pool.wait(60)
+        pool.wait(PATIENCE)
     assert asked.states() == ["cancelled"] * 3
-    assert not begun(asked, "0001")
+    assert not asked.has_begun("0001")
     assert not list(Store(asked.store).keys("ticket"))
 
 
 def test_watching_a_sweep_to_its_end(asked: Asked) -> None:
-    asked.pace(0.2)
+    asked.hold()
     with asked.elsewhere("cluster=local", "cluster.processes=2") as pool:
-        wait(lambda: begun(asked, "0000") and begun(asked, "0001"))
+        wait_until(lambda: asked.has_begun("0000", "0001"), "the runs do not begin")
         watcher = started(["sparsekit.status", "--watch", "0.5", "--store", str(asked.store)])
         quitter = started(["sparsekit.status", "--watch", "0.5", "--store", str(asked.store)])
         assert quitter.stdout is not None
         assert "custom" in quitter.stdout.readline()
         quitter.send_signal(signal.SIGINT)
-        _, errors = quitter.communicate(timeout=30)
+        _, errors = quitter.communicate(timeout=PATIENCE)
         assert (quitter.returncode, errors) == (130, "")
-        printed, errors = watcher.communicate(timeout=90)
+        assert watcher.stdout is not None
+        while "2 running" not in watcher.stdout.readline():
+            assert watcher.poll() is None
+        asked.release()
+        printed, errors = watcher.communicate(timeout=PATIENCE)
         assert (watcher.returncode, errors) == (0, "")
-        assert "2 running" in printed
         assert printed.rstrip().endswith("2 done")
-        pool.wait(60)
+        pool.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_a_reused_number_is_never_hit(finished: Asked, bystander: subprocess.Pop
     assert bystander.poll() is None
     place.rename(place.with_name(f"{machine}.{bystander.pid}.{start_of(bystander.pid)}.{rest}"))
     assert terminate(sweep, "0000")
-    assert bystander.wait(10) == -signal.SIGTERM
+    assert bystander.wait(PATIENCE) == -signal.SIGTERM
     assert not terminate(sweep, "0000")
     assert not terminate(sweep, "0001")
 

@@ -15,8 +15,9 @@ from sparsekit.store import claims
 from sparsekit.store.identity import Stage
 from sparsekit.store.sealing import DESCRIPTION
 from sparsekit.store.store import Store
-from tests.status.sweeps import Asked, status, wait
+from tests.status.sweeps import Asked, status
 from tests.status.test_looking import everything
+from tests.waiting import wait_until
 
 KINDS = ("init", "start", "fit", "ticket", "study")
 
@@ -190,9 +191,9 @@ def test_damaged_results_and_trash(finished: Asked) -> None:
 def test_a_run_goes_on_after_its_garbage_was_deleted(
     asked: Asked, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked.pace(0.3)
+    asked.hold()
     with asked.elsewhere("cluster=local", "cluster.processes=1"):
-        wait(lambda: any(asked.store.glob("sweeps/*/progress/0000.json")))
+        wait_until(lambda: asked.has_begun("0000"), "no run begins")
         sessions = {key: Store(asked.store).description(key)["provenance"] for key in keys(asked)}
         assert sessions
         stage = Stage("study", {"of": "nothing"})
@@ -200,7 +201,7 @@ def test_a_run_goes_on_after_its_garbage_was_deleted(
         answer = status(capsys, asked.store, "gc", "--delete", "--days", "0")
         assert "deleted 1 piece" in answer.out
         assert stage.key in answer.out
-        asked.pace(0)
-        wait(lambda: asked.states() == ["done", "done"])
+        asked.release()
+        wait_until(lambda: asked.states() == ["done", "done"], "the runs do not end")
     for key, made in sessions.items():
         assert Store(asked.store).description(key)["provenance"] == made

@@ -16,6 +16,7 @@ from sparsekit.status.views import Fit, RunView, SweepView
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.records import every
 from tests.status.sweeps import ROOT, Asked, started, status
+from tests.waiting import PATIENCE
 
 HEAVY = ("torch", "lightning", "hydra", "omegaconf", "submitit", "matplotlib", "numpy")
 LOOKS = ([], ["--json"], ["logs", "custom", "0"], ["gc"])
@@ -46,7 +47,7 @@ def test_looking_changes_nothing(arguments: list[str], finished: Asked) -> None:
         (owner / "heartbeat").touch()
     before = everything(finished.folder)
     process = started(["sparsekit.status", *arguments, "--store", str(finished.store)])
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert everything(finished.folder) == before
 
@@ -191,7 +192,7 @@ def test_damaged_sweep_is_named(finished: Asked, capsys: pytest.CaptureFixture[s
 
 def test_store_of_the_environment(finished: Asked, capfd: pytest.CaptureFixture[str]) -> None:
     process = started(["sparsekit.status"], SPARSEKIT_STORE=str(finished.store))
-    printed, errors = process.communicate(timeout=60)
+    printed, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert "4 done" in printed
 
@@ -214,7 +215,7 @@ def test_whoever_reads_may_stop(finished: Asked) -> None:
         assert process.stderr is not None
         process.stdout.close()
         errors: Any = process.stderr.read()
-        process.wait(60)
+        process.wait(PATIENCE)
         assert errors == ""
         process.stderr.close()
 

@@ -13,13 +13,14 @@ from sparsekit.status.logs import tail
 from sparsekit.store import claims
 from sparsekit.store.store import Store
 from sparsekit.system.files import write_json
-from tests.status.sweeps import Asked, status, wait
+from tests.status.sweeps import Asked, status
+from tests.waiting import PATIENCE, wait_until
 
 
 def test_logs_of_processes(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     asked.fail(True)
     with asked.elsewhere("cluster=local") as pool:
-        assert pool.wait(90) == 1
+        assert pool.wait(PATIENCE) == 1
     name = asked.sweep.name
     log = asked.sweep.folder / "jobs" / "0000.log"
     answer = status(capsys, asked.store, "logs", name, "0", "--lines", "2")
@@ -130,9 +131,9 @@ def test_why_sees_damage(finished: Asked, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_why_somebody_is_at_work(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
-    asked.pace(0.3)
+    asked.hold()
     with asked.elsewhere("cluster=local", "cluster.processes=1"):
-        wait(lambda: any(asked.store.glob("sweeps/*/progress/0000.json")))
+        wait_until(lambda: asked.has_begun("0000"), "no run begins")
         (key,) = (path.name for path in (asked.store / "work").glob("fit-*"))
         out = status(capsys, asked.store, "why", key).out
         pid = asked.sweep.last_status("0000")["pid"]

@@ -15,13 +15,16 @@ from sparsekit.store import store as store_module
 from sparsekit.store.identity import Stage
 from sparsekit.store.store import Store
 from tests.system.processes import ended, forked, kill, wait_for
+from tests.waiting import PATIENCE, wait_until
 
 STAGE = Stage("fit", {"epochs": 1})
+STALE = 10 * PATIENCE
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs", stale_after=60.0)
+    """Who would wait for a heartbeat to be stale would hang."""
+    return Store(tmp_path / "runs", stale_after=STALE)
 
 
 def place(store: Store) -> Path:
@@ -45,7 +48,7 @@ def stuck_owner(store: Store) -> int:
         (folder / "result.json").write_text("half of it")
         (folder / "scratch" / "last.ckpt").write_text("step 7")
         saved.touch()
-        time.sleep(60)
+        time.sleep(PATIENCE)
 
     pid = forked(lambda: store.ensure(STAGE, compute))
     wait_for(saved)
@@ -147,9 +150,7 @@ def test_an_error_of_the_owner_passes_the_stage_on_to_who_waits(
 def test_a_killed_owner_is_succeeded_at_once_with_its_checkpoint(store: Store) -> None:
     kill(stuck_owner(store))
     finding = Finding()
-    started = time.monotonic()
     store.ensure(STAGE, finding)
-    assert time.monotonic() - started < 1.0
     assert finding.scratch == {"last.ckpt": "step 7"}
     assert finding.others == []
     assert sorted(store.description(STAGE.key)["files"]) == ["result.json"]
@@ -157,7 +158,7 @@ def test_a_killed_owner_is_succeeded_at_once_with_its_checkpoint(store: Store) -
 
 def test_a_living_owner_is_waited_for_however_old_its_heartbeat(store: Store) -> None:
     owner = stuck_owner(store)
-    age(the_claim(store), 10_000)
+    age(the_claim(store), 2 * STALE)
     assert claims.claim(store.root / "work", STAGE.key, stale_after=1.0) is None
     kill(owner)
 
@@ -200,10 +201,8 @@ def test_a_death_at_any_moment_leaves_something_to_go_on_from(store: Store, mome
 
     assert ended(forked(live_and_die)) == -signal.SIGKILL
     calls = []
-    started = time.monotonic()
     store.ensure(STAGE, lambda folder: calls.append(write_result(folder)))
     assert len(calls) == 1
-    assert time.monotonic() - started < 1.0
     assert sorted(store.description(STAGE.key)["files"]) == ["result.json"]
     assert not (store.root / "corrupt").exists()
 
@@ -223,47 +222,44 @@ def test_an_owner_of_another_machine_is_waited_for_until_its_heartbeat_is_stale(
     folder = pretend_other_machine(store)
     work = store.root / "work"
     age(folder, 50)
-    assert claims.claim(work, STAGE.key, stale_after=60) is None
-    age(folder, 70)
-    adopted = claims.claim(work, STAGE.key, stale_after=60)
+    assert claims.claim(work, STAGE.key, stale_after=STALE) is None
+    age(folder, 2 * STALE)
+    adopted = claims.claim(work, STAGE.key, stale_after=STALE)
     assert adopted is not None
     assert not folder.exists()
     assert (adopted / "scratch" / "last.ckpt").read_text() == "step 7"
-    assert claims._silence(adopted) < 5
+    assert claims._silence(adopted) < STALE, "its heartbeat is that of the new owner"
 
 
 def test_waiting_ends_when_the_heartbeat_of_another_machine_stops(store: Store) -> None:
     kill(stuck_owner(store))
     folder = pretend_other_machine(store)
-    os.utime(folder / "heartbeat")
-    started = time.monotonic()
+    started = time.time()
+    os.utime(folder / "heartbeat", (started, started))
     Store(store.root, stale_after=0.4).ensure(STAGE, write_result)
-    assert 0.35 < time.monotonic() - started < 3
+    assert time.time() - started > 0.35
 
 
 def test_an_owner_of_another_machine_that_died_while_publishing(store: Store) -> None:
     kill(stuck_owner(store))
     folder = pretend_other_machine(store)
     (folder / "heartbeat").unlink()
-    assert claims.claim(store.root / "work", STAGE.key, stale_after=60) is None
-    os.utime(folder, (time.time() - 70,) * 2)
-    assert claims.claim(store.root / "work", STAGE.key, stale_after=60) is not None
+    assert claims.claim(store.root / "work", STAGE.key, stale_after=STALE) is None
+    os.utime(folder, (time.time() - 2 * STALE,) * 2)
+    assert claims.claim(store.root / "work", STAGE.key, stale_after=STALE) is not None
 
 
 def test_the_heartbeat_is_touched_while_a_stage_is_computed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.01)
-    silences = []
 
     def compute(folder: Path) -> None:
-        age(folder, 1000)
-        time.sleep(0.2)
-        silences.append(claims._silence(folder))
+        age(folder, 2 * STALE)
+        wait_until(lambda: claims._silence(folder) < STALE, "nobody touches the heartbeat")
         write_result(folder)
 
     store.ensure(STAGE, compute)
-    assert silences[0] < 1
     assert not any(t.name == "sparsekit-heartbeat" for t in threading.enumerate())
 
 
@@ -301,7 +297,7 @@ def test_a_suspended_owner_that_was_replaced_does_no_harm(
     """It wakes up `early`, while its successor computes, or after that has published."""
     pid = suspended_owner(store, tmp_path / "outcome", error=error)
     folder = pretend_other_machine(store)
-    age(folder, 100)
+    age(folder, 2 * STALE)
     found = []
 
     def compute(folder: Path) -> None:
@@ -363,7 +359,7 @@ def test_the_owner_before_is_adopted_although_the_rename_is_reported_to_have_fai
         raise FileNotFoundError(source)
 
     monkeypatch.setattr(os, "rename", unlucky)
-    assert claims.claim(store.root / "work", STAGE.key, stale_after=60) is not None
+    assert claims.claim(store.root / "work", STAGE.key, stale_after=STALE) is not None
 
 
 def test_a_result_published_between_look_and_claim_is_not_computed_again(
@@ -389,7 +385,7 @@ def test_a_process_number_used_again_is_not_taken_for_the_owner(store: Store) ->
     machine, _, started, rest = the_claim(store).name.split(".")
     assert started.isdigit()
     the_claim(store).rename(place(store) / f"{machine}.{os.getpid()}.{started}0.{rest}")
-    assert claims.claim(store.root / "work", STAGE.key, stale_after=60) is not None
+    assert claims.claim(store.root / "work", STAGE.key, stale_after=STALE) is not None
 
 
 def test_processes_that_tell_nothing_are_judged_by_their_heartbeat(
@@ -405,15 +401,15 @@ def test_processes_that_tell_nothing_are_judged_by_their_heartbeat(
     machine = claims._machine()
     folder = the_claim(store).rename(place(store) / f"{machine}.{owner}.unknown.0abc")
     work = store.root / "work"
-    assert claims.claim(work, STAGE.key, stale_after=60) is None
-    age(folder, 70)
-    adopted = claims.claim(work, STAGE.key, stale_after=60)
+    assert claims.claim(work, STAGE.key, stale_after=STALE) is None
+    age(folder, 2 * STALE)
+    adopted = claims.claim(work, STAGE.key, stale_after=STALE)
     assert adopted is not None
     assert adopted.name.startswith(f"{machine}.{os.getpid()}.unknown.")
     kill(owner)
     adopted.rename(folder)
     os.utime(folder / "heartbeat")
-    assert claims.claim(work, STAGE.key, stale_after=60) is not None, "its process is gone"
+    assert claims.claim(work, STAGE.key, stale_after=STALE) is not None, "its process is gone"
 
 
 def test_foreign_files_next_to_a_claim_are_ignored(store: Store) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.waiting import wait_until
 
 KILLED = -signal.SIGKILL
 
@@ -31,13 +32,9 @@ def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def wait_for(path: Path, seconds: float = 10.0) -> None:
-    """Until `path` exists; TimeoutError where it never does."""
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{path} did not appear in {seconds:g} s")
-        time.sleep(0.005)
+def wait_for(path: Path) -> None:
+    """Until `path` exists."""
+    wait_until(path.exists, f"{path} does not appear", every=0.005)
 
 
 def kill(pid: int) -> None:

@@ -17,6 +17,7 @@ from sparsekit.store.store import Store
 from sparsekit.system import interruption
 from sparsekit.system.executors import Failures, inline, workers
 from tests.system.processes import ended, forked, wait_for
+from tests.waiting import PATIENCE, wait_until
 
 two_workers = functools.partial(workers, num_workers=2)
 EXECUTORS = pytest.mark.parametrize("executor", [inline, two_workers], ids=["inline", "workers"])
@@ -43,7 +44,7 @@ def deadly(item: str) -> str:
 
 def slow(item: str) -> str:
     noted(item)
-    time.sleep(60)
+    time.sleep(PATIENCE)
     return item
 
 
@@ -157,12 +158,9 @@ def test_workers_end_with_their_parent(
     parent = forked(run)
     wait_for(tmp_path / "a")
     wait_for(tmp_path / "b")
-    started = time.monotonic()
     os.kill(parent, number)
     assert ended(parent) != 0
-    while not (gone(tmp_path / "a") and gone(tmp_path / "b")):
-        assert time.monotonic() - started < 5
-        time.sleep(0.02)
+    wait_until(lambda: gone(tmp_path / "a") and gone(tmp_path / "b"), "workers live on")
 
 
 @pytest.mark.parametrize("num_workers", [0, -1])

@@ -19,6 +19,7 @@ import pytest
 from sparsekit.system import interruption
 from sparsekit.system.interruption import Stopped
 from tests.system.processes import ended, forked, wait_for
+from tests.waiting import PATIENCE, wait_until
 
 LISTENER = """
 import sys, time
@@ -119,10 +120,11 @@ def test_forgotten_signals_do_what_they_do_by_default() -> None:
 
 
 WAITS = {
-    "sleep": lambda: time.sleep(5),
-    "event": lambda: threading.Event().wait(5),
-    "future": lambda: Future().exception(5),  # type: ignore[var-annotated]
-    "process": lambda: subprocess.run(("sleep", "5")),
+    "sleep": lambda: time.sleep(PATIENCE),
+    "event": lambda: threading.Event().wait(PATIENCE),
+    "future": lambda: Future().exception(PATIENCE),  # type: ignore[var-annotated]
+    # It ends when this process is gone, and with it the other end of the pipe.
+    "process": lambda: subprocess.run("cat", stdin=os.pipe()[0]),
 }
 
 
@@ -140,8 +142,8 @@ def test_a_signal_is_noticed_while_the_main_thread_waits(wait: Callable[[], obje
         time.sleep(0.3)
         assert not interruption.asked()
         send(signal.SIGTERM)
-        time.sleep(0.5)
-        os._exit(0 if interruption.asked() else 1)
+        wait_until(interruption.asked, "nobody notices")
+        os._exit(0)
 
     in_a_child(child)
 
@@ -201,7 +203,7 @@ def test_children_are_asked_when_their_parent_is(begun: str, tmp_path: Path) -> 
             if begun == "after the signal":
                 time.sleep(0.3)
                 process.start()
-            process.join(10)
+            process.join(PATIENCE)
         assert process.exitcode == 0
         assert (tmp_path / "SIGTERM").exists()
         assert interruption.received() == ("SIGUSR2",)

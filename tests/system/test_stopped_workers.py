@@ -18,16 +18,14 @@ from sparsekit.system.gpus import VARIABLE
 from sparsekit.system.interruption import Stopped
 from tests.system.processes import ended, forked, wait_for
 from tests.system.test_executors import Executor, gone, noted, two_workers
+from tests.waiting import wait_until
 
 
 def stoppable(item: str) -> str:
     """As `noted`, then works until it is asked to end; names with a q are done at once."""
     noted(item)
     folder, name = item.split(":")
-    deadline = time.monotonic() + 20
-    while not interruption.asked() and "q" not in name:
-        assert time.monotonic() < deadline, "nobody asked"
-        time.sleep(0.01)
+    wait_until(lambda: interruption.asked() or "q" in name, "nobody asked", every=0.01)
     Path(folder, f"{name}.saved").touch()
     interruption.check()
     return name.upper()
@@ -114,12 +112,14 @@ def test_a_worker_notices_a_signal_that_came_before_it_could_listen(
     resource_tracker.ensure_running()
     parent = stopped_run(two_workers, stoppable, [f"{tmp_path}:a", f"{tmp_path}:b"])
     born: set[int] = set()
-    deadline = time.monotonic() + 20
-    while len(born) < 2:
+
+    def both_are_signalled() -> bool:
         for pid in children(parent) - born:
             os.kill(pid, number)
             born.add(pid)
-        assert time.monotonic() < deadline
+        return len(born) >= 2
+
+    wait_until(both_are_signalled, "no workers are born", every=0)
     assert ended(parent) == 75
     assert [path.name for path in tmp_path.iterdir()] == ["listens"]
 

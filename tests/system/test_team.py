@@ -12,6 +12,7 @@ import pytest
 from sparsekit.system import interruption, team
 from sparsekit.system.interruption import Stopped
 from sparsekit.system.team import Call, Team, team_here
+from tests.waiting import PATIENCE, wait_until
 
 Follow = Callable[[Callable[[Call], object]], "Future[list[int]]"]
 
@@ -54,7 +55,7 @@ def test_all_nodes_work_at_what_the_first_asks(leader: Team, follow: Follow) -> 
             with leader.part(call.number):
                 pass
             assert seen[-1] == fit, "the first goes on when the others have ended"
-    assert second.result(10) == [0, 1, 2]
+    assert second.result(PATIENCE) == [0, 1, 2]
     assert seen == ["a", "b", "c"]
 
 
@@ -62,7 +63,7 @@ def test_nothing_to_do(leader: Team, follow: Follow) -> None:
     second = follow(lambda call: None)
     with leader:
         pass
-    assert second.result(10) == []
+    assert second.result(PATIENCE) == []
 
 
 def test_an_error_elsewhere_is_raised_here_and_ends_the_part_here(
@@ -80,14 +81,14 @@ def test_an_error_elsewhere_is_raised_here_and_ends_the_part_here(
             _lose_ranks(leader, call)
         with leader.part(leader.call({}).number):
             pass
-    assert second.result(10) == [0, 1]
+    assert second.result(PATIENCE) == [0, 1]
 
 
 def test_an_error_here_ends_the_parts_elsewhere(leader: Team, follow: Follow) -> None:
     ended = threading.Event()
 
     def work(call: Call) -> None:
-        ended.wait(10)
+        ended.wait(PATIENCE)
         raise OSError("its ranks were killed")
 
     second = follow(work)
@@ -98,7 +99,7 @@ def test_an_error_here_ends_the_parts_elsewhere(leader: Team, follow: Follow) ->
             raise ValueError("diverged")
         assert leader.told(call.number)[1]["state"] == "ended"
         ended.set()
-    assert second.result(10) == [0]
+    assert second.result(PATIENCE) == [0]
 
 
 def test_asked_to_end_elsewhere(leader: Team, follow: Follow) -> None:
@@ -109,7 +110,7 @@ def test_asked_to_end_elsewhere(leader: Team, follow: Follow) -> None:
     with leader, pytest.raises(Stopped) as stopped:
         _lose_ranks(leader, leader.call({}))
     assert stopped.value.signals == ("SIGUSR2",)
-    assert second.result(10) == [0]
+    assert second.result(PATIENCE) == [0]
 
 
 def test_asked_to_end_here_nobody_is_waited_for(
@@ -132,10 +133,10 @@ def test_a_first_node_that_is_lost_is_noticed(leader: Team, follow: Follow) -> N
     called = threading.Event()
     second = follow(lambda call: called.set())
     leader.call({})
-    assert called.wait(10)
+    assert called.wait(PATIENCE)
     leader._store = None
     with pytest.raises(ConnectionError, match="the first node of the job is gone"):
-        second.result(20)
+        second.result(PATIENCE)
 
 
 def test_where_a_job_says_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +154,9 @@ def test_where_a_job_says_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def _lose_ranks(leader: Team, call: Call) -> None:
     """A part whose ranks are killed when another node's part has ended unfinished."""
     with leader.part(call.number):
-        while all(one["state"] == "done" for one in leader.told(call.number).values()):
-            threading.Event().wait(0.05)
+        wait_until(
+            lambda: any(one["state"] != "done" for one in leader.told(call.number).values()),
+            "no part ends unfinished",
+        )
         threading.Event().wait(3 * team.POLL_SECONDS)
         raise OSError("its ranks were killed")
