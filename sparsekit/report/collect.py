@@ -101,11 +101,13 @@ def results_of(records: Iterable[Record], *, studies: Collection[str] | None = (
         store = Store(root_of(record.file.resolve().parent))
         for row in record.content["rows"]:
             if row["is_result"]:
-                keys = row.get("studies", {})
+                skipped = row.get("skipped_studies", {})
+                keys = {n: key for n, key in row.get("studies", {}).items() if n not in skipped}
                 asked = keys if studies is None else [name for name in keys if name in studies]
                 content = {name: study(store, keys[name]) for name in asked}
                 result = _result(record.content, row, measured(store, row["ticket"]), content)
-                results.append(dataclasses.replace(result, store=str(store.root)))
+                place = str(store.root)
+                results.append(dataclasses.replace(result, store=place, studied=tuple(keys)))
     return results
 
 
@@ -177,7 +179,6 @@ def _result(
         seconds=seconds,
         target=target_of(record),
         status=record["status"],
-        studied=tuple(row.get("studies", {})),
         skipped_studies=row.get("skipped_studies", {}),
         studies=studies,
     )

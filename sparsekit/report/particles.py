@@ -22,8 +22,8 @@ BARRIERS = ("barrier", "instability", "loss_barrier")
 KINDS = ("particles", "cycles")
 
 SHOWN = {
-    "test_mean": "mean candidate",
-    "test_best": "best candidate",
+    "test_mean": "mean particle",
+    "test_best": "best particle",
     "test_merged": "merged",
     "test_gap_to_mean": "gap to mean",
     "test_ensemble": "prediction ensemble",
@@ -45,7 +45,7 @@ NAMES = (
 def particles(rows: Sequence[Row]) -> Table:
     """One row per method and sparsity whose particles, or step from cycle to cycle, were studied.
 
-    The primary metric is that of the test split, and one for all rows: of the mean candidate; of
+    The primary metric is that of the test split, and one for all rows: of the mean particle; of
     the best, chosen by validation; of the merged ticket, and by how much it differs from the mean;
     of the ensemble of their predictions. Distance and angle are means over the pairs of particles,
     the barrier (of the error, in percentage points where the metric is a percentage) is the highest
@@ -89,7 +89,7 @@ def measures(
     {'test_barrier_cycles': 0.25, 'test_instability_cycles': 0.5, 'val_barrier_cycles': 0.125}
     """
     found: dict[str, float] = {}
-    if "particles" in studies and len(studies["particles"]["candidates"]) > 1:
+    if "particles" in studies and len(_members(studies["particles"])) > 1:
         found |= _measured(studies["particles"], metric) | _geometry(
             studies["particles"]["geometry"]
         )
@@ -98,12 +98,20 @@ def measures(
     return found
 
 
+def _members(study: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What was measured of each particle; older stores call them candidates."""
+    members: Sequence[Mapping[str, Any]] = study.get("particles") or study["candidates"]
+    return members
+
+
 def _measured(study: Mapping[str, Any], metric: Metric) -> dict[str, float]:
-    best = study["candidates"][study["best"]]
+    """The primary metric of each kind of network; a task need not have an ensemble."""
+    networks = {**study, "best": _members(study)[study["best"]]}
     return {
-        f"{split}_{name}": {**study, "best": best}[name][f"{split}_{metric.name}"]
+        f"{split}_{name}": networks[name][f"{split}_{metric.name}"]
         for split in SPLITS
         for name in MEASURED
+        if networks[name] is not None
     }
 
 

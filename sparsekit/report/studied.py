@@ -54,7 +54,8 @@ def measures(study: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers in the result of a study, by their path.
 
     Numbers below a list are summarised, because lists of two seeds need not be as long: mean, least
-    and most. Of a list of points (x, y), x ascending, that is said of y, and its first and last.
+    and most. Of a list of points (x, y), x ascending, that is said of y, and its first and last; of
+    a square matrix with a diagonal of zeros it is said of what stands above it.
 
     >>> measures({"a": {"b": 1, "c": "text"}, "d": [1.0, 3.0]})
     {'a.b': 1.0, 'd.mean': 2.0, 'd.min': 1.0, 'd.max': 3.0}
@@ -91,7 +92,10 @@ def _leaves(value: Any, path: str, is_one_of_many: bool) -> Iterator[tuple[str, 
         yield f"{path}.last", float(value[-1][1]), is_one_of_many
         for _, y in value:
             yield path, float(y), True
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+    elif _are_distances(value):
+        for i, j in itertools.combinations(range(len(value)), 2):
+            yield path, float(value[i][j]), True
+    elif isinstance(value, list):
         for item in value:
             yield from _leaves(item, _path_of_item(item, path), True)
 
@@ -105,6 +109,17 @@ def _is_curve(value: Any) -> bool:
     if not all(isinstance(number, int | float) for point in value for number in point):
         return False
     return all(left[0] < right[0] for left, right in itertools.pairwise(value))
+
+
+def _are_distances(value: Any) -> bool:
+    """A square of numbers with a diagonal of zeros, which are distances of nothing."""
+    if not isinstance(value, list) or len(value) < 2:
+        return False
+    if not all(isinstance(row, list) and len(row) == len(value) for row in value):
+        return False
+    if not all(isinstance(number, int | float) for row in value for number in row):
+        return False
+    return all(value[i][i] == 0 for i in range(len(value)))
 
 
 def _path_of_item(item: Any, path: str) -> str:

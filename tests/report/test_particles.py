@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from sparsekit.report import __main__ as report
 from sparsekit.report.notes import ONE_SEED, SPREAD
 from sparsekit.report.particles import measures
+from sparsekit.tasks.metric import Metric
 from tests.report.writer import Writer, output
 
 
@@ -78,7 +80,7 @@ def test_the_table_shows_literally(studied: Writer, capsys: pytest.CaptureFixtur
     _, header, _, *lines = table.split("\n|")
     rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in (header, *lines)]
     assert rows[0] == [
-        "method", "sparsity", "mean candidate", "best candidate", "merged", "gap to mean",
+        "method", "sparsity", "mean particle", "best particle", "merged", "gap to mean",
         "prediction ensemble", "distance", "angle (degrees)", "barrier between particles",
         "barrier to the previous cycle", "n",
     ]  # fmt: skip
@@ -110,6 +112,20 @@ def test_for_machines_with_validation(studied: Writer, capsys: pytest.CaptureFix
 def test_the_best_is_the_one_that_validation_chose() -> None:
     study = {**particles(), "best": 0}
     assert measures({"particles": study})["test_best"] == 0.8
+
+
+def test_a_task_without_an_ensemble_has_everything_else() -> None:
+    study = particles()
+    named = {**study, "particles": study.pop("candidates"), "ensemble": None}
+    found = measures({"particles": named})
+    assert found["test_best"] == 0.875
+    assert "test_ensemble" not in found
+
+
+def test_the_metric_is_that_of_the_task() -> None:
+    metric = Metric("perplexity", "min")
+    study = json.loads(json.dumps(particles()).replace("accuracy", "perplexity"))
+    assert measures({"particles": study}, metric)["test_merged"] == 0.9
 
 
 def test_a_single_particle_is_nothing_to_compare() -> None:

@@ -17,7 +17,7 @@ STUDY = {
     "missing": None,
     "is_equal": True,
     "norms": [1.0, 3.0],
-    "matrix": [[0.0, 2.0], [2.0, 0.0]],
+    "matrix": [[0.0, 2.0, 4.0], [2.0, 0.0, 6.0], [4.0, 6.0, 0.0]],
     "curve": [[0, 0.5], [10, 0.75], [20, 0.25]],
     "pairs": [{"kind": "near", "error": [0.1, 0.3]}, {"kind": "far", "error": [0.5]}],
 }
@@ -27,7 +27,7 @@ def test_numbers_by_their_path() -> None:
     assert measures(STUDY) == pytest.approx({
         "overlap.first": 0.5, "overlap.second": 0.25, "is_equal": 1.0,
         "norms.mean": 2.0, "norms.min": 1.0, "norms.max": 3.0,
-        "matrix.mean": 1.0, "matrix.min": 0.0, "matrix.max": 2.0,
+        "matrix.mean": 4.0, "matrix.min": 2.0, "matrix.max": 6.0,
         "curve.first": 0.5, "curve.last": 0.25,
         "curve.mean": 0.5, "curve.min": 0.25, "curve.max": 0.75,
         "pairs.near.error.mean": 0.2, "pairs.near.error.min": 0.1, "pairs.near.error.max": 0.3,
@@ -42,8 +42,10 @@ def studied(writer: Writer) -> Writer:
         studies = {"strange": writer.study(f"s{seed}", {"a": {"b": value}})}
         rows = [(0.0, writer.ticket("d", 0.9, 0.0)), (0.8, writer.ticket(f"p{seed}", 0.8, 0.8))]
         writer.record("imp", seed, rows, studies=studies)
+    reason = "one particle and no cycle before"
     writer.record("snip", 0, [(0.8, writer.ticket("s", 0.7, 0.8))],
-                  skipped={"barriers": "one particle and no cycle before"})  # fmt: skip
+                  studies={"barriers": writer.study("skipped", {"skipped": reason})},
+                  skipped={"barriers": reason})  # fmt: skip
     return writer
 
 
@@ -72,6 +74,7 @@ def test_which_studies_there_are_is_said_without_asking(
 def test_a_study_that_was_skipped_says_why(
     studied: Writer, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert report.main([str(studied.store.root), "--particles"]) == 0
     line = "study barriers was skipped for snip at 80.00 %: one particle and no cycle before"
     assert line in output(capsys, studied.store.root).splitlines()
     shown = output(capsys, studied.store.root, "--studies").split("studies\n")[1]
