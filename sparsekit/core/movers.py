@@ -34,7 +34,8 @@ class Rewire:
 
     `timing`: "after" the optimizer's step, as SET and the authors of SRigL do, or "instead" of it,
     as in RigL's algorithm 1. `num_gradients`: the dense gradients are the mean over so many
-    optimizer steps, the last of them that of the update.
+    optimizer steps, the last of them that of the update. A layer that no gradient reaches (frozen,
+    or not run in any of these steps) keeps its mask at this update: nothing would train what grows.
 
     `exceptions` maps names of parameters, or patterns of them such as "*.qkv.weight", to the rule
     of those layers; the first that matches counts. `last` is the rule of the last layer in the
@@ -44,7 +45,7 @@ class Rewire:
 
     ValueError unless 0 <= fraction <= 1, 0 <= until <= 1, interval >= 1 and
     1 <= num_gradients <= interval; from `rehearse` if no update falls into the fit; from `move` if
-    a layer has no gradient, and for an exception that matches no layer.
+    no layer has a gradient, and for an exception that matches no layer.
 
     >>> import torch
     >>> from sparsekit.core import rules
@@ -93,17 +94,20 @@ class Rewire:
         self, step: int, weights: Weights, grads: Weights, masks: Masks, num_steps: int
     ) -> Masks | None:
         """Masks with `moved` of the active weights dropped and as many grown in every layer."""
-        _require_gradients(grads, masks)
-        if not all(bool(grads[name].isfinite().all()) for name in masks):
+        trained = [name for name in masks if name in grads]
+        if masks and not trained:
+            raise ValueError(f"no gradients for {list(masks)}; there are those of {sorted(grads)}")
+        if not all(bool(grads[name].isfinite().all()) for name in trained):
             return None
         rules = self.rules(list(masks))
         moved = self.moved(step, num_steps)
-        return {
+        rewired = {
             name: rules[name](
-                weights[name], grads[name], mask, moved, derive(self.seed, step, name)
+                weights[name], grads[name], masks[name], moved, derive(self.seed, step, name)
             )
-            for name, mask in masks.items()
+            for name in trained
         }
+        return {**masks, **rewired}
 
     def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:
         """Raise ValueError for what would fail at an update, and if there would be none.
@@ -266,9 +270,3 @@ def _require_interval(interval: int) -> None:
 def _require_one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
     if value not in valid:
         raise ValueError(f"{name}={value!r} is none of {', '.join(map(repr, valid))}")
-
-
-def _require_gradients(grads: Weights, masks: Masks) -> None:
-    missing = [name for name in masks if name not in grads]
-    if missing:
-        raise ValueError(f"no gradients for {missing}; there are those of {sorted(grads)}")

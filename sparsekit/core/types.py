@@ -98,7 +98,10 @@ class Mover(Protocol):
     def move(
         self, step: int, weights: Weights, grads: Weights, masks: Masks, num_steps: int
     ) -> Masks | None:
-        """Return new masks, None to leave them. Asked only where it `acts`."""
+        """Return new masks, None to leave them. Asked only where it `acts`.
+
+        `grads` lacks the layers that no gradient reached: frozen, or not run in these steps.
+        """
         ...
 
     def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:

@@ -29,6 +29,7 @@ from sparsekit.networks.network import Network
 from sparsekit.store.identity import canonical, describe
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.judge import NetworkJudge, device_of
+from sparsekit.training.optimizers import check_rates
 from sparsekit.training.problem import dense_masks, initial_network, load_data
 
 CUT = {"norm_drop": 0.5, "fraction": 0.5}
@@ -58,7 +59,8 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
     for cycle, asked in _kinds_of_fits(cycles, common):
         fit_schedule = plan_fit(asked, rehearsed.data, CUT)
         _check_learning_rates(fit_schedule)
-        asked.train.optimizer(list(rehearsed.model.named_parameters()))
+        leaf = asked.train.optimizer
+        check_rates(leaf(list(rehearsed.model.named_parameters())), leaf)
         if asked.mover is not None:
             num_steps = fit_schedule.last - fit_schedule.first
             work = functools.partial(_move, cycle, rehearsed, judge, num_steps)

@@ -228,7 +228,7 @@ def _trainer(
         accelerator=runtime.accelerator,
         devices=runtime.devices,
         num_nodes=nodes.number,
-        strategy="ddp_spawn" if runtime.devices * nodes.number > 1 else "auto",
+        strategy=runtime.strategy(nodes.number),
         plugins=[nodes.environment],
         precision=train.precision,  # type: ignore[arg-type]
         max_epochs=num_epochs,

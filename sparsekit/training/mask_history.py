@@ -62,7 +62,11 @@ class MaskHistory:
 
 
 class GradientMean:
-    """The mean of the gradients of some steps, summed in place as they come."""
+    """The mean of the gradients of some steps, summed in place as they come.
+
+    A layer without a gradient in some of the steps (it did not run, so the loss did not depend on
+    it) counts as zero there; one without in all of them has no mean.
+    """
 
     def __init__(self) -> None:
         self.sums: Weights = {}
@@ -77,19 +81,18 @@ class GradientMean:
 
     def add(self, gradients: Weights) -> None:
         """Add the gradients of one step; they are copied."""
-        if not self.count:
-            self.sums = {name: gradient.detach().clone() for name, gradient in gradients.items()}
-        else:
-            names = list(self.sums)
-            sums = [self.sums[name].to(gradients[name].device) for name in names]
-            torch._foreach_add_(sums, [gradients[name].detach() for name in names])
-            self.sums = dict(zip(names, sums, strict=True))
+        known = [name for name in gradients if name in self.sums]
+        sums = [self.sums[name].to(gradients[name].device) for name in known]
+        if known:
+            torch._foreach_add_(sums, [gradients[name].detach() for name in known])
+        new = {name: g.detach().clone() for name, g in gradients.items() if name not in self.sums}
+        self.sums = {**self.sums, **dict(zip(known, sums, strict=True)), **new}
         self.count += 1
 
     def take(self) -> Weights:
         """The mean, empty if nothing was added; starts afresh."""
         mean = self.sums
-        if self.count > 1:
+        if self.count > 1 and mean:
             torch._foreach_div_(list(mean.values()), self.count)
         self.sums, self.count = {}, 0
         return mean

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+import warnings
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from sparsekit.core.types import Masks, Mover
+from sparsekit.training.last_word import LastWord
 from sparsekit.training.mask_history import GradientMean, MaskHistory
+from sparsekit.training.masked_parameters import (
+    check_equal_on_ranks,
+    mask_optimizer_state_,
+    named_parameters_of,
+    owns,
+    warn_of_missing,
+)
+from sparsekit.training.optimizers import mixes_elements
+
+SHARDED = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
 
 class Masking(Callback):
@@ -24,13 +39,26 @@ class Masking(Callback):
     reparametrisation: the state dict keeps its names, and gradients of pruned weights stay dense
     for movers that grow by them.
 
-    After each step weights are multiplied by their masks. Gradients are masked before it only if
-    something reads their norm (`mask_gradients`, for clipping); otherwise the results are the
-    same either way, and it would be paid at every step. Movers count steps from `first_step` and
-    are told `num_steps`, by default the trainer's estimate.
+    Weights are multiplied by their masks as soon as their optimizer has stepped, so that whatever
+    runs next, other callbacks and a second optimizer included, sees them pruned; and again where
+    other callbacks put weights of their own in place (averages: before validation, at the end of
+    the fit, and in checkpoints), wherever those stand in the list of callbacks.
 
-    Raises ValueError for a mask whose name or shape fits no parameter, and RuntimeError where
-    ranks disagree on a mask.
+    Gradients of pruned weights are masked before the step if it would let them change other
+    weights: where the Trainer clips, where the optimizer mixes elements (`mixes_elements`), or
+    where `mask_gradients` asks for it because something else reads them. Otherwise the results are
+    the same either way, and it would be paid at every step. Movers get them before that, dense.
+    Statistics an optimizer shares between weights (Adafactor's rows and columns) remember weights
+    that have been pruned since; those of the weights themselves are forgotten.
+
+    Movers count the steps of the optimizer that owns the masked weights, from `first_step`, and
+    are told `num_steps`: by default the trainer's estimate, which does not exist for a loader
+    without length, for a fit limited by time, or where the module steps its optimizers itself.
+    A new fit of the same callback goes on with the masks it has and counts steps afresh.
+
+    Raises ValueError for a mask whose name or shape fits no parameter, for sharded parameters
+    (FSDP), for a mover without a number of steps, and for one whose weights belong to several
+    optimizers; RuntimeError where ranks disagree on a mask.
     """
 
     def __init__(
@@ -49,40 +77,84 @@ class Masking(Callback):
         self.prefix = prefix
         self.first_step = first_step
         self.num_steps = num_steps
+        self.step = first_step
         self.mask_history = MaskHistory(self.masks)
         self.gradients = GradientMean()
+        self._asked_steps = num_steps
+        self._restored = False
         self._parameters: dict[str, Parameter] = {}
+        self._owners: list[Optimizer] = []
         self._floats: list[Tensor] = []
-        self._stepped = False
+        self._masks_gradients = mask_gradients
+        self._hooks: list[RemovableHandle] = []
+        self._stepping = False
         self._due: int | None = None
+
+    @property
+    def state_key(self) -> str:
+        """What tells several of these apart in one checkpoint: the weights they mask."""
+        names = hashlib.sha256(",".join(self.masks).encode()).hexdigest()[:12]
+        return self._generate_state_key(prefix=self.prefix, masks=names)
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "step": self.step,
             "masks": {name: mask.cpu() for name, mask in self.masks.items()},
             "topology": self.mask_history.state_dict(),
             "gradients": self.gradients.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.step = state_dict["step"]
         self.masks = dict(state_dict["masks"])
         self.mask_history.load_state_dict(state_dict["topology"])
         self.gradients.load_state_dict(state_dict["gradients"])
+        self._restored = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if isinstance(trainer.strategy, SHARDED):
+            raise ValueError(
+                f"masks need whole parameters, and {type(trainer.strategy).__name__} shards them; "
+                "use strategy='ddp'"
+            )
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        if any(isinstance(one, LastWord) and one.apply_ == self.apply_ for one in callbacks):
+            return
+        last = LastWord(self.apply_, self.mask_state_)
+        # A new list, for the trainer is going through the old one. Checkpoints stay last in it.
+        saving = [one for one in callbacks if isinstance(one, Checkpoint)]
+        others = [one for one in callbacks if not isinstance(one, Checkpoint)]
+        trainer.callbacks = [*others, last, *saving]  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._parameters = named_parameters_of(pl_module, self.masks, self.prefix)
-        if self.mover is not None and self.num_steps is None:
-            self.num_steps = self.first_step + int(trainer.estimated_stepping_batches)
-        self._install_(trainer, self.masks)
-        if self._steps_done(trainer) == 0 and self._acts(0):
-            self._move_(trainer, trainer.optimizers[0], step=0)
+        self._owners = [one for one in trainer.optimizers if owns(one, self._parameters)]
+        if not self._restored:
+            self._count_from(trainer, pl_module)
+        if self.mover is not None:
+            self.num_steps = self._steps_of(trainer, pl_module)
+        self._restored, self._stepping, self._due = False, False, None
+        self._masks_gradients = (
+            self.mask_gradients
+            or trainer.gradient_clip_val is not None
+            or any(mixes_elements(one) for one in self._owners)
+        )
+        self._watch(trainer)
+        self.install_(trainer, self.masks)
+        if self.step == 0 and self._acts(0):
+            self._move_(trainer, self._owners[0], step=0)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        self._stepped = True
+        if not any(optimizer is one for one in self._owners):
+            return
+        if not pl_module.automatic_optimization:
+            self._finish_step(trainer, optimizer)
+        self._stepping = True
         if self.mover is not None:
             is_instead = self.mover.timing == "instead"
-            step = self._steps_done(trainer) + (not is_instead)
+            step = self.step + (not is_instead)
             self._collect(step)
             if step > 0 and self._acts(step):
                 if is_instead:
@@ -90,7 +162,7 @@ class Masking(Callback):
                     optimizer.zero_grad(set_to_none=True)  # a step without gradients is none
                     return
                 self._due = step
-        if self.mask_gradients:
+        if self._masks_gradients:
             gradients = [p.grad for p in self._parameters.values()]
             pairs = [(g, f) for g, f in zip(gradients, self._floats, strict=True) if g is not None]
             torch._foreach_mul_([g for g, _ in pairs], [f for _, f in pairs])
@@ -98,24 +170,106 @@ class Masking(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
-        self._apply_()
-        if self._stepped:
-            self.mask_history.count_step()
-            self._stepped = False
-        if self._due is not None:
-            self._move_(trainer, trainer.optimizers[0], step=self._due)
-            self._due = None
+        # A step that a gradient scaler has skipped is seen by no hook of the optimizer.
+        for optimizer in self._owners:
+            self._finish_step(trainer, optimizer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        left = range(self.step + 1, (self.num_steps or 0) + 1)
+        if any(self._acts(step) for step in left):
+            warnings.warn(
+                f"training ended at step {self.step} of the {self.num_steps} that the masks were "
+                "to move along; they have not come to their end",
+                stacklevel=2,
+            )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
     @torch.no_grad()
-    def _apply_(self) -> None:
-        if self._floats:
-            torch._foreach_mul_(list(self._parameters.values()), self._floats)
+    def apply_(self) -> None:
+        """Set pruned weights to zero."""
+        parameters: list[Tensor] = list(self._parameters.values())
+        if parameters and parameters[0].device != self._floats[0].device:
+            # Lightning takes a module off its device after each of its runs.
+            self._floats = [f.to(p.device) for p, f in zip(parameters, self._floats, strict=True)]
+        if parameters:
+            torch._foreach_mul_(parameters, self._floats)
 
-    def _steps_done(self, trainer: Trainer) -> int:
-        return self.first_step + trainer.global_step
+    def mask_state_(self, state: dict[str, Any]) -> None:
+        """Replace pruned weights in a state dict by zeros."""
+        for name, mask in self.masks.items():
+            key = self.prefix + name
+            if key in state:
+                state[key] = state[key] * mask.to(state[key])
+
+    def install_(self, trainer: Trainer, masks: Masks) -> None:
+        """Let these be the masks from now on; RuntimeError if ranks have different ones."""
+        devices = {name: p.device for name, p in self._parameters.items()}
+        self.masks = {name: mask.to(devices[name]) for name, mask in masks.items()}
+        # Multiplied as floats of the weights' own layout: two to four times as fast as bool.
+        self._floats = [
+            torch.empty_like(p).copy_(self.masks[name]).detach()
+            for name, p in self._parameters.items()
+        ]
+        check_equal_on_ranks(trainer, self.masks)
+        self.mask_history.note(self.masks)
+        self.apply_()
+
+    def _count_from(self, trainer: Trainer, module: LightningModule) -> None:
+        """Begin a fit without a state of ours: afresh, or where the trainer is."""
+        if trainer.global_step == 0:
+            self.step = self.first_step
+            self.mask_history, self.gradients = MaskHistory(self.masks), GradientMean()
+        elif module.automatic_optimization:
+            self.step = self.first_step + trainer.global_step
+
+    def _steps_of(self, trainer: Trainer, module: LightningModule) -> int:
+        """How many steps the mover is told."""
+        if len(self._owners) != 1:
+            raise ValueError(
+                f"the weights whose masks move belong to {len(self._owners)} optimizers; use one "
+                "Masking with its own mover for the weights of each"
+            )
+        if self._asked_steps is not None:
+            return self._asked_steps
+        estimate = trainer.estimated_stepping_batches if module.automatic_optimization else -1
+        if not 0 < estimate < math.inf:
+            raise ValueError(
+                "masks move along the length of the training, which the Trainer does not know "
+                "(a loader without length, no limit of epochs, or manual optimization); give "
+                "Masking(..., num_steps=...), counted in steps of the optimizer of these weights"
+            )
+        return self.first_step + int(estimate)
+
+    def _watch(self, trainer: Trainer) -> None:
+        """Mask weights, and move masks, right after each step of the optimizers."""
+        self.teardown(trainer, trainer.lightning_module, "fit")
+
+        def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+            if self.mover is not None and not self._stepping:
+                raise RuntimeError(
+                    "an optimizer stepped without Lightning's knowledge, so that masks cannot "
+                    "move; step what self.optimizers() returns"
+                )
+            self.apply_()
+            self._finish_step(trainer, optimizer)
+
+        self._hooks = [one.register_step_post_hook(after) for one in self._owners]
+
+    def _finish_step(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        """Count the step that was begun, if one was, and move the masks that are due after it."""
+        if self._stepping:
+            self._stepping = False
+            self.step += 1
+            self.mask_history.count_step()
+        if self._due is not None:
+            due, self._due = self._due, None
+            self._move_(trainer, optimizer, step=due)
 
     def _acts(self, step: int) -> bool:
-        assert self.num_steps is not None or self.mover is None
         return self.mover is not None and self.mover.acts(step, self.num_steps or 0)
 
     def _collect(self, step: int) -> None:
@@ -129,73 +283,12 @@ class Masking(Callback):
         assert self.mover is not None
         weights = {name: p.detach() for name, p in self._parameters.items()}
         before, gradients = self.masks, self.gradients.take()
+        if self.mover.num_gradients:
+            warn_of_missing(gradients, before)
         moved = self.mover.move(step, weights, gradients, before, self.num_steps or 0)
         if moved is None:
             return
-        self._install_(trainer, moved)
+        self.install_(trainer, moved)
         # What grows starts without a past: dense gradients may have left one at its place.
         staying = {name: before[name] & mask for name, mask in self.masks.items()}
         mask_optimizer_state_(optimizer, self._parameters, staying)
-
-    def _install_(self, trainer: Trainer, masks: Masks) -> None:
-        # Multiplied as floats of the weights' own layout: two to four times as fast as bool.
-        devices = {name: p.device for name, p in self._parameters.items()}
-        self.masks = {name: mask.to(devices[name]) for name, mask in masks.items()}
-        self._floats = [
-            torch.empty_like(p).copy_(self.masks[name]).detach()
-            for name, p in self._parameters.items()
-        ]
-        check_equal_on_ranks(trainer, self.masks)
-        self.mask_history.note(self.masks)
-        self._apply_()
-
-
-def named_parameters_of(
-    module: torch.nn.Module, masks: Mapping[str, Tensor], prefix: str = ""
-) -> dict[str, Parameter]:
-    """The masked parameters of `module`, in mask order; ValueError where name or shape misfits."""
-    known = dict(module.named_parameters())
-    found = {}
-    for name, mask in masks.items():
-        parameter = known.get(prefix + name)
-        if parameter is None:
-            raise ValueError(f"mask {name!r} fits no parameter; there are {', '.join(known)}")
-        if parameter.shape != mask.shape:
-            shapes = f"{tuple(mask.shape)}, its parameter {tuple(parameter.shape)}"
-            raise ValueError(f"mask {name!r} has shape {shapes}")
-        found[name] = parameter
-    return found
-
-
-@torch.no_grad()
-def mask_optimizer_state_(
-    optimizer: Optimizer, parameters: Mapping[str, Parameter], masks: Masks
-) -> None:
-    """Zero, in place, whatever the optimizer remembers of pruned weights."""
-    for name, parameter in parameters.items():
-        for value in optimizer.state.get(parameter, {}).values():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                value.masked_fill_(~masks[name].to(value.device), 0)
-
-
-def check_equal_on_ranks(trainer: Trainer, masks: Masks) -> None:
-    """Raise RuntimeError unless every rank holds the same masks."""
-    if trainer.world_size == 1:
-        return
-    mine = torch.frombuffer(bytearray(digest(masks)), dtype=torch.uint8).clone()
-    mine = mine.to(trainer.strategy.root_device)
-    gathered = trainer.strategy.all_gather(mine).view(trainer.world_size, -1).cpu()
-    differing = [
-        rank for rank in range(trainer.world_size) if not gathered[rank].equal(gathered[0])
-    ]
-    if differing:
-        raise RuntimeError(f"masks on ranks {differing} differ from those on rank 0")
-
-
-def digest(masks: Masks) -> bytes:
-    """32 bytes that change with any bit of any mask."""
-    total = hashlib.sha256()
-    for name in sorted(masks):
-        total.update(name.encode())
-        total.update(masks[name].cpu().numpy().tobytes())
-    return total.digest()

@@ -13,6 +13,7 @@ from sparsekit.data.types import Data
 from sparsekit.tasks.types import Task
 from sparsekit.training.evaluate import in_layout
 from sparsekit.training.fit_schedule import Batches, FitSchedule
+from sparsekit.training.optimizers import set_rate_
 from sparsekit.training.settings import Train
 
 
@@ -46,8 +47,8 @@ class FitModule(LightningModule):
         self.reads_gradients = reads_gradients
         self.steps_in_sum = 0
         self.between_steps = True
-        self.loss_sum: Tensor
-        self.register_buffer("loss_sum", torch.zeros(()), persistent=False)
+        # Not a buffer, because DDP overwrites the buffers of all ranks by those of rank 0.
+        self.loss_sum = torch.zeros(())
         # In a list, so that the compiled copy is no submodule and state-dict keys stay as they are.
         self._forward = [torch.compile(model) if compiled else model]
 
@@ -62,14 +63,15 @@ class FitModule(LightningModule):
             device=self.device,
         )
 
+    def on_fit_start(self) -> None:
+        self.loss_sum = self.loss_sum.to(self.device)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if not self.between_steps:
             return
         self.between_steps = False
         seed_(self.device, self.fit_schedule.step_seed(self.step))
-        rate = self.fit_schedule.learning_rate(self.step)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate
+        set_rate_(self.trainer.optimizers[0], self.fit_schedule.learning_rate(self.step))
 
     def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
         inputs, targets = batch

@@ -54,7 +54,10 @@ class Runtime:
     """Where and how things run; changing any of it gives the same results under the same keys.
 
     `store` holds results, `data` the data sets. `devices` > 1 trains each fit on several devices
-    (DDP). `threads` bounds the CPU threads; 0 leaves PyTorch's default.
+    (DDP): the same batches, BatchNorm over the whole batch, results equal up to rounding; only what
+    a model draws per example (dropout) is drawn alike on all of them. `find_unused_parameters` lets
+    some parameters take no part in some steps there; false saves a walk through the graph per step,
+    and is needed by reentrant activation checkpointing. `threads` bounds the CPU threads; 0 leaves PyTorch's default.
     A fit saves its state every `checkpoint_seconds`; a claim without heartbeat for
     `stale_seconds` is taken over.
     """
@@ -63,6 +66,7 @@ class Runtime:
     data: str = "data"
     accelerator: str = "auto"
     devices: int = 1
+    find_unused_parameters: bool = True
     threads: int = 0
     compile: bool = False
     deterministic: bool = True
@@ -83,6 +87,12 @@ class Runtime:
             import torch  # here, because settings are checked without it
 
             torch.set_num_threads(self.threads)
+
+    def strategy(self, num_nodes: int) -> str:
+        """Name, to Lightning, of how the devices of `num_nodes` train together."""
+        if self.devices * num_nodes == 1:
+            return "auto"
+        return f"ddp_spawn_find_unused_parameters_{str(self.find_unused_parameters).lower()}"
 
     @property
     def data_root(self) -> Path:

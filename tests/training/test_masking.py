@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from sparsekit.core.types import Masks, Weights
-from sparsekit.training.masking import (
-    Masking,
+from sparsekit.training.masked_parameters import (
     check_equal_on_ranks,
     digest,
     mask_optimizer_state_,
     named_parameters_of,
 )
+from sparsekit.training.masking import Masking
 
 Timing = Literal["after", "instead"]
 
