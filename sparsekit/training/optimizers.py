@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -99,29 +100,30 @@ def set_rate_(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get(SCALE, 1.0)
 
 
-def check_rates(optimizer: Optimizer, leaf: Mapping[str, Any]) -> None:
-    """Raise ValueError if `optimizer`, built from `leaf`, was given rates that would be ignored.
+def check_rates(optimizer: Optimizer, leaf: Callable[..., Any]) -> None:
+    """Raise ValueError if `optimizer`, made by `leaf`, was given rates that would be ignored.
 
     The schedule alone says how large the learning rate is, and groups say by what factor theirs
-    differs. One rate for all groups that stands in the code of an optimizer and not in `leaf` is a
-    placeholder: most optimizers cannot be built without one.
+    differs. One rate for all groups that stands in the code of an optimizer, and is no argument of
+    its leaf, is a placeholder: most optimizers cannot be built without one.
     """
     rates = [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
-    given = [name for name, value in leaf.items() if _is_rate(name, value, rates)]
+    arguments = leaf.keywords if isinstance(leaf, functools.partial) else {}
+    given = [name for name, value in arguments.items() if _is_rate(name, value, rates)]
     if given:
         raise ValueError(
-            f"train.optimizer.{given[0]}={leaf[given[0]]} would be ignored: the schedule sets the "
-            "learning rate at every step; set train.schedule.peak instead"
+            f"train.optimizer.{given[0]}={arguments[given[0]]} would be ignored: the schedule sets "
+            "the learning rate at every step; set train.schedule.peak instead"
         )
     if len(set(rates)) > 1:
         raise ValueError(
-            f"{leaf['_target_']} gives its groups the learning rates {sorted(set(rates))}, which "
-            "the schedule would overwrite; give each group a factor instead: "
+            f"train.optimizer gives its groups the learning rates {sorted(set(rates))}, which the "
+            "schedule would overwrite; give each group a factor instead: "
             "{'params': ..., 'lr_scale': 0.1}, 0 for a group that must not move"
         )
     scales = [group.get(SCALE, 1.0) for group in optimizer.param_groups]
     if not all(scale >= 0 for scale in scales):
-        raise ValueError(f"{leaf['_target_']} gives its groups the {SCALE} {scales}; needed: >= 0")
+        raise ValueError(f"train.optimizer gives its groups the {SCALE} {scales}; needed: >= 0")
 
 
 def _is_rate(name: str, value: Any, rates: Sequence[float]) -> bool:

@@ -57,9 +57,9 @@ class Runtime:
     (DDP): the same batches, BatchNorm over the whole batch, results equal up to rounding; only what
     a model draws per example (dropout) is drawn alike on all of them. `find_unused_parameters` lets
     some parameters take no part in some steps there; false saves a walk through the graph per step,
-    and is needed by reentrant activation checkpointing. `threads` bounds the CPU threads; 0 leaves PyTorch's default.
-    A fit saves its state every `checkpoint_seconds`; a claim without heartbeat for
-    `stale_seconds` is taken over.
+    and is needed by reentrant activation checkpointing.
+    `threads` bounds the CPU threads; 0 leaves PyTorch's default. A fit saves its state every
+    `checkpoint_seconds`; a claim without heartbeat for `stale_seconds` is taken over.
     """
 
     store: str = "runs"

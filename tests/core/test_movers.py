@@ -310,8 +310,19 @@ def test_a_rule_that_needs_a_structure_is_tried_on_the_masks() -> None:
     srigl.rehearse(WEIGHTS, even, HUNDRED)
 
 
-def test_a_layer_without_gradient_is_named() -> None:
+def test_a_layer_without_gradient_keeps_its_mask() -> None:
     weights, grads, masks = _layers()
+    whole = moved_at(10, (weights, grads, masks))
     del grads["fc.weight"]
-    with pytest.raises(ValueError, match=r"no gradients for \['fc.weight'\]"):
-        moved_at(10, (weights, grads, masks))
+    moved = moved_at(10, (weights, grads, masks))
+    assert list(moved) == list(masks), "the order of the network stays"
+    assert torch.equal(moved["fc.weight"], masks["fc.weight"])
+    assert not torch.equal(whole["fc.weight"], masks["fc.weight"]), "with a gradient it moves"
+    for name in set(masks) - {"fc.weight"}:
+        assert torch.equal(moved[name], whole[name])
+
+
+def test_gradients_of_no_layer_at_all_are_an_error() -> None:
+    weights, grads, masks = _layers()
+    with pytest.raises(ValueError, match=r"no gradients for .*'fc.weight'"):
+        moved_at(10, (weights, {"bias": grads["fc.weight"]}, masks))

@@ -182,7 +182,7 @@ class Trace(Callback):
 
 
 def moved(mover: ShiftAtThree, folder: Path, optimizer: str = "SGD") -> tuple[Masking, Trace]:
-    """Ten steps; the trace sees gradients before the mover does and weights after it did."""
+    """Ten steps; the trace sees gradients before the mover does and weights after it moved."""
     masking, trace = Masking(half_masks(), mover=mover), Trace()
     fitted = trainer([trace, masking, ModelCheckpoint(folder)], 2, folder)
     fitted.fit(Regression(optimizer), loader())
@@ -201,14 +201,15 @@ def test_movers_get_the_mean_of_the_last_gradients(num_gradients: int, tmp_path:
 
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 def test_masks_move_after_a_step_or_instead_of_one(optimizer: str, tmp_path: Path) -> None:
-    """The trace stands before the masking, so its last weights are not yet masked anew."""
+    """Masks move right after a step, so that no callback sees its weights under the old masks."""
     for timing in ("after", "instead"):
         mover = ShiftAtThree(timing)
         _, trace = moved(mover, tmp_path / timing, optimizer)
         (step, given, _), *_ = mover.given
         kept = half_masks()["layer.weight"]
-        if timing == "after":
-            assert torch.equal(given["layer.weight"][kept], trace.weights[step - 1][kept])
+        if timing == "after":  # three steps are done, and everything that was kept is dropped
+            assert bool((given["layer.weight"][kept] != trace.weights[step - 2][kept]).all())
+            assert bool((trace.weights[step - 1] == 0).all())
         else:  # three steps are done; in place of the fourth nothing but the masks changes
             assert torch.equal(given["layer.weight"], trace.weights[step - 1] * kept)
             after = given["layer.weight"] * kept.roll(1, dims=1)
