@@ -27,16 +27,6 @@ class Data(Protocol):
         ...
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width of an image in a batch."""
-        ...
-
-    @property
-    def num_classes(self) -> int:
-        """Labels lie in 0 .. num_classes - 1."""
-        ...
-
-    @property
     def num_outputs(self) -> int:
         """Outputs a network needs per example or, where it has several, per position."""
         ...

@@ -54,9 +54,11 @@ def _measure(logits: Any, targets: Any) -> Measured:
     _check_shapes(logits, targets)
     logits, targets = logits.flatten(0, 1).float(), targets.flatten()
     each = cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
+    # Summed in float64, so that the size of batches hardly matters; not every device has that.
+    total = float(each.cpu().double().sum())
     count = int((targets != IGNORED).sum())
     correct = int((logits.argmax(1) == targets).sum())
-    return {"loss": (float(each.double().sum()), count), "accuracy": (correct, count)}
+    return {"loss": (total, count), "accuracy": (correct, count)}
 
 
 def _summarise(means: dict[str, float], *, bytes_per_token: float | None) -> dict[str, float]:

@@ -41,8 +41,8 @@ def _loss(outputs: Any, targets: Any) -> Tensor:
 def _measure(outputs: Any, targets: Any) -> Measured:
     """Per target: sums of squared errors, of targets, and of their squares."""
     _check_shapes(outputs, targets)
-    y = targets.double()
-    errors = (outputs.double() - y).square().sum(0).tolist()
+    y = targets.cpu().double()
+    errors = (outputs.cpu().double() - y).square().sum(0).tolist()
     sums, squares = y.sum(0).tolist(), y.square().sum(0).tolist()
     count = len(y)
     measured: Measured = {"loss": (sum(errors) / len(errors), count)}

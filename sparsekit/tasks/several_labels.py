@@ -47,10 +47,10 @@ def _measure(logits: Any, targets: Any, *, k: tuple[int, ...]) -> Measured:
     each = binary_cross_entropy_with_logits(logits, targets.float(), reduction="none")
     # A stable sort, so that ties are decided by the number of the label on every device.
     order = logits.sort(dim=1, descending=True, stable=True).indices
-    hits = targets.gather(1, order[:, : max(k)]).double().cumsum(1).sum(0).tolist()
+    hits = targets.gather(1, order[:, : max(k)]).cpu().double().cumsum(1).sum(0).tolist()
     count = len(targets)
     precision = {f"precision_at_{one}": (hits[one - 1] / one, count) for one in k}
-    return {"loss": (float(each.double().mean(1).sum()), count), **precision}
+    return {"loss": (float(each.cpu().double().mean(1).sum()), count), **precision}
 
 
 def _mean_prediction(outputs: Sequence[Any]) -> Tensor:

@@ -20,6 +20,14 @@ from tests.conformance.deaths import KINDS, WITHIN_FITS, run_through_deaths
 from tests.conftest import short
 
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
+TEXT = (
+    "data=python_text",
+    "data.length=16",
+    "data.num_bytes=6000",
+    "model=transformer",
+    "model.width=16",
+    "train=text",
+)
 CASES = [pytest.param(short(file), id=file.stem) for file in METHODS]
 ADAMW = "train.optimizer={_target_:sparsekit.training.optimizers.adamw}"
 CASES += [
@@ -35,6 +43,11 @@ CASES += [
     pytest.param(
         ["method=rigl", "method.mover.interval=4", "method.mover.num_gradients=4", ADAMW],
         id="gradients of several steps",
+    ),
+    pytest.param(["method=imp", "method.cycles=2", *TEXT, "model.dropout=0.1"], id="text"),
+    pytest.param(
+        ["method=rigl", "method.mover.interval=2", "data=diabetes", "train=diabetes"],
+        id="regression",
     ),
 ]
 Run = Callable[..., tuple[Store, list[str]]]

@@ -8,26 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.configuration.compose import CONFIGS
 from sparsekit.configuration.config import ConfigError
 from sparsekit.core.counts import budget
 from sparsekit.runs.runner import PreparedRun, rehearse_all
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
-from tests.conformance.test_methods import left_over
+from tests.conformance.test_methods import METHODS, TEXT, left_over
 from tests.conftest import short
 
-METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
 PROBLEMS = {
     "r2": ("data=diabetes", "train=diabetes"),
-    "bits_per_byte": (
-        "data=python_text",
-        "data.length=16",
-        "data.num_bytes=6000",
-        "model=transformer",
-        "model.width=16",
-        "train=text",
-    ),
+    "bits_per_byte": TEXT,
     "precision_at_1": ("data=digit_pairs", "data.pairs_per_digit=1"),
 }
 REFUSED = {
