@@ -83,12 +83,12 @@ def _trap_training(die: Callable[[str], None]) -> None:
     def trapped_step(self: FitModule, *args: Any, **kwargs: Any) -> None:
         step(self, *args, **kwargs)
         if self.step % 3 == 2:
-            die(f"step {self.step} of cycle seed {self.course.seed}")
+            die(f"step {self.step} of cycle seed {self.fit_schedule.seed}")
 
     def trapped_save(self: Checkpoints, trainer: Any, module: FitModule) -> None:
         save(self, trainer, module)
-        at_epoch_end = module.step == module.course.steps_per_epoch
+        at_epoch_end = module.step == module.fit_schedule.steps_per_epoch
         if self.path.exists() and (at_epoch_end or module.step % 4 == 1):
-            die(f"saved {module.step} of cycle seed {module.course.seed}")
+            die(f"saved {module.step} of cycle seed {module.fit_schedule.seed}")
 
     FitModule.optimizer_step, Checkpoints.save = trapped_step, trapped_save
