@@ -23,24 +23,25 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks import timing
 from benchmarks.inputs import random_data
-from sparsekit.configuration import config
+from sparsekit.core.fit_spec import FitSpec, Problem
 from sparsekit.core.learning_rates import constant
 from sparsekit.method.cycle import Cycle
-from sparsekit.method.stages import start_fits
+from sparsekit.method.stages import prune_for_fits
 from sparsekit.models.cifar_resnet import cifar_resnet
 from sparsekit.models.lenet import lenet_300_100
 from sparsekit.models.prunable import prunable
 from sparsekit.models.torchvision_models import resnet18_cifar
-from sparsekit.store.identity import describe
+from sparsekit.networks.network import stored_network
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
+from sparsekit.tasks.classification import classification
 from sparsekit.training.evaluate import evaluate
 from sparsekit.training.fit import fit
 from sparsekit.training.fit_schedule import plan_fit
 from sparsekit.training.history import EVALUATION_BATCH
-from sparsekit.training.judge import TaskJudge
+from sparsekit.training.judge import NetworkJudge
 from sparsekit.training.optimizers import sgd
-from sparsekit.training.problem import ensure_init, load_data, loaded_model
+from sparsekit.training.problem import ensure_init, load_data
 from sparsekit.training.settings import Runtime, Train
 
 CPU = torch.device("cpu")
@@ -98,12 +99,11 @@ def mean_step(ends: Sequence[float]) -> float:
     return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 
-def prepare(setting: Setting, store: Store, runtime: Runtime) -> dict[str, Any]:
-    """What `fit` is asked: plain data, starting from initial weights with nothing pruned."""
+def prepare(setting: Setting, store: Store, runtime: Runtime) -> FitSpec:
+    """What `fit` is asked, starting from initial weights with nothing pruned."""
     num_train = setting.batch_size * setting.steps_per_epoch
     data = partial(random_data, image_shape=setting.image_shape, num_train=num_train)
-    parts = {"model": setting.model, "data": data, "prunable": prunable}
-    task = {name: describe(part) for name, part in parts.items()}
+    problem = Problem(classification, setting.model, data, prunable)
     train = Train(
         epochs=setting.epochs,
         batch_size=setting.batch_size,
@@ -111,36 +111,31 @@ def prepare(setting: Setting, store: Store, runtime: Runtime) -> dict[str, Any]:
         schedule=partial(constant, peak=0.01),
         channels_last=setting.channels_last,
     )
-    init = ensure_init(task, 0, store=store, root=runtime.data_root)
+    init = ensure_init(problem, 0, store=store, root=runtime.data_root)
     cycle = Cycle(index=0)
-    judge = TaskJudge(task, runtime)
-    (start,) = start_fits(cycle, (init,), None, seed=0, judge=judge, store=store)
-    common = {"task": task, "train": describe(train), "start": start}
-    return cycle.settings({}, common)
+    judge = NetworkJudge(problem, runtime)
+    (pruned,) = prune_for_fits(cycle, (init,), None, seed=0, judge=judge, store=store)
+    return cycle.fit({}, FitSpec(problem, train, seed=0, pruned=pruned))
 
 
-def whole_fit(
-    settings: Mapping[str, Any], store: Store, runtime: Runtime, clock: timing.Clock
-) -> Sample:
+def whole_fit(spec: FitSpec, store: Store, runtime: Runtime, clock: timing.Clock) -> Sample:
     """Train as `sparsekit.run` would."""
     callback = Ends(clock)
     started = clock()
-    key = fit(settings, store=store, runtime=runtime, observers=[lambda *_: callback])
+    key = fit(spec, store=store, runtime=runtime, observers=[lambda *_: callback])
     whole = clock() - started
     return Sample(whole, mean_step(callback.ends), load_network(store, key)[0])
 
 
-def bare_loop(
-    settings: Mapping[str, Any], store: Store, runtime: Runtime, clock: timing.Clock
-) -> Sample:
+def bare_loop(spec: FitSpec, store: Store, runtime: Runtime, clock: timing.Clock) -> Sample:
     """Train as a short script would."""
     torch.use_deterministic_algorithms(False)
     ends = []
     started = clock()
-    data = load_data(settings["task"], runtime.data_root)
-    train: Train = config.build(settings["train"])
-    course = plan_fit(settings, data, NO_CUT)
-    model = loaded_model(settings["task"], data, load_network(store, settings["start"])[0])
+    data = load_data(spec.problem, runtime.data_root)
+    train: Train = spec.train
+    course = plan_fit(spec, data, NO_CUT)
+    model = stored_network(store, spec.pruned).loaded(load_network(store, spec.pruned)[0])
     memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
     model = model.to(memory_format=memory_format)
     optimizer = train.optimizer(list(model.named_parameters()))
@@ -156,7 +151,11 @@ def bare_loop(
             loss.backward()
             optimizer.step()
             ends.append(clock())
-        evaluate([model], data.eval_batches("val", batch_size=EVALUATION_BATCH, device=CPU))
+        evaluate(
+            classification(),
+            [model],
+            data.eval_batches("val", batch_size=EVALUATION_BATCH, device=CPU),
+        )
     return Sample(clock() - started, mean_step(ends), model.state_dict())
 
 
@@ -166,11 +165,11 @@ def measure(setting: Setting, options: timing.Options) -> list[str]:
     runtime = Runtime(accelerator="cpu", progress="none")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        settings = prepare(setting, store, runtime)
+        spec = prepare(setting, store, runtime)
         seeds = {BARE: iter(range(rounds + 1)), FIT: iter(range(rounds + 1))}
         ways = {
             name: lambda way=way, name=name: way(
-                {**settings, "seed": next(seeds[name])}, store, runtime, options.clock
+                dataclasses.replace(spec, seed=next(seeds[name])), store, runtime, options.clock
             )
             for name, way in ((BARE, bare_loop), (FIT, whole_fit))
         }

@@ -109,7 +109,7 @@ def write_stages(root: Path, num_stages: int) -> int:
     for first in range(0, num_stages, length):
         inputs: tuple[str, ...] = ()
         for place in range(min(length, num_stages - first)):
-            kind = "init" if not place else ("start", "fit", "ticket")[(place - 1) % 3]
+            kind = "init" if not place else ("pruned", "fit", "ticket")[(place - 1) % 3]
             key = _key(kind, chain=first, place=place)
             body = {"kind": kind, "key": key, "config": config, "inputs": inputs, "version": 1}
             made = {"started": 0.0, "finished": 1.0, "session": "x"}

@@ -28,7 +28,7 @@ COMMON = ("model=mlp", "data=digits", "logger=none", "runtime.accelerator=cpu")
 BEFORE_REHEARSAL = ("compose and check", "build", "plan")
 STEPS = (*BEFORE_REHEARSAL, "rehearse")
 TOGETHER = "together, without rehearsal"
-KINDS = ("start", "fit", "ticket", "study")
+KINDS = ("pruned", "fit", "ticket", "study")
 TARGET_SECONDS = 30.0
 STORE_TARGET_SECONDS = 2.0
 

@@ -25,7 +25,7 @@ CASES += [
     pytest.param(["method=one_shot", "method.retrain_epochs=0"], id="untrained"),
     pytest.param(["method=dense", "train.clip_norm=1", "seed=7"], id="seed 7"),
 ]
-KINDS = ("init", "start", "fit", "ticket", "study")
+KINDS = ("init", "pruned", "fit", "ticket", "study")
 Run = Callable[..., tuple[Store, list[str]]]
 
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from sparsekit.core.prune import apply
+from sparsekit.networks.network import stored_network
 from sparsekit.runs.runner import PreparedRun, run_prepared
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
+from sparsekit.training.judge import NetworkJudge
 
 Run = Callable[..., tuple[Store, list[str]]]
 Masks = dict[str, torch.Tensor]
@@ -176,15 +178,20 @@ def soup(tiny: Callable[..., PreparedRun]) -> tuple[PreparedRun, dict]:
     return job, run_prepared(job, "test")["rows"]
 
 
+def judge_of(job: PreparedRun, key: str) -> NetworkJudge:
+    return job.judge.on(stored_network(job.store, key))
+
+
 def test_what_is_said_of_particles_is_measured_on_them(soup: tuple[PreparedRun, list]) -> None:
     job, rows = soup
-    store, judge, row = job.store, job.judge, rows[-1]
+    store, row = job.store, rows[-1]
+    judge = judge_of(job, row["ticket"])
     said = store.read(row["studies"]["particles"], "study.json")
     particles = store.description(row["ticket"])["inputs"]
-    assert [one["key"] for one in said["candidates"]] == particles
+    assert [one["key"] for one in said["particles"]] == particles
     states = [weights_of(store, key) for key in particles]
     accuracies = []
-    for one, state in zip(said["candidates"], states, strict=True):
+    for one, state in zip(said["particles"], states, strict=True):
         measured = judge.measure([state])
         assert {name: one[name] for name in measured} == measured
         accuracies.append(measured["test_accuracy"])
@@ -202,22 +209,25 @@ def test_the_prediction_ensemble_averages_probabilities(soup: tuple[PreparedRun,
     job, rows = soup
     said = job.store.read(rows[-1]["studies"]["particles"], "study.json")
     particles = job.store.description(rows[-1]["ticket"])["inputs"]
-    models = [job.judge._model(weights_of(job.store, key)).eval() for key in particles]
+    judge = judge_of(job, particles[0])
+    models = [judge.model(weights_of(job.store, key)).eval() for key in particles]
     correct = count = 0
-    for images, labels in job.judge._batches("test"):
+    for images, labels in judge.batches("test"):
         with torch.no_grad():
             mean = sum(model(images).double().softmax(1) for model in models) / 2
         correct += int((mean.argmax(1) == labels).sum())
         count += len(labels)
     assert said["ensemble"]["test_accuracy"] == correct / count
     state = weights_of(job.store, particles[0])
-    twice, once = job.judge.measure([state, state]), job.judge.measure([state])
+    twice, once = judge.measure([state, state]), judge.measure([state])
     assert twice == pytest.approx(once), "an ensemble of equals is each of them"
 
 
 def test_barriers_begin_and_end_at_what_they_lie_between(soup: tuple[PreparedRun, list]) -> None:
     job, rows = soup
-    assert not rows[0]["studies"], "one particle and nothing before: nothing to compare"
+    reason = "needs two particles, or a cycle before this one, to walk between"
+    assert rows[0]["skipped_studies"] == {"barriers": reason}, "nothing to compare, and it says so"
+    judge = judge_of(job, rows[-1]["ticket"])
     study = job.store.read(rows[-1]["studies"]["barriers"], "study.json")
     assert study["alphas"] == [i / 10 for i in range(11)]
     particles, cycles = study["pairs"]
@@ -225,7 +235,7 @@ def test_barriers_begin_and_end_at_what_they_lie_between(soup: tuple[PreparedRun
     assert cycles["kind"] == "cycles"
     assert cycles["between"] == [rows[-2]["ticket"], rows[-1]["ticket"]]
     for pair in (particles, cycles):
-        ends = [job.judge.measure([weights_of(job.store, key)]) for key in pair["between"]]
+        ends = [judge.measure([weights_of(job.store, key)]) for key in pair["between"]]
         for split in ("val", "test"):
             errors = pair[f"{split}_error"]
             expected = [1 - end[f"{split}_accuracy"] for end in ends]

@@ -11,13 +11,18 @@ import pytest
 from sparsekit.core import controls, rules, schedules, scores
 from sparsekit.core.allocate import globally
 from sparsekit.core.averaging import ties, uniform_soup
-from sparsekit.core.learning_rates import fine_tune
+from sparsekit.core.fit_spec import FitSpec, Problem
+from sparsekit.core.learning_rates import cosine, fine_tune
 from sparsekit.core.movers import Gradual, Rewire
 from sparsekit.core.patterns import unstructured
 from sparsekit.core.prune import prune
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.mistakes import check_budgets
+from sparsekit.store.identity import describe
+from sparsekit.training.optimizers import sgd
+from sparsekit.training.settings import Train
 
+PROBLEM = Problem(len, len, len, len)
 CUT: dict[str, Any] = {"prune": partial(prune)}
 MOVER = Rewire(rule=rules.rigl_rule)
 GRADUAL = Gradual(sparsity=0.5, score=scores.magnitude, allocate=globally, pattern=unstructured)
@@ -25,6 +30,10 @@ MOVED: dict[str, Any] = {"mover": GRADUAL, "sparsity": 0.5, "cycles": 1}
 MERGED: dict[str, Any] = {**CUT, "remove": 0.2, "cycles": 2, "merge": partial(uniform_soup)}
 ALONG: dict[str, Any] = {**CUT, "sparsity": 0.9, "cycles": 3, "span": (0.25, 0.75)}
 LATE: dict[str, Any] = {"dense_first": False, "rewind_step": 5}
+
+
+def plain_optimizer(parameters: Any, *, beta: float = 0.9) -> None:
+    """Takes the place of an optimizer without weight decay."""
 
 
 def row(cycle: Cycle) -> tuple[Any, ...]:
@@ -229,18 +238,13 @@ def test_cycles_of_no_epochs_only_prune() -> None:
 
 
 def test_variations_change_the_training_in_its_place() -> None:
-    train = {
-        "optimizer": {"_target_": "sgd", "weight_decay": 0.0},
-        "schedule": {"_target_": "linear", "peak": 0.1},
-    }
-    common = {"seed": 3, "train": train}
-    asked = Cycle(2).settings({"particle": 1, "weight_decay": 0.5, "peak": 0.2}, common)
-    assert (asked["cycle"], asked["particle"], asked["seed"]) == (2, 1, 3)
-    assert asked["train"]["optimizer"] == {"_target_": "sgd", "weight_decay": 0.5}
-    assert asked["train"]["schedule"] == {"_target_": "linear", "peak": 0.2}
-    assert train["optimizer"]["weight_decay"] == 0.0, "the common settings are left alone"
-    bare = {"train": {"optimizer": {"_target_": "lion", "beta": 1}, "schedule": {}}}
-    with pytest.raises(
-        ValueError, match=r"vary weight_decay, but train.optimizer=lion has only be"
-    ):
-        Cycle(0).settings({"weight_decay": 1.0}, bare)
+    train = Train(1, 8, optimizer=sgd, schedule=partial(cosine, peak=0.1))
+    common = FitSpec(PROBLEM, train, seed=3)
+    asked = Cycle(2).fit({"particle": 1, "weight_decay": 0.5, "peak": 0.2}, common)
+    assert (asked.cycle, asked.particle, asked.seed) == (2, 1, 3)
+    assert describe(asked.train.optimizer) == {**describe(sgd), "weight_decay": 0.5}
+    assert describe(asked.train.schedule) == {**describe(train.schedule), "peak": 0.2}
+    assert common.train is train, "what is common to all fits is left alone"
+    bare = FitSpec(PROBLEM, dataclasses.replace(train, optimizer=plain_optimizer), seed=3)
+    with pytest.raises(ValueError, match=r"vary weight_decay, but train.optimizer=.* has only be"):
+        Cycle(0).fit({"weight_decay": 1.0}, bare)

@@ -19,7 +19,7 @@ from tests.status.sweeps import Asked, status
 from tests.status.test_looking import everything
 from tests.waiting import wait_until
 
-KINDS = ("init", "start", "fit", "ticket", "study")
+KINDS = ("init", "pruned", "fit", "ticket", "study")
 
 
 def keys(asked: Asked) -> set[str]:
@@ -180,7 +180,7 @@ def test_damaged_results_and_trash(finished: Asked) -> None:
     assert not store.has(ticket)
     (finished.store / "work" / ".trash.1").mkdir(parents=True)
     names = {one.path.parent.name for one in find(finished.store, days=0)}
-    assert names == {"corrupt", "work", "fit", "start"}
+    assert names == {"corrupt", "work", "fit", "pruned"}
     before = keys(finished)
     delete(find(finished.store, days=0), finished.store)
     assert list((finished.store / "corrupt").iterdir()) == []

@@ -338,11 +338,11 @@ def tickets(store: Store) -> tuple[Store, str, str]:
     first, second = Stage("fit", {"epochs": 1}), Stage("ticket", {"epochs": 1}, ("fit-0",))
     state = {"a.weight": torch.arange(6.0).reshape(2, 3).to(memory_format=torch.contiguous_format)}
     masks = {"a.weight": torch.tensor([[True, False, True]] * 2)}
-    store.ensure(first, lambda folder: save_network(folder, state=state, masks=masks))
+    store.ensure(first, lambda folder: save_network(folder, state=state, masks=masks, network={}))
     store.ensure(
         second,
         lambda folder: save_network(
-            folder, state=first.key, masks={"a.weight": ~masks["a.weight"]}
+            folder, state=first.key, masks={"a.weight": ~masks["a.weight"]}, network={}
         ),
     )
     return store, first.key, second.key

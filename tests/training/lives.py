@@ -8,13 +8,14 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sparsekit.configuration.compose import compose_runs
+from sparsekit.core.fit_spec import FitSpec
 from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared
 from sparsekit.store.store import SCRATCH, Store
 from sparsekit.system import interruption
@@ -73,7 +74,7 @@ class Watch(Callback):
             file.write(text + "\n")
 
 
-def watch(key: str, settings: Mapping[str, Any], scratch: Path, *, callback: Callback) -> Callback:
+def watch(key: str, spec: FitSpec, scratch: Path, *, callback: Callback) -> Callback:
     return callback
 
 

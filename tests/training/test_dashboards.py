@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sparsekit.core.fit_spec import FitSpec, Problem
 from sparsekit.report.compare import differences
 from sparsekit.runs.runner import PreparedRun, run_prepared
 from sparsekit.store.store import Store
@@ -270,7 +271,7 @@ def test_a_fit_that_was_asked_to_end_is_preempted_and_has_not_failed(tiny: Build
 
 
 def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
-    settings = {"cycle": 0, "particle": 0, "seed": 0, "first_step": 0}
+    spec = FitSpec(Problem(len, len, len, len), None, seed=0)
     about = {"experiment": "e", "method": "m"}
     with pytest.raises(ValueError, match=r"logger\.mode='loud' is none of auto, online, offline"):
-        dashboards.wandb_runs("fit-0", settings, tmp_path, about, {}, "runs", mode="loud")  # type: ignore[arg-type]
+        dashboards.wandb_runs("fit-0", spec, tmp_path, about, {}, "runs", mode="loud")  # type: ignore[arg-type]

@@ -112,7 +112,7 @@ def test_workers_stopped_same_bits(to_all: bool, tiny: Tiny, undisturbed_soup: S
     job = tiny(*SOUP, "executor=workers", "runtime.checkpoint_seconds=1000", store="stopped")
     moments, send = random.Random(2), os.killpg if to_all else os.kill
     places: dict[str, Callable[[], bool]] = {
-        "born": lambda: len(list(job.store.keys("start"))) == 2,
+        "born": lambda: len(list(job.store.keys("pruned"))) == 2,
         "training": lambda: claimed(job, "fit") == 2,
     }
     for place, is_reached in places.items():

@@ -21,8 +21,10 @@ from sparsekit.data.memory import InMemory, Split
 from sparsekit.store.identity import Stage
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import save_network
+from sparsekit.tasks.classification import classification
 from sparsekit.training.probe import GradientProbe, draw
 
+TASK = classification()
 CPU = torch.device("cpu")
 VECTORS = Path(__file__).parents[1] / "core" / "vectors" / "pruning_at_init.json"
 SAMPLE = Sample(seed=0, images_per_class=4, num_batches=1, train_mode=False)
@@ -56,7 +58,7 @@ def weights_of(model: nn.Module, *names: str) -> Weights:
 
 
 def probe_of(model: nn.Module, data: InMemory | None = None) -> GradientProbe:
-    return GradientProbe(lambda: model, data or three_classes(), CPU)
+    return GradientProbe(lambda: model, data or three_classes(), TASK, CPU)
 
 
 def by_hand(model: nn.Module, images: Tensor, labels: Tensor, temperature: float) -> list[Tensor]:
@@ -70,7 +72,7 @@ def by_hand(model: nn.Module, images: Tensor, labels: Tensor, temperature: float
 @pytest.mark.parametrize("temperature", [1.0, 5.0])
 def test_gradients_equal_autograd_by_hand(train_mode: bool, temperature: float) -> None:
     sample = Sample(seed=3, images_per_class=4, num_batches=1, train_mode=train_mode)
-    [(images, labels)] = draw(three_classes(), sample, device=CPU)
+    [(images, labels)] = draw(three_classes(), TASK, sample, device=CPU)
     model = small_net()
     found = probe_of(model).gradients(weights_of(model), sample, temperature=temperature)
     expected = by_hand(small_net().train(train_mode), images, labels, temperature)
@@ -82,7 +84,7 @@ def test_gradients_equal_autograd_by_hand(train_mode: bool, temperature: float) 
 @pytest.mark.parametrize("train_mode", [False, True])
 def test_hessian_product_equals_the_hessian_by_hand(train_mode: bool) -> None:
     sample = Sample(seed=3, images_per_class=4, num_batches=1, train_mode=train_mode)
-    [(images, labels)] = draw(three_classes(), sample, device=CPU)
+    [(images, labels)] = draw(three_classes(), TASK, sample, device=CPU)
     model, reference = small_net(), small_net().train(train_mode)
     weights = weights_of(model)
     direction = {name: torch.randn_like(weight) for name, weight in weights.items()}
@@ -197,7 +199,7 @@ def test_attention_has_a_second_derivative_and_unused_layers_score_zero() -> Non
 def test_a_sample_is_balanced_and_drawn_by_its_seed() -> None:
     data = three_classes()
     sample = Sample(seed=1, images_per_class=6, num_batches=3, train_mode=False)
-    batches = draw(data, sample, device=CPU)
+    batches = draw(data, TASK, sample, device=CPU)
     assert [labels.tolist() for _, labels in batches] == [[0, 0, 1, 1, 2, 2]] * 3
     train = next(data.eval_batches("train", batch_size=60, device=CPU))
     positions = []
@@ -207,16 +209,16 @@ def test_a_sample_is_balanced_and_drawn_by_its_seed() -> None:
             assert train[1][found[0]] == label
             positions.append(found[0])
     assert len(set(positions)) == 18
-    again = draw(data, sample, device=CPU)
+    again = draw(data, TASK, sample, device=CPU)
     assert all(torch.equal(one[0], two[0]) for one, two in zip(batches, again, strict=True))
-    other = draw(data, Sample(2, 6, 3, False), device=CPU)
+    other = draw(data, TASK, Sample(2, 6, 3, False), device=CPU)
     assert not torch.equal(other[0][0], batches[0][0])
 
 
 def test_a_class_with_too_few_images_is_named() -> None:
     data = three_classes(num_train=29)  # classes of 10, 10 and 9
     with pytest.raises(ValueError, match=r"images_per_class=10, .* holds 9 images of class 2"):
-        draw(data, Sample(0, 10, 1, False), device=CPU)
+        draw(data, TASK, Sample(0, 10, 1, False), device=CPU)
 
 
 def test_flow_by_hand() -> None:
@@ -256,7 +258,7 @@ def test_stored_masks_are_those_of_the_ticket(tmp_path: Path) -> None:
     state = {"a": torch.zeros(2), "b": torch.zeros(1, 2)}
     store.ensure(first, lambda folder: save_network(folder, state=state, masks=masks))
     store.ensure(ticket, lambda folder: save_network(folder, state=first.key, masks=first.key))
-    probe = GradientProbe(small_net, three_classes(), CPU, store)
+    probe = GradientProbe(small_net, three_classes(), TASK, CPU, store)
     for key in (first.key, ticket.key):
         found = probe.stored_masks(key)
         assert list(found) == ["b", "a"]
@@ -271,7 +273,7 @@ def test_a_ticket_that_is_not_in_the_store_is_refused_with_both_names(
     masks = {"a": torch.ones(2).bool()}
     for kind in ("fit", "ticket"):
         store.ensure(Stage(kind, {}), lambda folder: save_network(folder, state=masks, masks=masks))
-    probe = GradientProbe(small_net, three_classes(), CPU, store)
+    probe = GradientProbe(small_net, three_classes(), TASK, CPU, store)
     with pytest.raises(ValueError, match=f"ticket='{key}' is not in the store {tmp_path}"):
         probe.stored_masks(key)
 
@@ -285,7 +287,7 @@ def test_ratios_of_a_stored_ticket_are_drawn_anew(tmp_path: Path) -> None:
     model, store = small_net(), Store(tmp_path)
     weights = weights_of(model)
     dense = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
-    probe = GradientProbe(lambda: model, three_classes(), CPU, store)
+    probe = GradientProbe(lambda: model, three_classes(), TASK, CPU, store)
     snip = once(partial(scores.snip, seed=0, images_per_class=4))
     stored, stage = snip(weights, dense, probe, 40), Stage("ticket", {})
     store.ensure(stage, lambda folder: save_network(folder, state=weights, masks=stored))
@@ -329,7 +331,7 @@ def mlp(recorded: dict[str, Any]) -> tuple[Weights, Masks, GradientProbe]:
     weights = {name: tensor for name, tensor in state.items() if name.endswith("weight")}
     masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
     data: Any = Recorded(recorded["images"], recorded["labels"])
-    return weights, masks, GradientProbe(lambda: model, data, CPU)
+    return weights, masks, GradientProbe(lambda: model, data, TASK, CPU)
 
 
 SCORES: dict[str, Callable[..., Scores]] = {
