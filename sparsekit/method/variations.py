@@ -47,4 +47,5 @@ def _rebound(
         raise ValueError(
             f"variations vary {argument}, but train.{leaf}={described['_target_']} has only {valid}"
         )
-    return functools.partial(function, **{argument: value})
+    bound = function if isinstance(function, functools.partial) else functools.partial(function)
+    return functools.partial(bound.func, **{**bound.keywords, argument: value})

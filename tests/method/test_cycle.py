@@ -177,7 +177,7 @@ def test_several_fits_are_every_variation_with_every_particle() -> None:
 
 def test_a_span_cuts_one_training_into_parts() -> None:
     plan = list(Method(**ALONG, ramp=schedules.linear).plan())
-    assert [c.part for c in plan] == [(0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)]
+    assert [c.phase for c in plan] == [(0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)]
     assert [round(c.sparsity, 4) for c in plan] == [0.0, 0.3, 0.6, 0.9]
     geometric = list(Method(**ALONG).plan())
     assert [round(c.sparsity, 4) for c in geometric] == [0.0, 0.5358, 0.7846, 0.9]

@@ -217,7 +217,7 @@ def test_a_sample_is_balanced_and_drawn_by_its_seed() -> None:
 
 def test_a_class_with_too_few_images_is_named() -> None:
     data = three_classes(num_train=29)  # classes of 10, 10 and 9
-    with pytest.raises(ValueError, match=r"images_per_class=10, .* holds 9 images of class 2"):
+    with pytest.raises(ValueError, match=r"images_per_class=10, .* holds 9 examples of class 2"):
         draw(data, TASK, Sample(0, 10, 1, False), device=CPU)
 
 
@@ -303,12 +303,14 @@ class Recorded:
     """The 24 images of the recorded scores, as data."""
 
     name = "recorded"
-    image_shape = (6, 1, 1)
-    num_classes = 3
+    num_outputs = 3
     num_train = 24
 
     def __init__(self, images: list[Any], labels: list[int]) -> None:
         self.batch = torch.tensor(images).view(24, 6, 1, 1), torch.tensor(labels)
+
+    def example(self) -> Tensor:
+        return torch.zeros(1, 6, 1, 1)
 
     def train_batches(self, **_: Any) -> Iterator[tuple[Tensor, Tensor]]:
         yield self.batch
