@@ -16,9 +16,10 @@ def check_masks_apply(model: nn.Module, masks: Mapping[str, Tensor], example: Ex
     A network may change its weights in its forward pass. Weight standardisation subtracts their
     mean, so that pruned weights act again; weight norm divides by the length of a row, which is 0
     where all of it is pruned. Here pruned entries are set to 0 (every second entry of a mask that
-    prunes nothing), the example is run, and each tensor that a multiplication receives and that
-    was computed from a masked weight must have at least as many zeros, and nothing but numbers.
-    The model is left as it was.
+    prunes nothing), and one whole row and column as well, for which of them masks will empty
+    nobody knows before training. Then the example is run, and each tensor that a multiplication
+    receives and that was computed from a masked weight must have at least as many zeros, and
+    nothing but numbers. The model is left as it was.
     """
     parameters = dict(model.named_parameters())
     pruned = {name: _pruned(mask).to(parameters[name].device) for name, mask in masks.items()}
@@ -30,20 +31,28 @@ def check_masks_apply(model: nn.Module, masks: Mapping[str, Tensor], example: Ex
         counts = {name: int(entries.sum()) for name, entries in pruned.items()}
         sizes = {name: entries.numel() for name, entries in pruned.items()}
         factors = trace(model, example, with_factors=True).factors
-    broken = _ordered(masks, NOTHING.union(*(f.sources for f in factors if not f.is_finite)))
-    revived = _ordered(masks, _revived(factors, counts, sizes))
-    if broken:
-        raise ValueError(
-            f"with these masks {', '.join(broken)} become NaN or infinite in the forward pass, as "
-            "with weight norm where nothing is left of a row; prune less, or leave them out: "
-            f"prunable.exclude=[{','.join(broken)}]"
+    broken = NOTHING.union(*(factor.sources for factor in factors if not factor.is_finite))
+    _refuse(masks, broken, "makes it NaN or infinite where a whole row is pruned")
+    _refuse(masks, _revived(factors, counts, sizes), "has no effect")
+
+
+def _refuse(masks: Mapping[str, Tensor], found: frozenset[str], fault: str) -> None:
+    """Raise ValueError if any mask is among `found`, with the fault and the way out."""
+    names = [name for name in masks if name in found]
+    if not names:
+        return
+    if len(names) < len(masks):
+        way_out = f"leave these weights out: prunable.exclude=[{','.join(names)}]"
+    else:
+        way_out = (
+            "without them nothing is prunable: build the network without this computation, or name "
+            "other parameters: prunable.include=[...]"
         )
-    if revived:
-        raise ValueError(
-            f"pruning {', '.join(revived)} has no effect: the network computes what it multiplies "
-            "with from these weights (as weight standardisation does), and it is not zero where "
-            f"they are pruned; leave them out: prunable.exclude=[{','.join(revived)}]"
-        )
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    raise ValueError(
+        f"pruning {names[0]}{more} {fault}, because the network computes what it multiplies with "
+        f"from these weights, as weight norm and weight standardisation do; {way_out}"
+    )
 
 
 @dataclass(frozen=True)
@@ -91,15 +100,16 @@ def coverage(model: nn.Module, names: Iterable[str], example: Example) -> Covera
     )
 
 
-def _ordered(masks: Mapping[str, Tensor], found: frozenset[str]) -> list[str]:
-    return [name for name in masks if name in found]
-
-
 def _pruned(mask: Tensor) -> Tensor:
-    """The entries to set to zero: those the mask prunes, or else every second."""
-    if not bool(mask.all()):
-        return ~mask
-    return (torch.arange(mask.numel(), device=mask.device) % 2 == 1).reshape(mask.shape)
+    """The entries to set to zero, and never all of a weight of which the mask keeps some."""
+    entries = ~mask
+    if not bool(entries.any()):
+        entries = (torch.arange(mask.numel(), device=mask.device) % 2 == 1).reshape(mask.shape)
+    emptied = entries.clone()
+    for dim in range(min(2, mask.dim())):
+        if mask.shape[dim] > 1:
+            emptied.select(dim, 0).fill_(True)
+    return entries if bool(emptied.all()) else emptied
 
 
 def _without_zeros(weight: Tensor) -> Tensor:

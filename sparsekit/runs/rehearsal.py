@@ -25,6 +25,7 @@ from sparsekit.data.batches import call
 from sparsekit.data.types import Data
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.mistakes import check_budgets
+from sparsekit.models.applied import check_masks_apply, coverage
 from sparsekit.networks.network import Network
 from sparsekit.store.identity import canonical, describe
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
@@ -38,12 +39,16 @@ _worked: set[str] = set()
 
 @dataclasses.dataclass(frozen=True)
 class RehearsalModel:
-    """An untrained model of a task, its data, and the masks of what may be pruned."""
+    """An untrained model of a task, its data, and the masks of what may be pruned.
+
+    `remarks`: what a user should know of the rest of the model.
+    """
 
     data: Data
     network: Network
     model: nn.Module
     masks: Masks
+    remarks: Sequence[str]
 
 
 def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
@@ -70,7 +75,7 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
     if last.prune is not None:
         work = functools.partial(_prune, last, rehearsed, judge)
         _once([judge.identity, last.prune, last.sparsity, judge.runtime], work)
-    return layer_table(rehearsed.model, rehearsed.masks)
+    return "\n".join([layer_table(rehearsed.model, rehearsed.masks), *rehearsed.remarks])
 
 
 @functools.lru_cache(maxsize=1)
@@ -83,7 +88,9 @@ def _rehearsal_model(problem: str, root: Path) -> RehearsalModel:
     with torch.no_grad():
         batches = data.eval_batches("val", batch_size=2, device=torch.device("cpu"))
         call(model.eval(), next(batches)[0])
-    return RehearsalModel(data, network, model, dense_masks(described, model, data))
+    masks = dense_masks(described, model, data)
+    remarks = coverage(model, masks, data.example()).lines()
+    return RehearsalModel(data, network, model, masks, remarks)
 
 
 def _move(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, num_steps: int) -> Masks:
@@ -95,14 +102,16 @@ def _move(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, num_step
 
 
 def _prune(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge) -> Masks:
-    """Prune the untrained model to the sparsity of a cycle."""
+    """Prune the untrained model to the sparsity of a cycle; ValueError if that has no effect."""
     state, masks = rehearsed.model.state_dict(), rehearsed.masks
     if cycle.prune is None or cycle.sparsity == 0:
+        check_masks_apply(rehearsed.model, masks, rehearsed.data.example())
         return masks
     weights = {name: state[name] for name in masks}
     num_kept = budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
     probe = judge.on(rehearsed.network).probe(state)
     pruned: Masks = cycle.prune(weights, masks, probe, num_kept=num_kept)
+    check_masks_apply(rehearsed.model, pruned, rehearsed.data.example())
     return pruned
 
 

@@ -75,9 +75,7 @@ def test_networks_that_compute_other_kernels_are_refused_with_the_way_out(
     "change",
     [
         lambda layer: layer,
-        parametrizations.weight_norm,
         parametrizations.spectral_norm,
-        nn.utils.weight_norm,
         nn.utils.spectral_norm,
         lambda layer: l1_unstructured(layer, "weight", 0.5),
     ],
@@ -89,14 +87,28 @@ def test_kernels_that_keep_the_zeros_pass_and_the_model_stays_as_it_was(change):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_a_row_of_weight_norm_that_is_pruned_entirely_is_refused():
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, nn.utils.weight_norm])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_weight_norm_is_refused_because_an_empty_row_is_no_number(norm, dim):
+    model = nn.Sequential(norm(nn.Linear(4, 3), dim=dim), nn.Linear(3, 2))
+    name, head = prunable(model)
+    with pytest.raises(ValueError, match="NaN") as caught:
+        check_masks_apply(model, dense(model), torch.ones(1, 4))
+    assert f"prunable.exclude=[{name}]" in str(caught.value)
+    assert head not in str(caught.value)
+
+
+def test_where_no_mask_applies_the_message_says_that_nothing_is_prunable():
     model = parametrizations.weight_norm(nn.Linear(4, 3))
-    masks = dense(model)
-    (name,) = masks
-    masks[name][1] = False
-    with pytest.raises(ValueError, match=rf"{name} become NaN"):
-        check_masks_apply(model, masks, torch.ones(1, 4))
-    masks[name][1, 2] = True
+    with pytest.raises(ValueError, match="nothing is prunable"):
+        check_masks_apply(model, dense(model), torch.ones(1, 4))
+
+
+@pytest.mark.parametrize("kept", [(0, 0), (1, 2)])
+def test_masks_that_keep_one_weight_pass_where_that_is_enough(kept):
+    model = parametrizations.spectral_norm(nn.Linear(4, 3))
+    (name,) = masks = {name: torch.zeros_like(mask) for name, mask in dense(model).items()}
+    masks[name][kept] = True
     check_masks_apply(model, masks, torch.ones(1, 4))
 
 
@@ -120,7 +132,7 @@ def test_attention_recurrence_and_learnable_queries_pass():
 @pytest.mark.parametrize("name", ["resnetv2_50x1_bit", "nf_regnet_b0"])
 def test_standardised_networks_of_timm_are_refused(name):
     model = timm.create_model(name, num_classes=10, in_chans=1)
-    with pytest.raises(ValueError, match="weight standardisation does") as caught:
+    with pytest.raises(ValueError, match="has no effect") as caught:
         check_masks_apply(model, dense(model), (1, 32, 32))
     listed = str(caught.value).rpartition("prunable.exclude=[")[2].rstrip("]").split(",")
     left = prunable(model, exclude=listed)
