@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sparsekit.store.store import Store
-from sparsekit.system.files import read_json
+from sparsekit.system.files import parsed, read_json
 
 SHOWN_ELSEWHERE = ("seed", "method", "sparsity", "experiment")
 NOT_PART_OF_RESULTS = ("runtime", "cluster", "resources", "executor", "logger")
@@ -52,6 +51,15 @@ class Record:
     file: Path
     content: Mapping[str, Any]
 
+
+RECORD: Mapping[str, type | tuple[type, ...]] = {
+    "rows": list, "status": str, "variant": str, "experiment": str, "choices": dict,
+    "overrides": list, "seed": int,
+}  # fmt: skip
+ROW: Mapping[str, type | tuple[type, ...]] = {
+    "cycle": int, "sparsity": (int, float), "ticket": str, "is_result": bool,
+}  # fmt: skip
+"""What a report needs of a record, and of each of its rows."""
 
 Kind = tuple[str, str, str]
 """Experiment, method and variant: runs of one kind differ in seed and sparsity alone."""
@@ -150,12 +158,30 @@ def record_files(path: Path) -> list[Path]:
 def _read_record(file: Path) -> Record:
     try:
         content: Mapping[str, Any] = read_json(file)
-        missing = [name for name in ("rows", "status", "variant") if name not in content]
+        problem = _problem(content, RECORD) or _problem_of_rows(content["rows"])
     except (ValueError, TypeError) as error:
         raise ValueError(f"{file} is no record of a run: {error}") from error
-    if missing:
-        raise ValueError(f"{file} is no record of a run: it has no {missing[0]!r}")
+    if problem:
+        raise ValueError(f"{file} is no record of a run: {problem}")
     return Record(file, content)
+
+
+def _problem_of_rows(rows: Sequence[Any]) -> str | None:
+    return next((problem for row in rows if (problem := _problem(row, ROW))), None)
+
+
+def _problem(content: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> str | None:
+    """What is wrong with a mapping of a record; None if everything a report needs is there."""
+    if not isinstance(content, Mapping):
+        return f"expected a mapping, got {str(content)[:40]!r}"
+    for name, kind in kinds.items():
+        if name not in content:
+            return f"it has no {name!r}"
+        if not isinstance(content[name], kind):
+            return f"{name}={str(content[name])[:40]!r} is of the wrong type"
+    if "choices" in kinds and not isinstance(content["choices"].get("method"), str):
+        return "it has no method among its 'choices'"
+    return None
 
 
 def _result(
@@ -212,7 +238,7 @@ def _read(store: Store, key: str, name: str, files: Mapping[str, str]) -> Any:
     if path.is_file():
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() == files.get(name):
-            return json.loads(content)
+            return parsed(content)
     return store.read(key, name)
 
 

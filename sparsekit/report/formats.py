@@ -44,7 +44,7 @@ def terminal(table: Table) -> str:
     columns = zip(table.headers, *table.cells, strict=True)
     headers = [_broken(header, below) for header, *below in columns]
     text = tabulate(table.cells, headers=headers, disable_numparse=True)
-    return "\n".join([text, *table.lines_below])
+    return printable("\n".join([text, *table.lines_below]))
 
 
 def markdown(table: Table) -> str:
@@ -65,6 +65,15 @@ def comma_separated(table: Table) -> str:
     writer.writerow(table.columns)
     writer.writerows(table.values)
     return text.getvalue()
+
+
+def printable(text: str) -> str:
+    """Return a text without what would command a terminal: stores come from others too.
+
+    >>> printable("a\\x1b[2Jb\\nc")
+    'a?[2Jb\\nc'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def section(title: str, text: str, *, gap: str = "") -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -187,13 +186,15 @@ def _view_run(sweep: Sweep, one: Observation) -> RunView:
 
 
 def _fit(file: Path) -> Fit | None:
-    """What a fit said; files of older releases speak of `val_accuracy` alone."""
+    """What a fit said; None for what is no progress of a fit. Files of older releases speak of
+    `val_accuracy` alone."""
     told = read_if_there(file)
-    if not told:
+    try:
+        said = {name: told[name] for name in ("key", "cycle", "particle", "step", "last_step")}
+        validation = told.get("validation", told.get("val_accuracy"))
+        return Fit(**said, primary=metric_of(told), validation=validation)
+    except (KeyError, TypeError, ValueError):
         return None
-    said = {name: told[name] for name in ("key", "cycle", "particle", "step", "last_step")}
-    validation = told.get("validation", told.get("val_accuracy"))
-    return Fit(**said, primary=metric_of(told), validation=validation)
 
 
 Reached = tuple[Metric | None, float | None]
@@ -223,5 +224,5 @@ def read_if_there(file: Path) -> Any:
     """The value of a JSON file; None where there is none, or none that can be read."""
     try:
         return read_json(file)
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 from sparsekit.store.claims import HEARTBEAT
 from sparsekit.store.identity import Stage, canonical, key_of
-from sparsekit.system.files import checksum, spelled, sync, write_json
+from sparsekit.system.files import checksum, parsed, read_bytes, spelled, sync, write_json
 
 DESCRIPTION = "description.json"
 SCRATCH = "scratch"
@@ -66,8 +65,8 @@ def verify(folder: Path, key: str) -> None:
 def read_description(folder: Path, key: str) -> dict[str, Any]:
     """The description of a published stage; CorruptResult unless it is what was published."""
     try:
-        text = (folder / DESCRIPTION).read_text()
-        body: dict[str, Any] = json.loads(text)
+        text = read_bytes(folder / DESCRIPTION).decode()
+        body: dict[str, Any] = parsed(text)
         rest = {name: value for name, value in body.items() if name != "checksum"}
         intact = (
             text == spelled(body)

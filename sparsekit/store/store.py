@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import logging
 import math
 import os
@@ -32,7 +31,7 @@ from sparsekit.store.sealing import (
     verify,
 )
 from sparsekit.system import interruption
-from sparsekit.system.files import sync, write_json
+from sparsekit.system.files import parsed, read_bytes, sync, write_json
 
 log = logging.getLogger(__name__)
 
@@ -135,16 +134,18 @@ class Store:
         if digest is None:
             raise FileNotFoundError(f"{key} has no file {name!r}")
         try:
-            found = (self.path(key) / name).read_bytes()
+            found = read_bytes(self.path(key) / name)
         except FileNotFoundError as error:
             raise CorruptResult(f"{key}: {name} is missing") from error
+        except ValueError as error:
+            raise CorruptResult(f"{key}: {error}") from error
         if hashlib.sha256(found).hexdigest() != digest:
             raise CorruptResult(f"{key}: checksum mismatch in {name}")
         return found
 
     def read(self, key: str, name: str) -> Any:
         """The JSON file `name` of a published stage, verified like `content`."""
-        return json.loads(self.content(key, name))
+        return parsed(self.content(key, name))
 
     def keys(self, kind: str) -> Iterator[str]:
         """Published keys of one kind, sorted."""

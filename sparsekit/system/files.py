@@ -16,9 +16,24 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a regular file. Others raise ValueError: a pipe would keep its reader waiting."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{path} is not a regular file")
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> Any:
-    """The value of a JSON file."""
-    return json.loads(path.read_text())
+    """Read the value of a JSON file; ValueError for what is none, or is not a regular file."""
+    return parsed(read_bytes(path))
+
+
+def parsed(text: str | bytes) -> Any:
+    """Return the value of a JSON text; ValueError for what is none, however deeply nested."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply for a file of ours") from error
 
 
 def write_json(path: Path, value: object) -> None:

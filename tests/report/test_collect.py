@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import collections
 import io
+import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,66 @@ def test_mistakes_are_one_message(
         assert err.startswith("error: ")
         assert message in err
         assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": "x"}, "rows='x' is of the wrong type"),
+        ({"rows": ["x"]}, "expected a mapping, got 'x'"),
+        ({"rows": [{"cycle": 0, "sparsity": 0.5, "is_result": True}]}, "it has no 'ticket'"),
+        ({"status": 7}, "status='7' is of the wrong type"),
+        ({"choices": {}}, "it has no method among its 'choices'"),
+        ({"seed": None}, "seed='None' is of the wrong type"),
+    ],
+)
+def test_a_record_of_another_shape_is_one_message(
+    writer: Writer, capsys: pytest.CaptureFixture[str], change: dict[str, Any], message: str
+) -> None:
+    path = writer.record("imp", 0, [(0.8, writer.ticket("a", 0.9, 0.8))])
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert report.main([str(path)]) == 2
+    assert capsys.readouterr().err == f"error: {path} is no record of a run: {message}\n"
+
+
+def test_nesting_without_end_is_one_message(
+    writer: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ticket = writer.ticket("a", 0.9, 0.8)
+    path = writer.record("imp", 0, [(0.8, ticket)])
+    deep = "[" * 200_000 + "]" * 200_000
+    (writer.store.path(ticket) / "description.json").write_text(deep)
+    assert report.main([str(path)]) == 2
+    assert f"{ticket}: description.json is damaged: nested too deeply" in capsys.readouterr().err
+    path.write_text(deep)
+    assert report.main([str(path)]) == 2
+    assert "is no record of a run: nested too deeply" in capsys.readouterr().err
+
+
+def test_a_pipe_in_a_store_keeps_nobody_waiting(
+    writer: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ticket = writer.ticket("a", 0.9, 0.8)
+    path = writer.record("imp", 0, [(0.8, ticket)])
+    for file, message in (
+        (writer.store.path(ticket) / "metrics.json", "metrics.json is not a regular file"),
+        (path, "is no record of a run"),
+    ):
+        file.unlink()
+        os.mkfifo(file)
+        assert report.main([str(writer.store.root)]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_what_others_wrote_commands_no_terminal(
+    writer: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ticket = writer.ticket("a", 0.9, 0.8, more={"warnings": ["\x1b[31mred"]})
+    writer.record("imp\x1b]0;title\x07", 0, [(0.8, ticket)])
+    assert report.main([str(writer.store.root)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "?[31mred" in out
 
 
 def test_damaged_numbers_are_not_shown(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
