@@ -48,10 +48,11 @@ def signature_of(target: str) -> Signature:
     module, _, name = target.rpartition(".")
     if module.split(".")[0] == PACKAGE.name:
         return _from_source(module, name)
-    return _from_object(_imported(target))
+    return _from_object(imported(target))
 
 
-def _imported(target: str) -> Callable[..., Any]:
+def imported(target: str) -> Callable[..., Any]:
+    """Function or class at an import path; LookupError where there is none."""
     module, _, name = target.rpartition(".")
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)

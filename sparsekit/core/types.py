@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -70,6 +70,10 @@ class Probe(Protocol):
 
         The network is in evaluation mode with |.| taken of every parameter and buffer.
         """
+        ...
+
+    def inputs(self) -> Any:
+        """Return inputs of one evaluation batch of training examples, as the network gets them."""
         ...
 
     def stored_masks(self, ticket: str) -> Masks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy
@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from sparsekit.configuration import config
-from sparsekit.core.types import State
+from sparsekit.configuration.signatures import imported
+from sparsekit.core.types import Masks, State
 from sparsekit.data.batches import Inputs, Shapes, input_shape
 from sparsekit.models.examples import materialise_
 from sparsekit.models.tied import load_state_
+from sparsekit.store.identity import import_path
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import NETWORK
 
@@ -28,7 +30,9 @@ class Network:
     `model` is the described builder, `inputs` the shapes and types of one example (see
     `describe_inputs`), `num_outputs` what the data set asks for. `seed` is that of the initial
     weights: whatever the builder draws and keeps outside its state dict is drawn by it again.
-    `transforms`: the described transformations applied since, in order.
+    `transforms`: what was done to the built module since, in order: functions module -> module by
+    import path, with plain arguments, and `notes`. `original`: numbers of prunable weights and of
+    parameters before that, from which sparsities count; None: those the network has.
     """
 
     model: Mapping[str, Any]
@@ -36,10 +40,12 @@ class Network:
     num_outputs: int
     seed: int
     transforms: tuple[Mapping[str, Any], ...] = ()
+    original: Mapping[str, int] | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the plain data of `network.json`."""
-        return {**dataclasses.asdict(self), "transforms": list(self.transforms)}
+        record = {**dataclasses.asdict(self), "transforms": list(self.transforms)}
+        return {name: value for name, value in record.items() if value is not None}
 
     def example(self) -> Inputs:
         """Return an input of one example, of the shapes and types the network gets; all zeros."""
@@ -59,7 +65,38 @@ class Network:
                     f"{type(model).__name__}"
                 )
             materialise_(model, self.example())
+        return self.replayed(model)
+
+    def replayed(self, model: nn.Module, *, since: int = 0) -> nn.Module:
+        """Return `model`, with its weights, after all transformations but the first `since`."""
+        for record in self.transforms[since:]:
+            model = imported(record["_target_"])(model, **record["arguments"])
         return model
+
+    def transformed(
+        self,
+        rebuild: Callable[..., nn.Module],
+        arguments: Mapping[str, Any],
+        *,
+        notes: Mapping[str, Any],
+        original: Mapping[str, int],
+    ) -> Network:
+        """Return the network after one more transformation.
+
+        `rebuild(model, **arguments)`, a function at the top of a module with plain arguments,
+        returns the transformed module; it may change `model` in place.
+        """
+        record = {"_target_": import_path(rebuild), "arguments": arguments, "notes": notes}
+        transforms = (*self.transforms, record)
+        return dataclasses.replace(self, transforms=transforms, original=original)
+
+    def sizes(self, model: nn.Module, masks: Masks) -> dict[str, int]:
+        """Return the numbers of prunable weights and of parameters that sparsities count from."""
+        if self.original is not None:
+            return dict(self.original)
+        num_prunable = sum(mask.numel() for mask in masks.values())
+        num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        return {"num_prunable": num_prunable, "num_parameters": num_parameters}
 
     def loaded(self, state: State) -> nn.Module:
         """Return the network with the weights `state`; of tied names the first one counts."""
@@ -70,12 +107,13 @@ class Network:
 
 def network_of(record: Mapping[str, Any]) -> Network:
     """Return the network that a `network.json` describes; ValueError if it is not one."""
-    names = [field.name for field in dataclasses.fields(Network)]
-    missing = [name for name in names if name not in record]
+    fields = dataclasses.fields(Network)
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    missing = [name for name in required if name not in record]
     if missing:
         raise ValueError(f"{NETWORK} lacks {', '.join(missing)}; it has {', '.join(record)}")
-    content = {name: record[name] for name in names}
-    return Network(**{**content, "transforms": tuple(content["transforms"])})
+    content = {field.name: record[field.name] for field in fields if field.name in record}
+    return Network(**{**content, "transforms": tuple(content.get("transforms", ()))})
 
 
 def stored_network(store: Store, key: str) -> Network:

@@ -99,6 +99,10 @@ class GradientProbe:
                 raise ValueError(f"the sum of SynFlow's output is {output.item()}, not finite")
             return {name: flow.cpu() for name, flow in _gradient(output, leaves).items()}
 
+    def inputs(self) -> Inputs:
+        """See `Probe.inputs`."""
+        return self._batches(None)[0][0]
+
     def stored_masks(self, ticket: str) -> Masks:
         """See `Probe.stored_masks`. ValueError also without a store."""
         if self.store is None:
