@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sparsekit.configuration.compose import compose_one, compose_runs
+from sparsekit.configuration.config import ConfigError
 from sparsekit.configuration.sweep_files import key_of
 from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared
 from sparsekit.store.store import Store
@@ -27,12 +28,13 @@ TINY = (
     "model=mlp",
     "data=digits",
     "logger=none",
-    "sparsity=0.8",
     "train.epochs=0.5",
     "train.evaluate_every=1",
     "runtime.accelerator=cpu",
     "runtime.progress=none",
 )
+
+SPARSE = "sparsity=0.8"  # of the methods that refer to it
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +52,14 @@ def tiny(tmp_path: Path) -> Callable[..., PreparedRun]:
     def build(*overrides: str, store: str = "runs") -> PreparedRun:
         asked = {key_of(text) for text in overrides}
         defaults = [text for text in TINY if key_of(text) not in asked]
-        folder = f"runtime.store={tmp_path / store}"
-        return prepare_run(compose_runs([*defaults, folder, *overrides])[0])
+        rest = [f"runtime.store={tmp_path / store}", *overrides]
+        try:
+            sparse = [] if "sparsity" in asked else [SPARSE]
+            return prepare_run(compose_runs([*defaults, *sparse, *rest])[0])
+        except ConfigError as error:
+            if f"{SPARSE} would be ignored" not in str(error):
+                raise
+        return prepare_run(compose_runs([*defaults, *rest])[0])
 
     return build
 

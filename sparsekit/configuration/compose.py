@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.configuration.config import ConfigError, Spine, check, suggest
+from sparsekit.configuration.config import ConfigError, Spine, check, check_key, suggest
 from sparsekit.configuration.overrides import (
     first_lines,
     key_of,
@@ -33,6 +33,7 @@ from sparsekit.configuration.sweep_files import (
     points,
     refuse_idle,
 )
+from sparsekit.configuration.unused import refuse_unused_resources, refuse_unused_sparsity
 from sparsekit.store.identity import canonical
 
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
@@ -102,6 +103,7 @@ def compose_runs(
     runs: dict[str, Run] = {}
     for one in chosen:
         run = _named((*one, "sweep=[]"), ask, shown=one if len(chosen) > 1 else ())
+        refuse_unused_resources(overrides, run.config)
         run = dataclasses.replace(run, overrides=one)
         runs.setdefault(repr((run.config, run.choices)), run)
     return list(runs.values())
@@ -140,6 +142,8 @@ def compose_one(
     assert isinstance(written, dict)
     config = {str(name): value for name, value in plain.items()}
     check(config)
+    if not config["sweep"]:  # grids may choose another method
+        refuse_unused_sparsity(overrides, written, choices)
     return Run(config, _digest(written), choices, tuple(overrides))
 
 
@@ -272,6 +276,7 @@ def _normalised(text: str, groups: Groups) -> str:
     if name.partition("@")[0] in groups:
         _check_option(text, groups)
         return f"+{name}={value}" if name in ADDED_GROUPS else f"{name}={value}"
+    check_key(name.partition(".")[0], groups)
     return f"++{name}={value}"
 
 

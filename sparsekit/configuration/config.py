@@ -55,8 +55,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first unknown key, target, argument, or value of a wrong type."""
     valid = [field.name for field in dataclasses.fields(Spine)]
     for name in config:
-        if name not in valid:
-            raise ConfigError(f"{name}: no such key at the top level{suggest(name, valid)}")
+        check_key(name)
     missing = [name for name in valid if name not in config]
     if missing:
         raise ConfigError(f"{missing[0]}: cannot be left out")
@@ -72,6 +71,14 @@ def check(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"seed={config['seed']} is outside 0 <= seed < 2^63")
     for name in LEAVES:
         _check_values(name, config[name])
+
+
+def check_key(name: str, groups: Iterable[str] = ()) -> None:
+    """Raise ConfigError unless `name` is a key of the top level; `groups` are named as well."""
+    valid = [field.name for field in dataclasses.fields(Spine)]
+    if name not in valid:
+        near = suggest(name, {*valid, *groups})
+        raise ConfigError(f"{name}: no such key at the top level{near}")
 
 
 def build(node: Any) -> Any:

@@ -66,7 +66,7 @@ def test_values_that_only_the_signature_knows_can_be_set() -> None:
 
 
 def test_multirun_is_a_product() -> None:
-    configs = composed("method=dense,random", "seed=0,1,2", "sparsity=choice(0.5,0.9)")
+    configs = composed("method=one_shot,random", "seed=0,1,2", "sparsity=choice(0.5,0.9)")
     made = [(c["method"].get("dense_first"), c["seed"], c["sparsity"]) for c in configs]
     first = (None, False)
     assert made == [(d, s, p) for d in first for s in (0, 1, 2) for p in (0.5, 0.9)]

@@ -87,7 +87,7 @@ def test_what_is_done_is_counted_and_left_alone(
 
 
 def test_as_many_stages_are_computed_as_it_says(forecast: Printed, tmp_path: Path) -> None:
-    sweep = ("-m", "method=imp,soup,gmp", "method.cycles=1", "seed=0,1")
+    sweep = ("-m", "method=imp,soup,snip", "method.cycles=1", "seed=0,1")
     *_, total = forecast(*sweep)
     store = f"runtime.store={tmp_path / 'runs'}"
     assert run.main([*TINY, store, *sweep]) == 0

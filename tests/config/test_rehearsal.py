@@ -45,9 +45,8 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]
 @pytest.fixture
 def rehearse(tmp_path: Path) -> Callable[..., None]:
     def run(*overrides: str) -> None:
-        given = [text for text in TINY if not text.startswith("sparsity=")]
         store = f"runtime.store={tmp_path / 'runs'}"
-        rehearse_all([prepare_run(one) for one in compose_runs([*given, store, *overrides])])
+        rehearse_all([prepare_run(one) for one in compose_runs([*TINY, store, *overrides])])
 
     return run
 

@@ -25,10 +25,10 @@ def made(*overrides: str, **how: object) -> list[tuple[str, ...]]:
 
 
 def test_keys_are_walked_in_step_and_multiplied_with_the_others() -> None:
-    typed = ("method=dense,random", "seed=0,1", "sparsity=0.5,0.9")
+    typed = ("method=snip,random", "seed=0,1", "sparsity=0.5,0.9")
     assert made(*typed, zipped=[["seed", "sparsity"]]) == [
-        ("method=dense", "seed=0", "sparsity=0.5"),
-        ("method=dense", "seed=1", "sparsity=0.9"),
+        ("method=snip", "seed=0", "sparsity=0.5"),
+        ("method=snip", "seed=1", "sparsity=0.9"),
         ("method=random", "seed=0", "sparsity=0.5"),
         ("method=random", "seed=1", "sparsity=0.9"),
     ]
@@ -36,10 +36,12 @@ def test_keys_are_walked_in_step_and_multiplied_with_the_others() -> None:
 
 
 def test_two_zips_are_multiplied_and_values_are_parsed_as_hydra_does() -> None:
-    typed = ("seed=range(3)", "sparsity=0.5,0.7,0.9", "train.epochs=1,2", "train.batch_size=8,16")
-    found = made(*typed, zipped=[["seed", "sparsity"], ["train.epochs", "train.batch_size"]])
+    walked = ("seed=range(3)", "sparsity=0.5,0.7,0.9", "train.epochs=1,2", "train.batch_size=8,16")
+    pairs = [["seed", "sparsity"], ["train.epochs", "train.batch_size"]]
+    found = made("method=random", *walked, zipped=pairs)
     assert len(found) == 3 * 2
-    assert found[-1] == ("seed=2", "sparsity=0.9", "train.epochs=2", "train.batch_size=16")
+    last = ("seed=2", "sparsity=0.9", "train.epochs=2", "train.batch_size=16")
+    assert found[-1] == ("method=random", *last)
 
 
 def test_a_grid_has_zip_and_exclude_of_its_own() -> None:

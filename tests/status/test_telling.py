@@ -95,7 +95,7 @@ def test_why_a_stage_is_there(finished: Asked, capsys: pytest.CaptureFixture[str
     depths = {line.split()[0]: len(line) - len(line.lstrip()) for line in tree[:4]}
     assert depths == {pruned: 2, fit: 4, start: 6, dense: 8}
     assert "cycle=1" in tree[1]
-    assert "sparsity=0.8" in tree[2]
+    assert "sparsity=0.9" in tree[2]
     assert "... and 3 stages before (--depth)" in answer.out
     assert "referred to by 1 run; 0 stages made from it" in answer.out
     name = finished.sweep.runs[2]["name"]

@@ -39,7 +39,7 @@ def asked(store: Path, *more: str) -> list[str]:
         (["cluster=slum"], "nearest: slurm"),
         (["hydra/launcher=submitit_slurm"], "cluster="),
         (["resources.nodes=0"], "resources.nodes=0 is below 1"),
-        (["resources.nodes=2"], "resources.nodes=2 needs cluster=slurm"),
+        (["resources.nodes=2"], "resources.nodes=2 would be ignored"),
         (["cluster=slurm", "resources.nodes=2", "executor=workers"], "each on one device"),
         (["executor=workers", "runtime.devices=2"], "each on one device"),
         (["runtime.devices=3", "train.batch_size=64"], "batch_size=64 cannot be shared out evenly"),
