@@ -249,7 +249,7 @@ HEAVY = [
     ("method.cycles=2", "nothing is pruned"),
     ("method=one_shot method.remove=0.5", "give either `sparsity`"),
     ("train.optimizer.weight_decay=-1", "weight_decay=-1 is negative"),
-    ("train.batch_size=5000", "train.batch_size=5000 is more than the 1257 training images"),
+    ("train.batch_size=5000", "train.batch_size=5000 is more than the 1257 training examples"),
     ("prunable.exclude=[no_such.weight]", "exclude pattern 'no_such.weight' matches none of"),
     ("model=timm model.name=resnet81", "timm has no such model; nearest: resnet"),
     ("executor=workers executor.num_workers=0", "num_workers=0 is not positive"),

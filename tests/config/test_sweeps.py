@@ -206,7 +206,7 @@ def test_the_quickstarts_file() -> None:
 MISTAKES = [
     pytest.param("train.epochs=-1", "train.epochs=-1 is below 0", id="composed"),
     pytest.param("method.remove=1.0", "remove=1.0 is outside 0 <= remove < 1", id="built"),
-    pytest.param("train.batch_size=5000", "more than the 1257 training images", id="rehearsed"),
+    pytest.param("train.batch_size=5000", "more than the 1257 training examples", id="rehearsed"),
 ]
 
 
