@@ -32,7 +32,10 @@ GOLDEN = [
         Stage("fit", {"epochs": 1.5, "names": ["a", None, True]}, ("init-0", "start-1"), 3),
         "fit-1b1f521462ebcb2305a6",
     ),
-    (Stage("pruned", {"prune": functools.partial(double, factor=3)}), "pruned-89fcf56ceaeed761f436"),
+    (
+        Stage("pruned", {"prune": functools.partial(double, factor=3)}),
+        "pruned-89fcf56ceaeed761f436",
+    ),
     (Stage("pruned", {"recipe": Recipe(1, double)}), "pruned-9cdf7188161521293a44"),
     (
         Stage("ticket", {"score": magnitude, "deep": {"z": [1e-4, -0.5], "a": "ä"}}),
