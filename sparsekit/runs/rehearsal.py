@@ -14,24 +14,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from sparsekit.configuration import config
 from sparsekit.core.counts import budget
 from sparsekit.core.fit_spec import FitSpec, Problem
 from sparsekit.core.types import Masks
-from sparsekit.data.batches import call
 from sparsekit.data.types import Data
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.mistakes import check_budgets
 from sparsekit.models.applied import check_masks_apply, coverage
 from sparsekit.networks.network import Network
+from sparsekit.runs.trial import check_two_builds, try_network
 from sparsekit.store.identity import canonical, describe
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.judge import NetworkJudge, device_of
 from sparsekit.training.optimizers import check_rates
-from sparsekit.training.problem import dense_masks, initial_network, load_data
+from sparsekit.training.problem import dense_masks, init_seed, initial_network, load_data
 
 CUT = {"norm_drop": 0.5, "fraction": 0.5}
 _worked: set[str] = set()
@@ -52,7 +51,8 @@ class RehearsalModel:
 
 
 def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
-    """Load the data, build model and optimizer, plan every cycle, prune once to the last budget.
+    """Load the data, build model and optimizer, plan every cycle, prune once to the last budget,
+    and run one small batch through the pruned network.
 
     Returns the table of layers. Raises ValueError, TypeError or OSError for what would fail later.
     """
@@ -68,29 +68,44 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
         check_rates(leaf(list(rehearsed.model.named_parameters())), leaf)
         if asked.mover is not None:
             num_steps = fit_schedule.last - fit_schedule.first
-            work = functools.partial(_move, cycle, rehearsed, judge, num_steps)
+            rehearse_mover = functools.partial(_move, cycle, rehearsed, judge, num_steps)
             kind = [judge.identity, asked.mover, cycle.prune, cycle.sparsity, num_steps]
-            _once(kind, work)
+            _once(kind, rehearse_mover)
     last = cycles[-1]
-    if last.prune is not None:
-        work = functools.partial(_prune, last, rehearsed, judge)
-        _once([judge.identity, last.prune, last.sparsity, judge.runtime], work)
+    if last.sparsity > 0:
+        _require_prunable(rehearsed)
+    redrawn = any(cycle.reinitialises for cycle in cycles)
+    work = functools.partial(_try, last, rehearsed, judge, redrawn=redrawn)
+    _once([judge.identity, last.prune, last.sparsity, redrawn, judge.runtime], work)
     return "\n".join([layer_table(rehearsed.model, rehearsed.masks), *rehearsed.remarks])
 
 
 @functools.lru_cache(maxsize=1)
 def _rehearsal_model(problem: str, root: Path) -> RehearsalModel:
-    """The model of a problem, tried on two examples. One is kept, for they may be large."""
+    """The model of a problem. One is kept, for they may be large."""
     described: Problem = config.build(json.loads(problem))
     data = load_data(described, root)
     network = initial_network(described, data, seed=0)
     model = network.build()
-    with torch.no_grad():
-        batches = data.eval_batches("val", batch_size=2, device=torch.device("cpu"))
-        call(model.eval(), next(batches)[0])
     masks = dense_masks(described, model, data)
     remarks = coverage(model, masks, data.example()).lines()
     return RehearsalModel(data, network, model, masks, remarks)
+
+
+def _try(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, *, redrawn: bool) -> None:
+    """Prune to the sparsity of a cycle, and run a batch through everything a run does."""
+    check_two_builds(rehearsed.network, init_seed(rehearsed.network.seed, 1), redrawn=redrawn)
+    masks = _prune(cycle, rehearsed, judge)
+    try_network(rehearsed.network, masks, rehearsed.data, judge.identity.task())
+
+
+def _require_prunable(rehearsed: RehearsalModel) -> None:
+    if not rehearsed.masks:
+        names = ", ".join(name for name, _ in rehearsed.model.named_parameters())
+        raise ValueError(
+            "nothing is prunable in this network: it has no weights of convolution, linear or "
+            f"attention layers that are trained; prunable.include=[PATTERN] adds some of {names}"
+        )
 
 
 def _move(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, num_steps: int) -> Masks:
@@ -104,7 +119,9 @@ def _move(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, num_step
 def _prune(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge) -> Masks:
     """Prune the untrained model to the sparsity of a cycle; ValueError if that has no effect."""
     state, masks = rehearsed.model.state_dict(), rehearsed.masks
-    if cycle.prune is None or cycle.sparsity == 0:
+    if cycle.sparsity == 0:
+        return masks
+    if cycle.prune is None:
         check_masks_apply(rehearsed.model, masks, rehearsed.data.example())
         return masks
     weights = {name: state[name] for name in masks}
@@ -163,7 +180,7 @@ def layer_table(model: nn.Module, masks: Masks) -> str:
     """One line per prunable weight, and what is left alone."""
     total = sum(p.numel() for p in model.parameters())
     prunable = sum(mask.numel() for mask in masks.values())
-    width = max(len(name) for name in masks)
+    width = max((len(name) for name in masks), default=0)
     lines = [f"prunable: {prunable:,} of {total:,} parameters"]
     for name, mask in masks.items():
         shape = "x".join(str(size) for size in mask.shape)

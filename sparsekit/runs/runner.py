@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -120,6 +121,7 @@ def rehearse_all(jobs: Sequence[PreparedRun]) -> None:
         if identity in seen:
             continue
         problem = canonical(described["problem"])
+        _require_writable(job.store.root)
         try:
             layers = rehearse(job.method, job.common, job.judge)
         except (ValueError, TypeError, OSError) as error:
@@ -127,6 +129,16 @@ def rehearse_all(jobs: Sequence[PreparedRun]) -> None:
         if problem not in seen:
             _say(layers)
         seen |= {identity, problem}
+
+
+def _require_writable(root: Path) -> None:
+    """ConfigError where nothing can be stored: a fit must not find that out at its end."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise ConfigError(f"runtime.store={root} cannot be written to: {error}") from error
 
 
 def run_prepared(job: PreparedRun, title: str) -> dict[str, Any]:

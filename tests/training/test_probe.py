@@ -256,8 +256,10 @@ def test_stored_masks_are_those_of_the_ticket(tmp_path: Path) -> None:
     store, masks = Store(tmp_path), {"b": torch.tensor([[True, False]]), "a": torch.ones(2).bool()}
     first, ticket = Stage("fit", {"epochs": 1}), Stage("ticket", {"epochs": 1})
     state = {"a": torch.zeros(2), "b": torch.zeros(1, 2)}
-    store.ensure(first, lambda folder: save_network(folder, state=state, masks=masks))
-    store.ensure(ticket, lambda folder: save_network(folder, state=first.key, masks=first.key))
+    store.ensure(first, lambda folder: save_network(folder, state=state, masks=masks, network={}))
+    store.ensure(
+        ticket, lambda folder: save_network(folder, state=first.key, masks=first.key, network={})
+    )
     probe = GradientProbe(small_net, three_classes(), TASK, CPU, store)
     for key in (first.key, ticket.key):
         found = probe.stored_masks(key)
@@ -272,7 +274,10 @@ def test_a_ticket_that_is_not_in_the_store_is_refused_with_both_names(
     store = Store(tmp_path)
     masks = {"a": torch.ones(2).bool()}
     for kind in ("fit", "ticket"):
-        store.ensure(Stage(kind, {}), lambda folder: save_network(folder, state=masks, masks=masks))
+        store.ensure(
+            Stage(kind, {}),
+            lambda folder: save_network(folder, state=masks, masks=masks, network={}),
+        )
     probe = GradientProbe(small_net, three_classes(), TASK, CPU, store)
     with pytest.raises(ValueError, match=f"ticket='{key}' is not in the store {tmp_path}"):
         probe.stored_masks(key)
@@ -290,7 +295,9 @@ def test_ratios_of_a_stored_ticket_are_drawn_anew(tmp_path: Path) -> None:
     probe = GradientProbe(lambda: model, three_classes(), TASK, CPU, store)
     snip = once(partial(scores.snip, seed=0, images_per_class=4))
     stored, stage = snip(weights, dense, probe, 40), Stage("ticket", {})
-    store.ensure(stage, lambda folder: save_network(folder, state=weights, masks=stored))
+    store.ensure(
+        stage, lambda folder: save_network(folder, state=weights, masks=stored, network={})
+    )
     arguments: dict[str, Any] = {"seed": 0, "pattern": patterns.unstructured}
     kept = with_ratios_of(weights, dense, probe, 40, ticket=stage.key, **arguments)
     again = redrawn(weights, dense, probe, 40, prune=snip, **arguments)
