@@ -72,17 +72,26 @@ class Coverage:
     unknown: Mapping[str, str]
 
     def lines(self) -> list[str]:
-        """What a user should know of it; nothing if masks reach all there is to prune."""
+        """Return what a user should know of it; nothing if masks reach all there is to prune."""
         lines = []
         if self.multiplied:
             share = sum(self.multiplied.values()) / self.num_parameters
             lines.append(f"multiplied with, but not prunable ({share:.1%} of all parameters):")
             lines += [f"  {name}  {size:,}" for name, size in self.multiplied.items()]
+        return [*lines, *self.warnings()]
+
+    def warnings(self) -> list[str]:
+        """Return why sparsity and FLOPs say less of this network than of others, if they do."""
+        lines = []
         if self.idle:
-            lines.append(f"prunable, but not used by an example: {', '.join(self.idle)}")
+            lines.append(
+                "counted as prunable, but an example does not use them: " + ", ".join(self.idle)
+            )
         if self.unknown:
-            uses = ", ".join(f"{name} ({used})" for name, used in self.unknown.items())
-            lines.append(f"operations not counted, or not known to shrink with sparsity: {uses}")
+            uses = [f"{name} ({operation})" for name, operation in self.unknown.items()]
+            lines.append(
+                "in operations that FLOPs leave out, or count as dense: " + ", ".join(uses)
+            )
         return lines
 
 

@@ -17,6 +17,7 @@ from sparsekit.core.structure import structure
 from sparsekit.core.types import Masks, State, Weights
 from sparsekit.data.batches import Inputs
 from sparsekit.data.types import Data
+from sparsekit.models.applied import coverage
 from sparsekit.models.flops import flops
 from sparsekit.networks.network import Network
 from sparsekit.store.store import Store
@@ -126,7 +127,7 @@ def sizes(model: nn.Module, masks: Masks, example: Inputs) -> dict[str, Any]:
     """Return weights kept, of the prunable ones and of all parameters, FLOPs, structure.
 
     `sparsity_prunable` is what users ask for; `sparsity_all` counts every parameter, so that
-    repositories which prune different sets can be compared.
+    repositories which prune different sets can be compared. `warnings` say what neither tells.
     """
     kept = {name: int(mask.sum()) for name, mask in masks.items()}
     size = {name: mask.numel() for name, mask in masks.items()}
@@ -144,6 +145,7 @@ def sizes(model: nn.Module, masks: Masks, example: Inputs) -> dict[str, Any]:
         "flops_dense": work.total({}),
         "layers": structure(masks),
         "collapsed": collapsed(masks),
+        "warnings": coverage(model, masks, example).warnings(),
     }
 
 

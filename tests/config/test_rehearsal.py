@@ -125,3 +125,77 @@ def test_every_fit_of_a_cycle_is_rehearsed(rehearse: Callable[..., None]) -> Non
     unused = "method.mover.exceptions={no.such:{_target_:sparsekit.core.rules.set_rule}}"
     with pytest.raises(ConfigError, match="match none of the layers"):
         rehearse("method=set", unused)
+
+
+STRANGERS = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Standardised(nn.Linear):
+    def forward(self, x):
+        return F.linear(x, self.weight - self.weight.mean(1, keepdim=True), self.bias)
+
+
+def standardised(shape, num_outputs):
+    return nn.Sequential(nn.Flatten(), Standardised(64, 8), nn.ReLU(), nn.Linear(8, num_outputs))
+
+
+class Spare(nn.Module):
+    def __init__(self, num_outputs):
+        super().__init__()
+        self.head, self.spare = nn.LazyLinear(num_outputs), nn.Linear(3, 3)
+        self.mix = nn.Parameter(torch.eye(64))
+
+    def forward(self, x):
+        return self.head(x.flatten(1) @ self.mix)
+
+
+def spare(shape, num_outputs):
+    return Spare(num_outputs)
+"""
+
+
+@pytest.fixture
+def strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Networks of the user's own."""
+    (tmp_path / "strange_models.py").write_text(STRANGERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("strange_models", None)
+
+
+@pytest.mark.usefixtures("strangers")
+@pytest.mark.parametrize(
+    "method",
+    [
+        ("method=one_shot",),
+        ("method=gmp", "method.mover.interval=1"),
+        ("method=rigl", "method.mover.interval=1"),
+    ],
+)
+def test_masks_without_effect_are_refused(
+    rehearse: Callable[..., None], method: tuple[str, ...]
+) -> None:
+    model = ("model=lenet_300_100", "model._target_=strange_models.standardised")
+    with pytest.raises(ConfigError, match=r"no effect.*prunable\.exclude=\[1\.weight\]"):
+        rehearse(*method, *model, "sparsity=0.5")
+    rehearse(*method, *model, "sparsity=0.5", "+prunable.exclude=[1.weight]")
+    rehearse("method=dense", *model)
+
+
+@pytest.mark.usefixtures("strangers")
+def test_what_masks_leave_alone_is_said(
+    rehearse: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rehearse(
+        "method=one_shot",
+        "model=lenet_300_100",
+        "model._target_=strange_models.spare",
+        "sparsity=0.5",
+    )
+    said = capsys.readouterr().err
+    assert "prunable: 649 of" in said
+    assert "mix  4,096" in said
+    assert "does not use them: spare.weight" in said
