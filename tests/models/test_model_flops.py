@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from sparsekit.models.applied import check_masks_apply
 from sparsekit.models.cifar_resnet import cifar_resnet
 from sparsekit.models.examples import materialise_
 from sparsekit.models.flops import Flops, flops
@@ -305,3 +306,30 @@ def test_layers_without_shapes_are_refused_until_they_have_some():
         flops(model, (1, 2, 2))
     materialise_(model, (1, 2, 2))
     assert costs(flops(model, (1, 2, 2))) == {"1.weight": 2 * 16}
+
+
+class Everything(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.rows = nn.LSTM(16, 16, num_layers=2, bidirectional=True, batch_first=True)
+        self.gates = nn.GRU(32, 16, batch_first=True)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = parametrizations.spectral_norm(nn.Linear(16, 4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.stem(images).flatten(2).mT
+        tokens = self.gates(self.rows(tokens)[0])[0]
+        return self.head(self.attention(tokens, tokens, tokens)[0].mean(1))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_counts_and_checks_what_a_cpu_does(dtype):
+    model = Everything()
+    expected = flops(model, (3, 8, 8))
+    masks = {n: torch.ones(model.get_parameter(n).shape, dtype=torch.bool) for n in prunable(model)}
+    model = model.to("cuda", dtype)
+    assert flops(model, (3, 8, 8)) == expected
+    assert prunable(model, (3, 8, 8), keep_head=True) == tuple(masks)[:-1]
+    check_masks_apply(model, masks, (3, 8, 8))
