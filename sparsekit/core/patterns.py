@@ -1,5 +1,8 @@
 """Which weights of a layer are kept: (scores "out *rest", count) -> bool mask of that shape.
 
+Rows are outputs, also of a transposed convolution: `layout` shows its weight "out *rest". A vector
+is a column, one weight per output.
+
 Every mask has exactly `count` True entries, none where the score is -inf; ties go to the lowest
 index. ValueError, with the largest feasible count, where the structure does not allow `count`.
 """

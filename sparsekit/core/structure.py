@@ -11,7 +11,8 @@ from sparsekit.core.types import Masks
 def structure(masks: Masks) -> dict[str, dict[str, Any]]:
     """Return the numbers of weights and neurons of each layer and what they keep, as plain data.
 
-    A neuron is a row of the mask: an output of a linear layer, a filter of a convolution. It is
+    A neuron is a row of the mask: an output of a linear layer, a filter of a convolution. Weights
+    that are stored inputs first are shown by `layout.outputs_first` before they come here. It is
     active if it keeps a weight. `fan_in` is [fewest, most] weights of an active neuron: the two
     are equal under constant fan-in; [0, 0] if no neuron is active.
 

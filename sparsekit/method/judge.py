@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 from sparsekit.core.fit_spec import Problem
+from sparsekit.core.layout import Transposed
 from sparsekit.core.types import Masks, Probe, State, Weights
 from sparsekit.networks.network import Network
 from sparsekit.tasks.metric import Metric
@@ -38,6 +39,10 @@ class Judge(Protocol):
 
     def parameters(self, state: State) -> Weights:
         """Return the trained part of `state`: without running statistics and other buffers."""
+        ...
+
+    def transposed(self) -> Transposed:
+        """Return which weights of the network are stored inputs first."""
         ...
 
     def probe(self, state: State) -> Probe:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sparsekit.core.counts import budget
+from sparsekit.core.layout import as_stored, outputs_first, prune_rows
 from sparsekit.core.learning_rates import norm_drop
 from sparsekit.core.prune import apply, collapsed, intersection, total_kept
 from sparsekit.core.seeds import derive
@@ -79,7 +80,9 @@ def _pruned(
         if total_kept(masks) == 0:
             raise ValueError(f"the masks of {', '.join(sources)} have no weight in common")
         if cycle.control is not None:
-            masks = cycle.control(masks, derive(seed, "control"))
+            transposed = judging.transposed()
+            shuffled = cycle.control(outputs_first(masks, transposed), derive(seed, "control"))
+            masks = as_stored(shuffled, transposed)
         metrics = {
             "validation": judging.validate(apply(state, masks)),
             "cuts": [cut for _, cut in pruned],
@@ -182,7 +185,8 @@ def _prune_source(
     if num_kept >= total_kept(masks):
         return masks, {"norm_drop": 0.0, "fraction": 0.0}
     weights = {name: state[name] for name in masks}
-    after = cycle.prune(weights, masks, judge.probe(state), num_kept=num_kept)
+    probe, transposed = judge.probe(state), judge.transposed()
+    after = prune_rows(cycle.prune, weights, masks, probe, num_kept, transposed=transposed)
     removed = 1 - total_kept(after) / total_kept(masks)
     drop = norm_drop(judge.parameters(apply(state, masks)), after)
     return after, {"norm_drop": drop, "fraction": removed}

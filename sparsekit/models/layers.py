@@ -61,6 +61,22 @@ def output_dims(model: nn.Module) -> dict[str, int]:
     return {name: int(id(weight) in transposed) for name, weight in model.named_parameters()}
 
 
+def transposed_groups(model: nn.Module) -> dict[str, int]:
+    """Return the names of the weights of transposed convolutions, with their numbers of groups.
+
+    They are stored "in out/groups *kernel" (see `core/layout.py`); the names of a parameter that
+    several modules share are all there.
+    """
+    groups = {
+        id(weight): layer.groups
+        for layer in model.modules()
+        if isinstance(layer, _ConvTransposeNd)
+        for weight in layer_weights(layer)
+    }
+    named = model.named_parameters(remove_duplicate=False)
+    return {name: groups[id(weight)] for name, weight in named if id(weight) in groups}
+
+
 def _names(layer: nn.Module) -> tuple[str, ...]:
     """Names under which a layer's forward pass looks for its matrices."""
     if isinstance(layer, (_ConvNd, nn.Linear)):

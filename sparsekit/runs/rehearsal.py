@@ -19,11 +19,13 @@ from torch import nn
 from sparsekit.configuration import config
 from sparsekit.core.counts import budget
 from sparsekit.core.fit_spec import FitSpec, Problem
+from sparsekit.core.layout import prune_rows, rows_first
 from sparsekit.core.types import Masks
 from sparsekit.data.types import Data
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.mistakes import check_budgets
 from sparsekit.models.applied import check_masks_apply, coverage
+from sparsekit.models.layers import transposed_groups
 from sparsekit.networks.network import Network
 from sparsekit.runs.trial import check_two_builds, try_network
 from sparsekit.store.identity import canonical, describe
@@ -112,7 +114,8 @@ def _move(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, num_step
     """Try an update of the mover on the masks that it will find; return these."""
     assert cycle.mover is not None
     masks = _prune(cycle, rehearsed, judge)
-    cycle.mover.rehearse(rehearsed.model.state_dict(), masks, num_steps)
+    mover = rows_first(cycle.mover, transposed_groups(rehearsed.model))
+    mover.rehearse(rehearsed.model.state_dict(), masks, num_steps)
     return masks
 
 
@@ -127,7 +130,8 @@ def _prune(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge) -> Mask
     weights = {name: state[name] for name in masks}
     num_kept = budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
     probe = judge.on(rehearsed.network).probe(state)
-    pruned: Masks = cycle.prune(weights, masks, probe, num_kept=num_kept)
+    transposed = transposed_groups(rehearsed.model)
+    pruned = prune_rows(cycle.prune, weights, masks, probe, num_kept, transposed=transposed)
     check_masks_apply(rehearsed.model, pruned, rehearsed.data.example())
     return pruned
 

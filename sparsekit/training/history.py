@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from sparsekit.core.layout import outputs_first
 from sparsekit.core.structure import structure
 from sparsekit.training.evaluate import evaluate
 from sparsekit.training.masking import Masking
@@ -80,7 +81,8 @@ class History(Callback):
         """ITOP rates so far; active neurons and the range of the fan-in of every layer."""
         rates = self.masking.mask_history.summary()
         row = {name: rate for name, rate in rates.items() if name != "average_num_kept"}
-        for name, layer in structure(self.masking.masks).items():
+        rows = outputs_first(self.masking.masks, self.masking.transposed)
+        for name, layer in structure(rows).items():
             row[f"active_neurons/{name}"] = layer["active_neurons"]
             row[f"fan_in/{name}/min"], row[f"fan_in/{name}/max"] = layer["fan_in"]
         return row

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sparsekit.core.fit_spec import Problem
+from sparsekit.core.layout import Transposed, outputs_first
 from sparsekit.core.prune import apply, collapsed
 from sparsekit.core.structure import structure
 from sparsekit.core.types import Masks, State, Weights
@@ -19,6 +20,7 @@ from sparsekit.data.batches import Inputs
 from sparsekit.data.types import Data
 from sparsekit.models.applied import coverage
 from sparsekit.models.flops import flops
+from sparsekit.models.layers import transposed_groups
 from sparsekit.networks.network import Network
 from sparsekit.store.store import Store
 from sparsekit.tasks.metric import Metric
@@ -70,6 +72,10 @@ class NetworkJudge:
         """Return the trained part of a state, without buffers."""
         names = dict(self._network.loaded(state).named_parameters())
         return {name: state[name] for name in names}
+
+    def transposed(self) -> Transposed:
+        """Return which weights of the network are stored inputs first."""
+        return transposed_groups(self._network.build())
 
     def probe(self, state: State) -> GradientProbe:
         """Return gradients, curvature and flow at `state`."""
@@ -143,7 +149,7 @@ def sizes(model: nn.Module, masks: Masks, example: Inputs) -> dict[str, Any]:
         "sparsity_all": num_pruned / num_parameters,
         "flops": work.total({name: kept[name] / size[name] for name in size}),
         "flops_dense": work.total({}),
-        "layers": structure(masks),
+        "layers": structure(outputs_first(masks, transposed_groups(model))),
         "collapsed": collapsed(masks),
         "warnings": coverage(model, masks, example).warnings(),
     }

@@ -13,6 +13,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from sparsekit.core.types import Masks
+from sparsekit.models.layers import transposed_groups
 
 WRAPPERS = ("_orig_mod.", "module.")
 
@@ -35,6 +36,14 @@ def named_parameters_of(
             raise ValueError(f"mask {name!r} has shape {shapes}")
         found[name] = parameter
     return found
+
+
+def transposed_of(
+    module: torch.nn.Module, masks: Mapping[str, Tensor], prefix: str = ""
+) -> dict[str, int]:
+    """Return the masks of weights that are stored inputs first, with their numbers of groups."""
+    groups = transposed_groups(module)
+    return {name: groups[prefix + name] for name in masks if prefix + name in groups}
 
 
 def _misfit(name: str, known: Mapping[str, Parameter]) -> str:

@@ -16,6 +16,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from sparsekit.core.layout import Transposed, rows_first
 from sparsekit.core.types import Masks, Mover
 from sparsekit.training.last_word import LastWord
 from sparsekit.training.mask_history import GradientMean, MaskHistory
@@ -24,6 +25,7 @@ from sparsekit.training.masked_parameters import (
     mask_optimizer_state_,
     named_parameters_of,
     owns,
+    transposed_of,
     warn_of_missing,
 )
 from sparsekit.training.optimizers import mixes_elements
@@ -82,6 +84,7 @@ class Masking(Callback):
         self.gradients = GradientMean()
         self._asked_steps = num_steps
         self._restored = False
+        self.transposed: Transposed = {}
         self._parameters: dict[str, Parameter] = {}
         self._owners: list[Optimizer] = []
         self._floats: list[Tensor] = []
@@ -128,6 +131,7 @@ class Masking(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._parameters = named_parameters_of(pl_module, self.masks, self.prefix)
+        self.transposed = transposed_of(pl_module, self.masks, self.prefix)
         self._owners = [one for one in trainer.optimizers if owns(one, self._parameters)]
         if not self._restored:
             self._count_from(trainer, pl_module)
@@ -285,7 +289,8 @@ class Masking(Callback):
         before, gradients = self.masks, self.gradients.take()
         if self.mover.num_gradients:
             warn_of_missing(gradients, before)
-        moved = self.mover.move(step, weights, gradients, before, self.num_steps or 0)
+        mover, steps = rows_first(self.mover, self.transposed), self.num_steps or 0
+        moved = mover.move(step, weights, gradients, before, steps)
         if moved is None:
             return
         self.install_(trainer, moved)
