@@ -19,8 +19,9 @@ from sparsekit.method.cycle import Cycle
 from sparsekit.method.judge import Judge
 from sparsekit.networks.network import Network, stored_network
 from sparsekit.store.identity import Stage, describe, keys_in
-from sparsekit.store.store import Store, write_json
+from sparsekit.store.store import Store
 from sparsekit.store.tensors import TOPOLOGY, Part, load_network, save_network
+from sparsekit.system.files import write_measured
 
 PRUNED_VERSION = 4
 TICKET_VERSION = 3
@@ -91,7 +92,7 @@ def _pruned(
             "num_kept": total_kept(masks),
         }
         save_network(folder, state=weights, masks=masks, network=network.record())
-        write_json(folder / "metrics.json", metrics)
+        write_measured(folder / "metrics.json", metrics)
 
     return store.ensure(stage, compute)
 
@@ -121,7 +122,7 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
             state = judging.recalibrate(apply(state, masks))
             save_network(folder, state=state, masks=masks, network=network.record())
         report = judging.report(state, masks)
-        write_json(folder / "metrics.json", {**report, **_along_fits(particles, report, store)})
+        write_measured(folder / "metrics.json", {**report, **_along_fits(particles, report, store)})
 
     return store.ensure(stage, compute)
 

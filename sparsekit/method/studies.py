@@ -20,8 +20,9 @@ from sparsekit.method.cycle import Cycle
 from sparsekit.method.judge import Judge
 from sparsekit.networks.network import stored_network
 from sparsekit.store.identity import Stage, describe
-from sparsekit.store.store import Store, write_json
+from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
+from sparsekit.system.files import write_measured
 
 STUDY_VERSION = 2
 STUDY = "study.json"
@@ -91,7 +92,7 @@ def _ensure(function: Any, asked: StudyInput) -> str:
             content = function(dataclasses.replace(asked, judge=judge))
         except CannotStudy as reason:
             content = {SKIPPED: str(reason)}
-        write_json(folder / STUDY, content)
+        write_measured(folder / STUDY, content)
 
     return asked.store.ensure(stage, compute)
 

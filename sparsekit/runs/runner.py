@@ -242,7 +242,8 @@ def _progress(title: str, turn: Turn, store: Store) -> str:
     metrics = store.read(turn.ticket, "metrics.json")
     mine = store.description(turn.ticket)["provenance"]["session"] == SESSION
     empty, metric = metrics["collapsed"], metric_of(metrics)
-    reached = metric.text(metrics[f"val_{metric.name}"])
+    validation = metrics[f"val_{metric.name}"]
+    reached = "not a number" if validation is None else metric.text(validation)
     return (
         f"{title} cycle {turn.cycle.index}: sparsity {metrics['sparsity_prunable']:.2%}, "
         f"validation {metric.name} {reached}{'' if mine else ' (already computed)'}"

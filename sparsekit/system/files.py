@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,27 @@ def write_json(path: Path, value: object) -> None:
     temporary.write_text(spelled(value))
     sync(temporary)
     os.replace(temporary, path)
+
+
+def write_measured(path: Path, value: object) -> None:
+    """Replace `path` like `write_json` by what was measured: a number that is not finite is null.
+
+    A recall of a class that no example has, or the loss of a network that diverged, is a result.
+    """
+    write_json(path, finite(value))
+
+
+def finite(value: object) -> object:
+    """Return plain data with None for every number that is not finite.
+
+    >>> finite({"a": [1.0, float("inf")], "b": float("nan")})
+    {'a': [1.0, None], 'b': None}
+    """
+    if isinstance(value, Mapping):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def spelled(value: object) -> str:

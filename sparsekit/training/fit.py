@@ -22,6 +22,7 @@ from sparsekit.networks.network import Network, stored_network
 from sparsekit.store.identity import Stage, describe
 from sparsekit.store.store import SCRATCH, Store, write_json
 from sparsekit.store.tensors import PARTS_FILE, TOPOLOGY, load_network, save_network
+from sparsekit.system.files import write_measured
 from sparsekit.system.team import Call, Team
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.checkpoints import Checkpoints, read_checkpoint
@@ -169,7 +170,7 @@ class Results(Callback):
         check_pruned(state, masks)
         record = self.network.record()
         save_network(self.folder, state=apply(state, masks), masks=masks, network=record)
-        write_json(self.folder / "history.json", self.history.rows)
+        write_measured(self.folder / "history.json", self.history.rows)
         snapshots = {"num_snapshots": max(1, self.average.count)}
         write_json(self.folder / TOPOLOGY, {**self.masking.mask_history.summary(), **snapshots})
         cost = {"seconds": time.time() - self.started, "devices": trainer.world_size}

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sparsekit.core.fit_spec import FitSpec
-from sparsekit.system.files import write_json
+from sparsekit.system.files import write_measured
 from sparsekit.training.history import History
 from sparsekit.training.module import FitModule
 
@@ -56,7 +56,7 @@ class ProgressFile(Callback):
         primary = module.task.primary
         self.due = time.monotonic() + EVERY_SECONDS
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(
+        write_measured(
             self.file,
             {
                 **self.about,

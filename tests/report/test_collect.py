@@ -7,7 +7,6 @@ import collections
 import io
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -190,17 +189,6 @@ def test_every_file_is_read_once(
 def test_a_record_that_is_named_twice_is_one(writer: Writer) -> None:
     path = writer.record("imp", 0, [(0.8, writer.ticket("a", 0.9, 0.8))], status="running")
     assert len(read_records([writer.store.root, path, writer.store.root / "named"])) == 1
-
-
-def test_many_records_are_read_in_seconds(writer: Writer) -> None:
-    tickets = [writer.ticket(f"t{number}", 0.9, 0.8) for number in range(20)]
-    for number in range(1000):
-        row = (0.8, tickets[number % 20])
-        writer.record(f"m{number % 20}", number, [row], variant=f"v{number % 20}")
-    started = time.process_time()
-    rows = rows_of(collect([writer.store.root]))
-    assert time.process_time() - started < 2
-    assert len(rows) == 20
 
 
 def test_last_shows_what_every_run_ends_at(
