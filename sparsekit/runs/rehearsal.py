@@ -31,8 +31,10 @@ from sparsekit.runs.trial import check_two_builds, try_network
 from sparsekit.store.identity import canonical, describe
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.judge import NetworkJudge, device_of
+from sparsekit.training.layouts import check_channels_last
 from sparsekit.training.optimizers import check_rates
 from sparsekit.training.problem import dense_masks, init_seed, initial_network, load_data
+from sparsekit.training.whole_batch import check_pieces
 
 CUT = {"norm_drop": 0.5, "fraction": 0.5}
 _worked: set[str] = set()
@@ -67,6 +69,13 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
         fit_schedule = plan_fit(asked, rehearsed.data, CUT)
         _check_learning_rates(fit_schedule)
         leaf = asked.train.optimizer
+        check_pieces(
+            rehearsed.model,
+            accumulate=asked.train.accumulate,
+            num_devices=judge.runtime.devices,
+        )
+        if asked.train.channels_last:
+            check_channels_last(rehearsed.model, device_of(judge.runtime))
         check_rates(leaf(list(rehearsed.model.named_parameters())), leaf)
         if asked.mover is not None:
             num_steps = fit_schedule.last - fit_schedule.first

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsekit.data.batches import Inputs, call, map_tensors
 from sparsekit.tasks.types import Task, add
+from sparsekit.training.norm_statistics import pooling_, tracked_norms
 
 Batches = Iterable[tuple[Any, Any]]
 
@@ -53,22 +53,16 @@ def _prediction(task: Task, models: Sequence[nn.Module], inputs: Inputs) -> Any:
 
 @torch.no_grad()
 def recalibrate_(model: nn.Module, batches: Batches) -> None:
-    """Estimate the BatchNorm statistics of `model` anew, as plain averages over `batches`.
+    """Estimate the statistics of BatchNorm and InstanceNorm anew, over all examples of `batches`.
 
     Weights that no optimizer produced (averaged, interpolated, pruned) do not fit the statistics
-    of those they were made from. Everything but BatchNorm stays in evaluation mode: dropout off.
+    of those they were made from. Examples count, not batches (`pooling_`), the model is in
+    evaluation mode: dropout off. In place.
     """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
-    with _mode(model, training=False):
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
+    norms = tracked_norms(model)
+    with _mode(model, training=False), pooling_(norms):
         for inputs, _ in batches if norms else ():
             call(model, in_layout(inputs))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 @contextmanager

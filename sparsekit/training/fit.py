@@ -28,6 +28,8 @@ from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.checkpoints import Checkpoints, read_checkpoint
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.history import History
+from sparsekit.training.judge import device_of
+from sparsekit.training.layouts import check_channels_last
 from sparsekit.training.masking import Masking
 from sparsekit.training.module import FitModule
 from sparsekit.training.problem import load_data
@@ -203,6 +205,7 @@ def _module(
     model = network.loaded(state)
     train: Train = spec.train
     if train.channels_last:
+        check_channels_last(model, device_of(runtime))
         model = model.to(memory_format=torch.channels_last)
     reads_gradients = spec.mover is not None and spec.mover.num_gradients > 0
     return FitModule(

@@ -27,6 +27,7 @@ from sparsekit.tasks.metric import Metric
 from sparsekit.tasks.types import Task
 from sparsekit.training.evaluate import evaluate, recalibrate_
 from sparsekit.training.history import EVALUATION_BATCH
+from sparsekit.training.layouts import best_layout
 from sparsekit.training.probe import GradientProbe
 from sparsekit.training.problem import load_data
 from sparsekit.training.settings import Runtime
@@ -106,7 +107,8 @@ class NetworkJudge:
     def model(self, state: State) -> nn.Module:
         """Return the network with the weights `state`, on the device."""
         model = self._network.loaded(state)
-        return model.to(device_of(self.runtime)).to(memory_format=torch.channels_last)
+        device = device_of(self.runtime)
+        return model.to(device).to(memory_format=best_layout(model, device))
 
     def batches(self, split: Split) -> Iterator[tuple[Any, Any]]:
         """Return the batches of a split, not augmented."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from sparsekit.training.evaluate import in_layout
 from sparsekit.training.fit_schedule import Batches, FitSchedule
 from sparsekit.training.optimizers import set_rate_
 from sparsekit.training.settings import Train
+from sparsekit.training.whole_batch import WholeBatch, check_pieces, has_batch_norm
 
 
 class FitModule(LightningModule):
@@ -47,6 +49,7 @@ class FitModule(LightningModule):
         self.reads_gradients = reads_gradients
         self.steps_in_sum = 0
         self.between_steps = True
+        self.shares_batches = False
         # Not a buffer, because DDP overwrites the buffers of all ranks by those of rank 0.
         self.loss_sum = torch.zeros(())
         # In a list, so that the compiled copy is no submodule and state-dict keys stay as they are.
@@ -64,7 +67,11 @@ class FitModule(LightningModule):
         )
 
     def on_fit_start(self) -> None:
-        self.loss_sum = self.loss_sum.to(self.device)
+        # Made anew, because tensors reach the processes of ranks in memory that they share.
+        self.loss_sum = torch.zeros((), device=self.device)
+        num_devices = self.trainer.world_size
+        check_pieces(self.model, accumulate=self.train_settings.accumulate, num_devices=num_devices)
+        self.shares_batches = num_devices > 1 and has_batch_norm(self.model)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if not self.between_steps:
@@ -77,7 +84,9 @@ class FitModule(LightningModule):
         inputs, targets = batch
         if self.train_settings.channels_last:
             inputs = in_layout(inputs)
-        loss = self.task.loss(call(self._forward[0], inputs), targets)
+        with WholeBatch() if self.shares_batches else contextlib.nullcontext():
+            outputs = call(self._forward[0], inputs)
+        loss = self.task.loss(outputs, targets)
         self.loss_sum += loss.detach() / self.train_settings.accumulate
         return loss
 

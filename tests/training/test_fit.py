@@ -51,12 +51,27 @@ def test_masks_move_alike_on_every_rank(run_tiny: Run) -> None:
         assert agree > 0.95 > stayed, "the same masks up to rounding, and not those of the start"
 
 
-def test_two_devices_train_the_same_network(run_tiny: Run) -> None:
-    """DDP over two processes: equal masks, exact zeros, and the numbers of one device."""
-    one = final_state(*run_tiny("method=one_shot"))
-    store, tickets = run_tiny("method=one_shot", "runtime.devices=2", store="two")
+BATCH_NORM = ("model=resnet20", "+model.width=8")
+
+
+@pytest.mark.parametrize(("model", "tolerance"), [((), 1e-4), (BATCH_NORM, 2e-2)])
+def test_two_devices_train_the_same_network(
+    model: tuple[str, ...], tolerance: float, run_tiny: Run
+) -> None:
+    """DDP over two processes: equal masks, exact zeros, and the numbers of one device, with its
+    mean training loss, and BatchNorm over the whole batch (halves of it: 5 % off and more)."""
+    before, keys = run_tiny("method=one_shot", *model)
+    one = final_state(before, keys)
+    store, tickets = run_tiny("method=one_shot", "runtime.devices=2", *model, store="two")
+    assert tickets == keys
     state, masks = load_network(store, tickets[-1])
-    assert largest_difference(one, state) < 1e-4
+    for told in ("train_loss", "val_loss"):
+        rows = [
+            where.read(where.description(tickets[-1])["inputs"][0], "history.json")
+            for where in (before, store)
+        ]
+        assert rows[1][-1][told] == pytest.approx(rows[0][-1][told], rel=tolerance)
+    assert model or largest_difference(one, state) < tolerance
     assert all(bool((state[name][~mask] == 0).all()) for name, mask in masks.items())
     fit = store.description(tickets[-1])["inputs"][0]
     assert store.read(fit, "cost.json")["devices"] == 2
