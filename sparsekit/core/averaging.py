@@ -17,11 +17,11 @@ from sparsekit.core.allocate import globally
 from sparsekit.core.counts import budget, decimal
 from sparsekit.core.types import Counts, MergeContext, State
 
-Accuracy = Callable[[State], float]
-"""The validation accuracy of a state; higher = better."""
+Quality = Callable[[State], float]
+"""How good a state is on the validation split, higher = better: an accuracy, or minus a loss."""
 
 
-def single(states: Sequence[State], score: Accuracy, lineage: MergeContext | None = None) -> State:
+def single(states: Sequence[State], score: Quality, lineage: MergeContext | None = None) -> State:
     """Return the only state. ValueError if there is not exactly one.
 
     >>> single([{"a": torch.tensor([1.0])}], lambda state: 0.0)
@@ -32,7 +32,7 @@ def single(states: Sequence[State], score: Accuracy, lineage: MergeContext | Non
     return dict(states[0])
 
 
-def best(states: Sequence[State], score: Accuracy, lineage: MergeContext | None = None) -> State:
+def best(states: Sequence[State], score: Quality, lineage: MergeContext | None = None) -> State:
     """Return the state that scores highest, of equal ones the first. ValueError for a NaN.
 
     >>> best([{"a": torch.tensor(1.0)}, {"a": torch.tensor(3.0)}], lambda state: state["a"].item())
@@ -43,7 +43,7 @@ def best(states: Sequence[State], score: Accuracy, lineage: MergeContext | None 
 
 
 def uniform_soup(
-    states: Sequence[State], score: Accuracy, lineage: MergeContext | None = None
+    states: Sequence[State], score: Quality, lineage: MergeContext | None = None
 ) -> State:
     """Return the mean of all states (Wortsman et al. 2022; sparse: Zimmer et al. 2024).
 
@@ -61,7 +61,7 @@ def uniform_soup(
 
 
 def greedy_soup(
-    states: Sequence[State], score: Accuracy, lineage: MergeContext | None = None
+    states: Sequence[State], score: Quality, lineage: MergeContext | None = None
 ) -> State:
     """Return the mean of the states that do not lower the validation score.
 
@@ -91,28 +91,39 @@ def _soup(states: Sequence[State], counts: Sequence[int], chosen: list[int]) -> 
 
 def weighted_soup(
     states: Sequence[State],
-    score: Accuracy,
+    score: Quality,
     lineage: MergeContext | None = None,
     *,
     exponent: float = 1.0,
 ) -> State:
-    """Return the mean of the states weighted by score^exponent.
+    """Return the mean of the states, each weighted by (its quality / the best)^exponent.
 
+    Quality is what `score` says, higher = better: an accuracy, or minus a loss. Where the best is
+    above 0, those at 0 or below weigh nothing (an R2 of 0 is what the mean of the targets has);
+    where all are below 0 the ratio is best / quality, so that half the loss weighs twice as much.
     With an exponent of 0 the uniform soup; the larger it is, the closer to `best`. Numbers of
-    snapshots are not looked at. ValueError unless 0 <= exponent < infinity, for a score that is
-    negative or not finite, and if all scores are 0.
+    snapshots are not looked at. ValueError unless 0 <= exponent < infinity, for a NaN, and if the
+    best is infinite.
 
     >>> states = [{"a": torch.tensor([1.0])}, {"a": torch.tensor([5.0])}]
     >>> weighted_soup(states, lambda state: {1.0: 0.25, 5.0: 0.75}[state["a"].item()])
     {'a': tensor([4.])}
+    >>> weighted_soup(states, lambda state: -{1.0: 0.25, 5.0: 0.75}[state["a"].item()])
+    {'a': tensor([2.])}
     """
     if not 0 <= exponent < math.inf:
         raise ValueError(f"the exponent must be finite and not negative, got {exponent}")
     scores = _scores(states, score)
-    if not (min(scores) >= 0 and 0 < max(scores) < math.inf):
-        raise ValueError(f"scores must be finite, not negative and not all 0, got {scores}")
-    # as parts of the highest, so that no exponent overflows or makes all of them 0
-    return weighted_mean(states, [(value / max(scores)) ** exponent for value in scores])
+    if math.isinf(max(scores)):
+        raise ValueError(f"the best score must be finite, got {scores}")
+    return weighted_mean(states, [_ratio(value, max(scores)) ** exponent for value in scores])
+
+
+def _ratio(quality: float, best: float) -> float:
+    """Return `quality` as a part of the `best`, from 0 to 1, so that no exponent overflows."""
+    if best == 0:
+        return float(quality == 0)
+    return max(quality, 0.0) / best if best > 0 else best / quality
 
 
 def weighted_mean(states: Sequence[State], weights: Sequence[float]) -> State:
@@ -158,7 +169,7 @@ def _counts(states: Sequence[State], lineage: MergeContext | None) -> tuple[int,
     return lineage.counts
 
 
-def _scores(states: Sequence[State], score: Accuracy) -> list[float]:
+def _scores(states: Sequence[State], score: Quality) -> list[float]:
     _require_alike_all(states)
     scores = [score(state) for state in states]
     if any(math.isnan(value) for value in scores):
@@ -168,7 +179,7 @@ def _scores(states: Sequence[State], score: Accuracy) -> list[float]:
 
 def ties(
     states: Sequence[State],
-    score: Accuracy,
+    score: Quality,
     lineage: MergeContext | None = None,
     *,
     density: float = 0.2,
@@ -266,24 +277,6 @@ def _advance(mean: Tensor, count: int, new: Tensor) -> Tensor:
 
 def _widen(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
-
-
-def interpolate(a: State, b: State, alpha: float) -> State:
-    """Return (1 - alpha) * a + alpha * b: `a` at 0, `b` at 1, a line between and beyond.
-
-    Linear mode connectivity walks along it (Frankle et al. 2020).
-
-    >>> interpolate({"a": torch.tensor([0.0])}, {"a": torch.tensor([4.0])}, 0.25)
-    {'a': tensor([1.])}
-    """
-    _require_alike(a, b)
-    return {name: _mix(tensor, b[name], alpha) for name, tensor in a.items()}
-
-
-def _mix(a: Tensor, b: Tensor, alpha: float) -> Tensor:
-    if not a.is_floating_point():
-        return a.clone()
-    return ((1 - alpha) * a.double() + alpha * b.double()).to(a.dtype)
 
 
 def _require_alike_all(states: Sequence[State]) -> None:

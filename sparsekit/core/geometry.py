@@ -71,6 +71,24 @@ def to_barycentre(states: Sequence[State], names: Sequence[str]) -> list[float]:
     return [math.hypot(*parts) for parts in norms]
 
 
+def interpolate(a: State, b: State, alpha: float) -> State:
+    """Return (1 - alpha) * a + alpha * b: `a` at 0, `b` at 1, a line between and beyond.
+
+    Linear mode connectivity walks along it (Frankle et al. 2020).
+
+    >>> interpolate({"a": torch.tensor([0.0])}, {"a": torch.tensor([4.0])}, 0.25)
+    {'a': tensor([1.])}
+    """
+    _require_alike([a, b], sorted({*a, *b}))
+    return {name: _mix(tensor, b[name], alpha) for name, tensor in a.items()}
+
+
+def _mix(a: Tensor, b: Tensor, alpha: float) -> Tensor:
+    if not a.is_floating_point():
+        return a.clone()
+    return ((1 - alpha) * a.double() + alpha * b.double()).to(a.dtype)
+
+
 def instability(errors: Sequence[float]) -> float:
     """Return by how much the highest error on the line between two networks exceeds the mean end.
 

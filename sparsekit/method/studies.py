@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.core import geometry
-from sparsekit.core.averaging import interpolate
+from sparsekit.core.geometry import interpolate
 from sparsekit.core.prune import apply
 from sparsekit.core.types import State
 from sparsekit.method.cycle import Cycle
