@@ -43,13 +43,14 @@ class Stage:
         return key_of(self.description())
 
 
-def key_of(description: Mapping[str, Any]) -> str:
-    """The key that belongs to a stage's description.
+def key_of(description: Mapping[str, Any], *, with_none: bool = False) -> str:
+    """Return the key that belongs to a stage's description; `with_none` as for `canonical`.
 
     >>> key_of({"kind": "fit", "config": {"epochs": 1}, "inputs": [], "version": 1})
     'fit-3f698378a9d24ea734c4'
     """
-    digest = hashlib.sha256(canonical(description).encode()).hexdigest()
+    text = canonical(description, with_none=with_none)
+    digest = hashlib.sha256(text.encode()).hexdigest()
     return f"{description['kind']}-{digest[:20]}"
 
 
@@ -75,27 +76,29 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(entry)
 
 
-def canonical(value: object) -> str:
+def canonical(value: object, *, with_none: bool = False) -> str:
     """One spelling per value: sorted names, no spaces, and 1 written the same as 1.0.
 
     What is None is left out of mappings, so that an optional setting that nobody uses changes no
-    address, whether it exists yet or not.
+    address, whether it exists yet or not. `with_none` keeps it: so stores were written before.
 
     >>> canonical({"b": 1.0, "a": [True, None, 0.5], "c": None})
     '{"a":[true,null,0.5],"b":1}'
     """
-    return json.dumps(_plain_numbers(value), sort_keys=True, separators=(",", ":"))
+    plain = _plain_numbers(value, with_none)
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
 
-def _plain_numbers(value: Any) -> Any:
+def _plain_numbers(value: Any, with_none: bool) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} cannot be part of a result's identity; use a finite number")
         return int(value) if value.is_integer() else value
     if isinstance(value, Mapping):
-        return {str(n): _plain_numbers(entry) for n, entry in value.items() if entry is not None}
+        kept = {n: entry for n, entry in value.items() if with_none or entry is not None}
+        return {str(name): _plain_numbers(entry, with_none) for name, entry in kept.items()}
     if isinstance(value, list | tuple):
-        return [_plain_numbers(entry) for entry in value]
+        return [_plain_numbers(entry, with_none) for entry in value]
     return value
 
 

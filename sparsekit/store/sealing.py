@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,8 @@ def read_description(folder: Path, key: str) -> dict[str, Any]:
     try:
         text = read_bytes(folder / DESCRIPTION).decode()
         body: dict[str, Any] = parsed(text)
-        rest = {name: value for name, value in body.items() if name != "checksum"}
-        intact = (
-            text == spelled(body)
-            and body["checksum"] == hashlib.sha256(canonical(rest).encode()).hexdigest()
-            and key_of({name: body[name] for name in _IDENTITY}) == key
+        intact = text == spelled(body) and any(
+            _is_sealed(body, key, with_none=with_none) for with_none in (False, True)
         )
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise CorruptResult(f"{key}: {DESCRIPTION} is missing") from error
@@ -80,6 +78,17 @@ def read_description(folder: Path, key: str) -> dict[str, Any]:
     if not intact:
         raise CorruptResult(f"{key}: checksum mismatch in {DESCRIPTION}")
     return body
+
+
+def _is_sealed(body: Mapping[str, Any], key: str, *, with_none: bool) -> bool:
+    """Do checksum and key belong to a description? `with_none`: as older releases spelled it."""
+    rest = {name: value for name, value in body.items() if name != "checksum"}
+    text = canonical(rest, with_none=with_none)
+    identity = {name: body[name] for name in _IDENTITY}
+    return (
+        body["checksum"] == hashlib.sha256(text.encode()).hexdigest()
+        and key_of(identity, with_none=with_none) == key
+    )
 
 
 def _discard(folder: Path) -> None:

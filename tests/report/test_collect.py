@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import collections
+import hashlib
 import io
 import json
 import os
@@ -15,6 +16,8 @@ import pytest
 from sparsekit.report import __main__ as report
 from sparsekit.report.collect import collect, last_of, read_records, results_of
 from sparsekit.report.rows import rows_of
+from sparsekit.store.identity import canonical, key_of
+from sparsekit.system.files import spelled
 from tests.report.writer import Writer, three_seeds
 
 
@@ -184,6 +187,29 @@ def test_every_file_is_read_once(
     reads = {Path(name): n for name, n in opened.items() if str(writer.store.root) in name}
     assert len(reads) == 4 + 7 * 4  # records; description and file of ticket and fit
     assert set(reads.values()) == {1}
+
+
+def test_stores_are_read_that_were_sealed_with_what_is_none(
+    writer: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Addresses once had every setting in them, also those that nobody used."""
+    description = {"kind": "ticket", "config": {"a": 1, "mover": None}, "inputs": [], "version": 1}
+    key = key_of(description, with_none=True)
+    assert key != key_of(description)
+    copied = writer.store.path(writer.ticket("a", 0.9, 0.8))
+    folder = copied.with_name(key)
+    folder.mkdir()
+    (folder / "metrics.json").write_bytes((copied / "metrics.json").read_bytes())
+    body = {**json.loads((copied / "description.json").read_text()), **description}
+    del body["checksum"]
+    body["checksum"] = hashlib.sha256(canonical(body, with_none=True).encode()).hexdigest()
+    (folder / "description.json").write_text(spelled(body))
+    path = writer.record("imp", 0, [(0.8, key)])
+    assert report.main([str(path)]) == 0
+    assert "90.00" in capsys.readouterr().out
+    (folder / "description.json").write_text(spelled({**body, "version": 2}))
+    assert report.main([str(path)]) == 2
+    assert f"{key}: checksum mismatch in description.json" in capsys.readouterr().err
 
 
 def test_a_record_that_is_named_twice_is_one(writer: Writer) -> None:
