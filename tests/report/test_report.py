@@ -21,6 +21,7 @@ from sparsekit.report.notes import NOT_ALL, ONE_SEED, SPREAD
 from sparsekit.report.rows import rows_of
 from sparsekit.report.spread import Spread
 from sparsekit.report.tables import comma_separated, markdown, terminal
+from sparsekit.store.identity import Stage
 from sparsekit.store.store import Store
 from tests.report.writer import Writer, output, three_seeds
 
@@ -268,3 +269,13 @@ def test_comparing_stores(tmp_path: Path) -> None:
     first.study("particles", {"best": 0})
     key = second.study("particles", {"best": 1})
     assert f"{key}/study.json differs" in differences(first.store, second.store)
+
+
+def test_no_kind_of_stage_is_left_out_of_a_comparison(tmp_path: Path) -> None:
+    first, second = Writer(tmp_path / "a"), Writer(tmp_path / "b")
+    for writer, text in ((first, "one"), (second, "other")):
+        writer.store.ensure(
+            Stage("strange", {"a": 1}), lambda folder, text=text: (folder / "x").write_text(text)
+        )
+    (line,) = differences(first.store, second.store)
+    assert line == f"{Stage('strange', {'a': 1}).key}/x differs"
