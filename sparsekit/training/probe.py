@@ -144,8 +144,8 @@ class GradientProbe:
             return outputs
         if self.task.soften is None:
             raise ValueError(
-                f"temperature={temperature:g} divides logits, but the outputs of this task are "
-                "none; use 1"
+                f"temperature={temperature:g} divides logits, but the outputs of this task are not "
+                "logits; use method.prune.score.temperature=1"
             )
         return self.task.soften(outputs, temperature)
 
