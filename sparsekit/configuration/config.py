@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sparsekit.configuration.signatures import LEAF, MAPPING, Signature, signature_of
+from sparsekit.store.source import SOURCE
 
 
 class ConfigError(ValueError):
@@ -108,7 +109,7 @@ def suggest(name: str, valid: Iterable[str]) -> str:
 
 def _marked(node: Any) -> Any:
     if isinstance(node, Mapping):
-        marked = {name: _marked(value) for name, value in node.items()}
+        marked = {name: _marked(value) for name, value in node.items() if name != SOURCE}
         if "_target_" in node and not signature_of(node["_target_"]).is_dataclass:
             marked["_partial_"] = True
         return marked

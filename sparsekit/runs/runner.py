@@ -246,7 +246,7 @@ def _progress(title: str, turn: Turn, store: Store) -> str:
     reached = "not a number" if validation is None else metric.text(validation)
     return (
         f"{title} cycle {turn.cycle.index}: sparsity {metrics['sparsity_prunable']:.2%}, "
-        f"validation {metric.name} {reached}{'' if mine else ' (already computed)'}"
+        f"validation {reached} ({metric.name}){'' if mine else ' (already computed)'}"
         f"{'; layer collapse: nothing is left of ' + ', '.join(empty) if empty else ''}"
     )
 

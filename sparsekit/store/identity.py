@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from sparsekit.store.source import SOURCE, source_digest
+
 KEY = re.compile(r"[a-z_]+-[0-9a-f]{20}")
 
 
@@ -106,7 +108,8 @@ def describe(value: Any) -> Any:
     """Plain data that says all of `value`: numbers, containers, bound functions, dataclasses.
 
     A bound function is `{"_target_": its import path, every argument, defaults included}`. A
-    default is part of the identity, so changing one can never return a result of the old one.
+    default is part of the identity, so changing one can never return a result of the old one. So
+    is the code of a user's own functions, as a digest: `_source_`.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -116,12 +119,17 @@ def describe(value: Any) -> Any:
         return [describe(entry) for entry in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"_target_": import_path(type(value)), **fields}
+        return {**_target(type(value)), **fields}
     if isinstance(value, functools.partial):
-        return {"_target_": import_path(value.func), **_arguments(value)}
+        return {**_target(value.func), **_arguments(value)}
     if callable(value):
-        return {"_target_": import_path(value), **_arguments(functools.partial(value))}
+        return {**_target(value), **_arguments(functools.partial(value))}
     raise TypeError(f"{value!r} cannot be described; use numbers, text, lists, dicts or functions")
+
+
+def _target(function: Callable[..., Any]) -> dict[str, str]:
+    source = source_digest(function)
+    return {"_target_": import_path(function)} | ({SOURCE: source} if source else {})
 
 
 def import_path(target: Callable[..., Any]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from typing import Any
 
+import numpy
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -119,7 +121,9 @@ class FitModule(LightningModule):
 
 
 def seed_(device: torch.device, seed: int) -> None:
-    """Seed what a step on `device` may draw from, as `torch.manual_seed` does."""
+    """Seed what a step on `device` may draw from: PyTorch's, NumPy's and Python's generators."""
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
     if device.type == "cpu":
         # torch.manual_seed would also note the seed, with a stack trace, for GPUs that are not
         # in use: 0.3 ms inside a trainer.

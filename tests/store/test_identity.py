@@ -11,7 +11,9 @@ import pytest
 
 from sparsekit.core.prune import prune
 from sparsekit.core.scores import magnitude, random
+from sparsekit.core.types import Sample
 from sparsekit.store.identity import Stage, canonical, describe, import_path, key_of
+from sparsekit.store.source import source_digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +35,10 @@ GOLDEN = [
         "fit-1b1f521462ebcb2305a6",
     ),
     (
-        Stage("pruned", {"prune": functools.partial(double, factor=3)}),
-        "pruned-89fcf56ceaeed761f436",
+        Stage("pruned", {"prune": functools.partial(random, seed=3)}),
+        "pruned-ef1637cf317cae230f90",
     ),
-    (Stage("pruned", {"recipe": Recipe(1, double)}), "pruned-9cdf7188161521293a44"),
+    (Stage("pruned", {"sample": Sample(0, 10, 1, True)}), "pruned-5e64a14a39f9586cea65"),
     (
         Stage("ticket", {"score": magnitude, "deep": {"z": [1e-4, -0.5], "a": "ä"}}),
         "ticket-c4a8f3b6ee1c688d58a3",
@@ -83,6 +85,7 @@ def test_equal_numbers_and_containers_have_equal_keys() -> None:
 def test_defaults_are_written_out() -> None:
     assert describe(functools.partial(double, factor=3)) == {
         "_target_": f"{__name__}.double",
+        "_source_": source_digest(double),
         "factor": 3,
         "names": [],
     }
@@ -101,6 +104,7 @@ def test_a_changed_default_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> N
 def test_dataclasses_are_described_by_all_their_fields() -> None:
     assert describe(Recipe(1.5, double)) == {
         "_target_": f"{__name__}.Recipe",
+        "_source_": source_digest(Recipe),
         "epochs": 1.5,
         "rule": describe(double),
         "names": ["a", "b"],
