@@ -226,15 +226,9 @@ class Gradual:
     def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:
         """Raise ValueError for a sparsity that allocation or pattern cannot meet.
 
-        And for a ramp without a step between its ends, where sparsity would jump once and nothing
-        be gradual; `begin` and `until` that are equal ask for that.
+        However long the interval, the end of the ramp is acted upon, so that it is never in vain.
         """
-        first, last = self.bounds(num_steps)
-        if self.begin < self.until and last - first <= self.interval:
-            raise ValueError(
-                f"a mover with interval={self.interval} prunes once and not gradually: its ramp is "
-                f"steps {first} to {last} of a fit of {num_steps}; begin=until prunes once"
-            )
+        _, last = self.bounds(num_steps)
         self.move(last, weights, {}, masks, num_steps)
 
     def move(
