@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,9 @@ from sparsekit.store.store import Store
 from sparsekit.system import interruption
 
 torch.set_num_threads(1)
+# What is imported stays: collections pass over it, and forked processes share its memory.
+gc.collect()
+gc.freeze()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell; tests interrupt what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,12 +13,12 @@ from sparsekit.store import store as store_module
 from sparsekit.training.checkpoints import Checkpoints
 from sparsekit.training.module import FitModule
 
-KINDS = ("claimed", "step", "saved", "computed", "sealed", "published")
 WITHIN_FITS = ("step", "saved")
+AROUND_STAGES = ("claimed", "computed", "sealed", "published")
 
 
 def run_through_deaths(
-    function: Callable[[], Any], diary: Path, *, kinds: Sequence[str] = KINDS
+    function: Callable[[], Any], diary: Path, *, kinds: Sequence[str]
 ) -> list[str]:
     """Call `function` in one process after another, each killed at the next place, until one ends.
 

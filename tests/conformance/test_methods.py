@@ -16,7 +16,7 @@ from sparsekit.store.identity import canonical, describe
 from sparsekit.store.sealing import SESSION
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
-from tests.conformance.deaths import KINDS, WITHIN_FITS, run_through_deaths
+from tests.conformance.deaths import AROUND_STAGES, WITHIN_FITS, run_through_deaths
 from tests.conftest import short
 
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
@@ -84,7 +84,9 @@ def test_budget_zeros_and_no_second_computation(
     assert all(stage["provenance"]["session"] == SESSION for stage in before.values())
 
 
-@pytest.mark.parametrize("kinds", [WITHIN_FITS, KINDS], ids=["within fits", "everywhere"])
+@pytest.mark.parametrize(
+    "kinds", [WITHIN_FITS, AROUND_STAGES], ids=["within fits", "around stages"]
+)
 @pytest.mark.parametrize("overrides", CASES)
 def test_killed_everywhere_same_bits(
     overrides: list[str],
@@ -93,8 +95,8 @@ def test_killed_everywhere_same_bits(
     tiny: Callable[..., PreparedRun],
     tmp_path: Path,
 ) -> None:
-    """Within fits alone as well: a death when all is computed starts the fit afresh, and would
-    hide what the resumed fits before it had lost."""
+    """Within fits apart: a death when all is computed starts the fit afresh, and would hide what
+    the resumed fits before it had lost."""
     undisturbed, _ = run_tiny(*overrides, store="undisturbed")
     job = tiny(*overrides, "runtime.checkpoint_seconds=0", store="killed")
     places = run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=kinds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import multiprocessing
 import os
 import random
 import signal
@@ -24,6 +25,7 @@ from sparsekit.training.checkpoints import read_checkpoint
 from sparsekit.training.module import FitModule
 from tests.conftest import TINY
 from tests.system.processes import ended, forked, wait_for
+from tests.waiting import wait_until
 
 DONE, STOPPED, KILLED = 0, 75, -signal.SIGKILL
 STEPS_PER_EPOCH = 19  # of digits, in batches of 64
@@ -33,7 +35,8 @@ STEPS_PER_EPOCH = 19  # of digits, in batches of 64
 class Watch(Callback):
     """Sends `number` after step `at` of the first fit; notes what a fit tells its callbacks.
 
-    `to`: this process, its parent, or nobody but rank 1.
+    `to`: this process, its parent, rank 1, or nobody. Fits in several processes that are asked by
+    their parent wait for that from step `at` on, or they would be over before it is heard.
     """
 
     diary: Path
@@ -57,9 +60,10 @@ class Watch(Callback):
         elif self.to == "death of rank 1" and trainer.global_rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.world_size > 1:
-            time.sleep(0.01)  # or a fit of this size would be over before its parent is heard
+    def on_train_batch_end(self, trainer: Trainer, pl_module: FitModule, *_: Any) -> None:
+        in_a_team = multiprocessing.parent_process() is not None or trainer.world_size > 1
+        if in_a_team and self.to in ("parent", "nobody") and pl_module.step >= self.at:
+            wait_until(interruption.asked, "the parent does not pass it on", every=0.01)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -133,9 +137,11 @@ def claimed(job: PreparedRun, kind: str) -> int:
     return len(list((job.store.root / "work").glob(f"{kind}-*")))
 
 
-def wait_until(condition: Callable[[], bool], pid: int, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
+def wait_for_life(condition: Callable[[], bool], pid: int) -> None:
+    """Until `condition` holds, in the life of this process."""
+
+    def holds() -> bool:
         assert os.waitpid(pid, os.WNOHANG) == (0, 0), "the run ended"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return condition()
+
+    wait_until(holds, "the run does not come so far", every=0.01)

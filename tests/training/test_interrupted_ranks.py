@@ -51,12 +51,13 @@ def test_all_ranks_stop_at_one_step(
 
 
 def test_ranks_that_die_before_they_listen_are_no_failure(
-    tiny: Tiny, undisturbed_on_two: Store
+    tiny: Tiny, undisturbed_on_two: Store, tmp_path: Path
 ) -> None:
     """All processes get the signal, the ranks while they import PyTorch or later."""
     job = tiny(*TWO_DEVICES, store="stopped")
+    disturbed = watched(job, tmp_path, at=STEPS_PER_EPOCH, number=0, to="nobody")
     for seconds in (1.0, 4.0):
-        pid = life(job)
+        pid = life(disturbed)
         wait_for(job.store.root / "alive")
         time.sleep(seconds)
         os.killpg(pid, signal.SIGTERM)
