@@ -50,6 +50,7 @@ kill_wait=${TEST_CLUSTER_KILL_WAIT:-10}
 requeue_delay=${TEST_CLUSTER_REQUEUE_DELAY:-20}
 slurmd_timeout=${TEST_CLUSTER_SLURMD_TIMEOUT:-30}
 link=${TEST_CLUSTER_LINK:-yes}
+patience=1800 # seconds until what does not work on a busy machine is given up
 
 parts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/test-cluster
 configuration=$directory/etc/slurm.conf
@@ -88,7 +89,7 @@ start_munge() {
   daemon munged munged --foreground --force --socket="$socket" \
     --key-file="$directory/etc/munge.key" --seed-file="$directory/run/munge.seed" \
     --pid-file="$directory/run/munged.pid" --log-file="$directory/log/munged.log"
-  require munged 10 sh -c "munge -n -S '$socket' | unmunge -S '$socket'"
+  require munged sh -c "munge -n -S '$socket' | unmunge -S '$socket'"
 }
 
 sql() { mariadb --no-defaults --socket="$database_socket" --user="$user" --execute="$1"; }
@@ -103,17 +104,17 @@ start_accounting() {
     --bind-address=127.0.0.1 --port=$((port + 2)) --skip-name-resolve --performance-schema=OFF \
     --innodb-buffer-pool-size=64M --innodb-log-file-size=32M --innodb-lock-wait-timeout=900 \
     --innodb-flush-log-at-trx-commit=2
-  require database 30 sql "SELECT 1"
+  require database sql "SELECT 1"
   sql "CREATE DATABASE IF NOT EXISTS accounting;
     CREATE OR REPLACE USER slurm@127.0.0.1 IDENTIFIED BY '$(cat "$directory/etc/password")';
     GRANT ALL ON accounting.* TO slurm@127.0.0.1"
   daemon slurmdbd slurmdbd -D
-  require slurmdbd 30 sacctmgr --noheader show cluster
+  require slurmdbd sacctmgr --noheader show cluster
 }
 
 start_controller() {
   daemon slurmctld slurmctld -D -f "$configuration"
-  require slurmctld 30 sh -c "scontrol ping | grep -q 'is UP'"
+  require slurmctld sh -c "scontrol ping | grep -q 'is UP'"
 }
 
 start_nodes() { # NODE...
@@ -128,7 +129,7 @@ start_nodes() { # NODE...
   for name in "$@"; do
     # Registering brings a lost node back; one that somebody had set down needs to be told.
     within 10 usable "$name" || scontrol update "nodename=$name" state=resume || true
-    require "slurmd-$name" 20 usable "$name"
+    require "slurmd-$name" usable "$name"
   done
 }
 
@@ -220,7 +221,7 @@ resume_controller() { # until it has heard from every node that is there
   local name
   start_controller
   for name in $(node_names); do
-    not_running "slurmd-$name" || require "slurmd-$name" 20 usable "$name"
+    not_running "slurmd-$name" || require "slurmd-$name" usable "$name"
   done
 }
 
@@ -232,7 +233,7 @@ start_node() { # NODE
 locked() { # FUNCTION ARGUMENT...: one at a time for each cluster
   [ -d "$directory" ] || fail "no cluster was started in $directory"
   exec 9>"$directory/lock"
-  flock --wait 300 9 || fail "another test-cluster.sh is at work on $directory"
+  flock --wait "$patience" 9 || fail "another test-cluster.sh is at work on $directory"
   "$@"
 }
 

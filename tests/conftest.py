@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -24,6 +25,7 @@ torch.set_num_threads(1)
 # What is imported stays: collections pass over it, and forked processes share its memory.
 gc.collect()
 gc.freeze()
+atexit.register(gc.unfreeze)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell; tests interrupt what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)

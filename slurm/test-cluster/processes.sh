@@ -27,9 +27,9 @@ running() { # NAME
 
 not_running() { ! running "$1"; }
 
-require() { # NAME SECONDS COMMAND...: until the command says that daemon NAME works
-  within "$2" ended_or "$1" "${@:3}" || true
-  ! running "$1" || ! "${@:3}" >/dev/null 2>&1 || return 0
+require() { # NAME COMMAND...: until the command says that daemon NAME works
+  within "$patience" ended_or "$@" || true
+  ! running "$1" || ! "${@:2}" >/dev/null 2>&1 || return 0
   tail -n 5 "$directory/log/$1."* >&2 || true
   fail "$1 does not work; more in $directory/log"
 }
@@ -47,7 +47,7 @@ terminate() { # NAME...: SIGTERM to all, then wait for each; SIGKILL where that 
 
 kill_daemon() { # NAME
   kill -KILL "$(cat "$directory/pids/$1")"
-  within 5 not_running "$1" || fail "$1 cannot be killed"
+  within "$patience" not_running "$1" || fail "$1 cannot be killed"
 }
 
 supervisors_of() { # NODE: the processes that look after its job steps

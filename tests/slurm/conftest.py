@@ -15,6 +15,11 @@ from tests.slurm.cluster import Cluster, folder_of_this_run, join, own, shared
 SKIP = "SPARSEKIT_SKIP_SLURM"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest, for the limits of its jobs are minutes, begins first."""
+    items.sort(key=lambda item: item.name != "test_time_limit_hit_twice")
+
+
 @functools.cache
 def this_process() -> IO[str]:
     """Keeps the clusters until this process ends."""

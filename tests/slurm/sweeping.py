@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from sparsekit.sweeps.controller import jobs_of
 from sparsekit.sweeps.liveness import Observation, observe
 from sparsekit.sweeps.records import Sweep, every
 from tests.slurm.troubled import HARM, PACE
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 LOG = "SPARSEKIT_FAULT_LOG"
@@ -66,7 +66,7 @@ class Asked:
 
     def start(self, *more: str) -> subprocess.Popen[str]:
         """The command that submits the sweep, begun."""
-        limit = [] if any("resources.minutes" in one for one in more) else ["resources.minutes=5"]
+        limit = [] if any("resources.minutes" in one for one in more) else ["resources.minutes=60"]
         return subprocess.Popen(
             self._command(self.store, "cluster=slurm", *limit, *more),
             cwd=ROOT,
@@ -79,7 +79,7 @@ class Asked:
     def submit(self, *more: str) -> Sweep:
         """The sweep, submitted to SLURM."""
         process = self.start(*more)
-        printed, _ = process.communicate(timeout=120)
+        printed, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, printed
         return self.sweep
 
@@ -135,18 +135,15 @@ def states(sweep: Sweep) -> list[str]:
     return [one.state for one in observe(sweep)]
 
 
-def settled(sweep: Sweep, *, seconds: float = 240) -> list[Observation]:
+def settled(sweep: Sweep) -> list[Observation]:
     """What became of the runs when nothing of the sweep is in the queue any more."""
-    wait(lambda: not jobs_of(sweep) and not any(one.is_live for one in observe(sweep)), seconds)
+    wait(lambda: not jobs_of(sweep) and not any(one.is_live for one in observe(sweep)))
     return observe(sweep)
 
 
-def wait(condition: Callable[[], object], seconds: float = 90) -> None:
-    """Until `condition` holds; AssertionError when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
-        time.sleep(0.3)
+def wait(condition: Callable[[], object]) -> None:
+    """Until `condition` holds."""
+    wait_until(condition, "the sweep does not come so far", every=0.3)
 
 
 def training(sweep: Sweep, *members: str) -> bool:

@@ -17,8 +17,9 @@ from sparsekit.sweeps.controller import jobs_of
 from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.records import Sweep
 from tests.slurm.sweeping import SEVERAL, Asked, settled, states, training, wait
+from tests.waiting import PATIENCE
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slurm
 BOTH = ("0000", "0001")
 HIGHER = ("--cpus-per-task=4", "--mem=1G", "--wrap=sleep 3", "--output=/dev/null")
 
@@ -33,7 +34,7 @@ def test_evicted_by_a_higher_partition(cluster: Any, tmp_path: Path, partition: 
     sweep = asked.submit(f"cluster.partition={partition}", "cluster.options.nodelist=n4")
     wait(lambda: training(sweep, "0000"))
     subprocess.run(["sbatch", "--nodelist=n4", *HIGHER], check=True)
-    wait(lambda: next_life(sweep, "0000", 1), 120)
+    wait(lambda: next_life(sweep, "0000", 1))
     settled(sweep)
     asked.conclude(f"evicted from {partition} by a higher partition", injected=1)
 
@@ -41,7 +42,7 @@ def test_evicted_by_a_higher_partition(cluster: Any, tmp_path: Path, partition: 
 def test_time_limit_hit_twice(cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, ("method=random", "seed=0"), pace=2.2)
     sweep = asked.submit("resources.minutes=2", "cluster.signal_seconds=40")
-    settled(sweep, seconds=400)
+    settled(sweep)
     assert sweep.last_status("0000")["lives"] >= 3, "the limit was not hit twice"
     assert len(list(Store(asked.store).keys("fit"))) == 1
     asked.conclude("time limit", injected=sweep.last_status("0000")["lives"] - 1)
@@ -112,9 +113,9 @@ def test_processes_killed(cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, SEVERAL, pace=0.15)
     sweep = asked.submit("cluster.patrol_minutes=1")
     for life in (1, 2):
-        wait(lambda: training(sweep, "0000"), 120)
+        wait(lambda: training(sweep, "0000"))
         os.kill(sweep.last_status("0000")["pid"], signal.SIGKILL)
-        wait(lambda life=life: next_life(sweep, "0000", life), 200)
+        wait(lambda life=life: next_life(sweep, "0000", life))
     settled(sweep)
     asked.conclude("kill -9 of a job's processes", injected=2)
 
@@ -136,7 +137,7 @@ def test_a_daemon_is_lost_and_its_jobs_go_on(own_cluster: Any, tmp_path: Path) -
     sweep = asked.submit("cluster.options.nodelist=n3")
     wait(lambda: training(sweep, "0000"))
     own_cluster.cut_node("n3")
-    wait(lambda: "n3" in own_cluster.run("sinfo", "-h", "-N", "-t", "down", "-o", "%N"), 120)
+    wait(lambda: "n3" in own_cluster.run("sinfo", "-h", "-N", "-t", "down", "-o", "%N"))
     own_cluster.start_node("n3")
     settled(sweep)
     asked.conclude("kill -9 of a node's daemon, given up by SLURM", injected=1)
@@ -169,7 +170,7 @@ def test_killed_between_submission_and_its_note(cluster: Any, tmp_path: Path) ->
 def test_submitted_twice_at_once(cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, pace=0)
     both = [asked.start() for _ in range(2)]
-    printed = [process.communicate(timeout=120)[0] for process in both]
+    printed = [process.communicate(timeout=PATIENCE)[0] for process in both]
     assert sorted("nothing to submit" in text for text in printed) == [False, True]
     sweep = asked.sweep
     settled(sweep)
@@ -207,7 +208,7 @@ def test_sigterm_is_the_only_warning(cluster: Any, tmp_path: Path) -> None:
     sweep = asked.submit("cluster.rounds=0")
     wait(lambda: training(sweep, "0000"))
     subprocess.run(["scancel", "--signal=TERM", sweep.last_status("0000")["job"]], check=True)
-    wait(lambda: next_life(sweep, "0000", 1), 120)
+    wait(lambda: next_life(sweep, "0000", 1))
     assert len(list(Store(asked.store).keys("fit"))) == 0
     settled(sweep)
     asked.conclude("SIGTERM alone", injected=1)
@@ -219,7 +220,7 @@ def test_requeuing_is_forbidden(cluster: Any, tmp_path: Path) -> None:
     for life in (1, 2):
         wait(lambda: training(sweep, "0000"))
         subprocess.run(["scancel", "--signal=USR2", sweep.last_status("0000")["job"]], check=True)
-        wait(lambda life=life: next_life(sweep, "0000", life), 120)
+        wait(lambda life=life: next_life(sweep, "0000", life))
     settled(sweep)
     asked.conclude("warned where requeuing is forbidden", injected=2)
 

@@ -14,7 +14,7 @@ import pytest
 from sparsekit.sweeps.records import Sweep
 from tests.slurm.sweeping import Asked, settled, training, wait
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slurm
 RUN = ("method=random", "seed=0", "runtime.accelerator=cpu")
 
 
@@ -41,9 +41,9 @@ def test_warned_and_robbed_of_a_node(cluster: Any, tmp_path: Path) -> None:
     sweep = asked.submit("resources.nodes=2")
     wait(lambda: training(sweep, "0000"))
     subprocess.run(["scancel", "--signal=USR2", sweep.last_status("0000")["job"]], check=True)
-    wait(lambda: lives(sweep) == 2 and training(sweep, "0000"), 120)
+    wait(lambda: lives(sweep) == 2 and training(sweep, "0000"))
     os.kill(on_node(sweep.last_status("0000")["job"], 1), signal.SIGKILL)
-    wait(lambda: lives(sweep) == 3 and training(sweep, "0000"), 120)
+    wait(lambda: lives(sweep) == 3 and training(sweep, "0000"))
     os.kill(on_node(sweep.last_status("0000")["job"], 0), signal.SIGKILL)
     settled(sweep)
     assert lives(sweep) == 4

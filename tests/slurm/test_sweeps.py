@@ -9,7 +9,7 @@ import pytest
 from sparsekit.store.store import Store
 from tests.slurm.sweeping import SEVERAL, Asked, settled, states
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slurm
 
 
 def test_several_methods_from_a_snapshot_of_the_code(cluster: object, tmp_path: Path) -> None:

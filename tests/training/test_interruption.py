@@ -21,6 +21,7 @@ from sparsekit.runs.runner import PreparedRun
 from sparsekit.store.store import Store
 from sparsekit.system.interruption import SIGNALS
 from sparsekit.training.dashboards import COMMAND
+from tests.conftest import SPARSE
 from tests.system.processes import ended, wait_for
 from tests.training.lives import (
     DONE,
@@ -41,7 +42,7 @@ Tiny = Callable[..., PreparedRun]
 RunTiny = Callable[..., tuple[Store, list[str]]]
 
 
-SOUP = ("method=soup", "method.num_particles=2", "method.cycles=1", "train.epochs=4")
+SOUP = ("method=soup", "method.num_particles=2", "method.cycles=1", "train.epochs=4", SPARSE)
 
 
 @pytest.fixture(scope="module")
