@@ -21,7 +21,9 @@ OPTIONS = (
     "-m", "--zip KEY,KEY", "--exclude KEY=VALUE,...", "--sweep FILE",
     "--cfg job", "--dry-run", "--config-dir FOLDER",
 )  # fmt: skip
-LISTED = ("experiment", "method", "prune", "merge", "control", "model", "data", "task", "train")
+LISTED = (
+    "experiment", "method", "prune", "view", "merge", "control", "model", "data", "task", "train",
+)  # fmt: skip
 ADDED = ("experiment", "control")
 INTRODUCTION = f"""\
 sparsekit: exact, resumable, shared experiments with sparse neural networks

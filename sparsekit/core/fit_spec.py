@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from sparsekit.core.types import Mover
+from sparsekit.core.types import Mover, View
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,4 +47,5 @@ class FitSpec:
     length_factor: float = 1.0
     retrain_schedule: Callable[..., float] | None = None
     mover: Mover | None = None
+    view: View | None = None
     average_from: float | None = None

@@ -113,6 +113,38 @@ class Mover(Protocol):
         ...
 
 
+class View(Protocol):
+    """What the forward pass sees instead of the weights that the optimizer keeps.
+
+    Everything is a function of its arguments, so that a fit that was killed goes on to the same
+    bits and ranks agree. `masks` are those the fit started from; what they prune is 0 and stays so.
+    `sparsity`: what it ends at, over the weights that have a mask; None: it prunes nothing itself.
+    """
+
+    @property
+    def sparsity(self) -> float | None: ...
+
+    def view(self, weights: Weights, masks: Masks, step: int) -> Weights:
+        """Return what is seen, by the names of the weights; gradients reach those through it."""
+        ...
+
+    def pull(self, weights: Weights, seen: Weights, step: int) -> Weights:
+        """Return what is added to the gradients of the weights, given what was seen; {}: nothing.
+
+        After backward pass and unscaling, before clipping. Where the optimizer decouples weight
+        decay, learning rate * pull is subtracted from the weights instead.
+        """
+        ...
+
+    def project(self, weights: Weights, masks: Masks) -> tuple[Weights, Masks]:
+        """Return what a fit that ends here publishes: weights that are 0 where the masks say so."""
+        ...
+
+    def rehearse(self, weights: Weights, masks: Masks) -> None:
+        """Raise ValueError for layers it cannot work on, before anything is trained."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class MergeContext:
     """Where the states to be merged come from.

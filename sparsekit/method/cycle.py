@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sparsekit.core.averaging import single
 from sparsekit.core.counts import cumulative_sparsity, per_cycle_fraction
 from sparsekit.core.fit_spec import FitSpec
-from sparsekit.core.types import Control, Merge, Mover
+from sparsekit.core.types import Control, Merge, Mover, View
 from sparsekit.method.mistakes import mistakes
 from sparsekit.method.variations import Variation, varied
 
@@ -18,7 +18,7 @@ Retrain = Callable[..., float]
 Study = Callable[..., dict[str, Any]]
 OF_FITS = (
     "first_step", "last_step", "phase", "epochs", "length_factor", "retrain_schedule", "mover",
-    "average_from",
+    "view", "average_from",
 )  # fmt: skip
 
 
@@ -27,8 +27,9 @@ class Cycle:
     """One turn of the loop.
 
     `index` feeds the randomness of its fits. `sparsity`, over all prunable weights, is reached by
-    the time they start, or by the `mover`; `control` then changes the masks. What is pruned is the
-    last "ticket", or the last "particles" to one common mask, or, "apart", each of them for itself.
+    the time they start, or by the `mover` or the `view` while they run; `control` then changes the
+    masks. What is pruned is the last "ticket", or the last "particles" to one common mask, or,
+    "apart", each of them for itself.
     The fits start from the weights of the anchor if it `rewinds`, from weights drawn anew if it
     `reinitialises`, else from those of the sources. They run steps `first_step` to
     `last_step` (None: the end) of the training schedule or the fractions `phase` of it, or
@@ -54,6 +55,7 @@ class Cycle:
     length_factor: float = 1.0
     retrain_schedule: Retrain | None = None
     mover: Mover | None = None
+    view: View | None = None
     average_from: float | None = None
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
@@ -85,6 +87,8 @@ class Method:
     `span`            the cycles are parts of one training: the first cut after the fraction
                       span[0] of it, the last after span[1], sparsity along `ramp` in between
     `mover`           moves the masks during a fit; None: they stay
+    `view`            what the forward pass sees of the weights of a fit, such as n of every m; its
+                      sparsity, if it has one, is that of the method; None: the weights
     `num_particles`   fits per cycle, which draw differently
     `variations`      how else they differ, one mapping per fit, of particle, seed, epochs,
                       retrain, weight_decay or peak (of the learning rate)
@@ -112,6 +116,7 @@ class Method:
     span: tuple[float, float] | None = None
     ramp: Callable[..., float] | None = None
     mover: Mover | None = None
+    view: View | None = None
     num_particles: int = 1
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
@@ -137,11 +142,12 @@ class Method:
             yield Cycle(last.index + 1, last.sparsity, self.prune, variations=())
         elif self.control is None and not self.reinitialise:
             yield from cycles
-        elif self.mover is None:
+        elif self.mover is None and self.view is None:
             yield from cycles[:-1]
             yield self._controlled(last)
         else:
-            # Masks that moved are known only at the end: they are trained once more, held fixed.
+            # Masks that moved, or were those of a view, are known only at the end: they are trained
+            # once more, held fixed.
             yield from cycles[:-1]
             yield dataclasses.replace(last, is_result=False)
             again = Cycle(index=last.index + 1, sparsity=last.sparsity, studies=self.studies)
@@ -149,6 +155,8 @@ class Method:
 
     def sparsity_after(self, cycle: int) -> float:
         """Sparsity over the prunable weights after a number of cycles; exact after the last."""
+        if self.view is not None and self.view.sparsity is not None:
+            return self.view.sparsity
         if self.sparsity is None:
             return cumulative_sparsity(self.remove or 0.0, cycle)
         if cycle == self.cycles:
@@ -182,6 +190,7 @@ class Method:
             length_factor=self.retrain_times,
             retrain_schedule=self.retrain,
             mover=self.mover,
+            view=self.view,
             **self._particles(index),
         )
         if self.retrain_epochs == 0:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from sparsekit.method.cycle import Method
 
 SOURCES = ("ticket", "particles", "apart")
-PRUNING = ("prune", "sparsity", "remove", "rewind_step", "mover", "retrain", "retrain_epochs")
+PRUNING = (
+    "prune", "sparsity", "remove", "rewind_step", "mover", "view", "retrain", "retrain_epochs",
+)  # fmt: skip
 
 
 def mistakes(method: Method) -> Iterator[str]:
@@ -24,6 +26,7 @@ def mistakes(method: Method) -> Iterator[str]:
     yield from _fits(method)
     if method.cycles:
         yield from _pruning(method)
+    yield from _viewing(method)
     yield from _rewinding(method)
     yield from _averaging(method)
     yield from _several(method)
@@ -59,12 +62,34 @@ def _fits(method: Method) -> Iterator[str]:
 
 
 def _pruning(method: Method) -> Iterator[str]:
-    if method.prune is None and method.mover is None:
+    if method.prune is None and method.mover is None and _view_sparsity(method) is None:
         yield f"cycles={method.cycles} but nothing is pruned; give `prune` or cycles=0"
     if method.prune is None and method.sources != "ticket":
         yield f"sources={method.sources!r} needs `prune`: masks do not differ otherwise"
-    if (method.sparsity is None) == (method.remove is None):
+    if _view_sparsity(method) is None and (method.sparsity is None) == (method.remove is None):
         yield "give either `sparsity` (after the last cycle) or `remove` (per cycle)"
+
+
+def _view_sparsity(method: Method) -> float | None:
+    return None if method.view is None else method.view.sparsity
+
+
+def _viewing(method: Method) -> Iterator[str]:
+    if method.view is not None and method.mover is not None:
+        yield "a view with a mover: both would say which weights are kept"
+    sparsity = _view_sparsity(method)
+    if sparsity is None:
+        return
+    if method.sparsity is not None and abs(method.sparsity - sparsity) > 1e-9:
+        yield f"sparsity={method.sparsity}, but its view ends at {sparsity:g}; leave sparsity out"
+    for name in (name for name in ("remove", "prune") if getattr(method, name) is not None):
+        yield f"{name} with a view that prunes to {sparsity:g} itself"
+    if method.cycles > 1:
+        yield f"cycles={method.cycles} with a view that prunes: the first cycle ends at its masks"
+    if method.average_from is not None:
+        yield "average_from with a view that prunes would average weights under different masks"
+    if method.num_particles * len(method.variations) > 1:
+        yield "several fits with a view that prunes would be merged under different masks"
 
 
 def _rewinding(method: Method) -> Iterator[str]:
@@ -151,8 +176,9 @@ def _controls(method: Method) -> Iterator[str]:
     if method.reprune and (method.control is not None or method.reinitialise):
         yield "reprune with a control: only one of them can be last"
     untrained = method.retrain_epochs == 0
-    if untrained and (method.control is not None or method.reinitialise or method.mover):
-        yield "retrain_epochs=0 with a control or a mover: nothing would train"
+    changes = (method.control, method.mover, method.view)
+    if untrained and (method.reinitialise or any(one is not None for one in changes)):
+        yield "retrain_epochs=0 with a control, a mover or a view: nothing would train"
 
 
 def _without_cycles(method: Method) -> Iterator[str]:

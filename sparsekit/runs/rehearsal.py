@@ -82,6 +82,8 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
             rehearse_mover = functools.partial(_move, cycle, rehearsed, judge, num_steps)
             kind = [judge.identity, asked.mover, cycle.prune, cycle.sparsity, num_steps]
             _once(kind, rehearse_mover)
+        if asked.view is not None:
+            asked.view.rehearse(dict(rehearsed.model.named_parameters()), rehearsed.masks)
     last = cycles[-1]
     if last.sparsity > 0:
         _require_prunable(rehearsed)

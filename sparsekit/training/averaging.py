@@ -49,4 +49,5 @@ class TrajectoryAverage(Callback):
         batches = module.data.eval_batches(
             "train", batch_size=EVALUATION_BATCH, device=module.device
         )
-        recalibrate_(module.model, batches)
+        with module.projected():
+            recalibrate_(module.model, batches)

@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -17,6 +16,7 @@ from sparsekit.configuration import config
 from sparsekit.core.counts import num_steps as whole_steps
 from sparsekit.core.fit_spec import FitSpec
 from sparsekit.core.prune import apply
+from sparsekit.core.types import Masks, State
 from sparsekit.data.types import Data
 from sparsekit.networks.network import Network, stored_network
 from sparsekit.store.identity import Stage, describe
@@ -37,6 +37,7 @@ from sparsekit.training.progress import Progress
 from sparsekit.training.settings import Runtime, Train
 from sparsekit.training.several_nodes import Nodes, as_leader, as_worker
 from sparsekit.training.stopping import train_
+from sparsekit.training.viewing import ViewedNetwork
 
 FIT_VERSION = 3
 NOISE = (
@@ -104,8 +105,9 @@ def _train(
     cut = store.read(spec.pruned, "metrics.json")["cuts"][0]
     fit_schedule = plan_fit(spec, data, cut)
     saved = read_checkpoint(folder / SCRATCH)
-    module = _module(spec, data, network, fit_schedule, saved, store=store, runtime=runtime)
-    _, masks = load_network(store, spec.pruned)
+    state, masks = load_network(store, spec.pruned)
+    at = (fit_schedule.first, state) if saved is None else (saved["step"], saved["model"])
+    module = _module(spec, data, network, fit_schedule, at, masks, runtime=runtime)
     masking = Masking(
         masks,
         mover=spec.mover,
@@ -167,8 +169,11 @@ class Results(Callback):
             return
         if self.average.count:
             self.average.install_(pl_module)
-        masks = {name: mask.cpu() for name, mask in self.masking.masks.items()}
-        state = {name: t.detach().cpu() for name, t in pl_module.model.state_dict().items()}
+        if pl_module.viewed is None:
+            masks = {name: mask.cpu() for name, mask in self.masking.masks.items()}
+            state = {name: t.detach().cpu() for name, t in pl_module.model.state_dict().items()}
+        else:
+            state, masks = pl_module.viewed.published()
         check_pruned(state, masks)
         record = self.network.record()
         save_network(self.folder, state=apply(state, masks), masks=masks, network=record)
@@ -192,22 +197,21 @@ def _module(
     data: Data,
     network: Network,
     fit_schedule: FitSchedule,
-    saved: Mapping[str, Any] | None,
+    at: tuple[int, State],
+    masks: Masks,
     *,
-    store: Store,
     runtime: Runtime,
 ) -> FitModule:
-    if saved is None:
-        state, _ = load_network(store, spec.pruned)
-        step = fit_schedule.first
-    else:
-        state, step = saved["model"], saved["step"]
+    step, state = at
     model = network.loaded(state)
     train: Train = spec.train
     if train.channels_last:
         check_channels_last(model, device_of(runtime))
         model = model.to(memory_format=torch.channels_last)
-    reads_gradients = spec.mover is not None and spec.mover.num_gradients > 0
+    viewed = None
+    if spec.view is not None:
+        viewed = ViewedNetwork(model, spec.view, masks, compiled=runtime.compile)
+    moves_by_gradients = spec.mover is not None and spec.mover.num_gradients > 0
     return FitModule(
         model,
         data,
@@ -216,7 +220,8 @@ def _module(
         train,
         step=step,
         compiled=runtime.compile,
-        reads_gradients=reads_gradients or train.clip_norm is not None,
+        reads_gradients=moves_by_gradients or train.clip_norm is not None or viewed is not None,
+        viewed=viewed,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sparsekit.core.layout import outputs_first
+from sparsekit.core.prune import total_kept
 from sparsekit.core.structure import structure
 from sparsekit.training.evaluate import evaluate
 from sparsekit.training.masking import Masking
@@ -66,14 +67,16 @@ class History(Callback):
 
     def _row(self, module: FitModule, loss: float) -> dict[str, float]:
         batches = module.data.eval_batches("val", batch_size=EVALUATION_BATCH, device=module.device)
-        measured = evaluate(module.task, [module.model], batches)
+        with module.projected() as masks:
+            measured = evaluate(module.task, [module.model], batches)
+        num_kept = self.masking.mask_history.num_kept if masks is None else total_kept(masks)
         return {
             "step": module.step,
             "epoch": module.step / module.fit_schedule.steps_per_epoch,
             "learning_rate": module.fit_schedule.learning_rate(module.step - 1),
             "train_loss": loss,
             **{f"val_{name}": value for name, value in measured.items()},
-            "num_kept": self.masking.mask_history.num_kept,
+            "num_kept": num_kept,
             **(self._moving() if self.masking.mover is not None else {}),
         }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy
@@ -11,6 +13,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from sparsekit.core.types import Masks
 from sparsekit.data.batches import call
 from sparsekit.data.types import Data
 from sparsekit.tasks.types import Task
@@ -18,6 +21,7 @@ from sparsekit.training.evaluate import in_layout
 from sparsekit.training.fit_schedule import Batches, FitSchedule
 from sparsekit.training.optimizers import set_rate_
 from sparsekit.training.settings import Train
+from sparsekit.training.viewing import ViewedNetwork
 from sparsekit.training.whole_batch import WholeBatch, check_pieces, has_batch_norm
 
 
@@ -27,6 +31,7 @@ class FitModule(LightningModule):
     `loss_sum` adds up the losses of `steps_in_sum` steps, until `take_mean_loss` starts afresh.
     `between_steps` is False while the pieces of one batch are being accumulated.
     `reads_gradients`: somebody looks at the gradients between backward pass and optimizer step.
+    `viewed`: the network as forward passes see it, where that is not as it is.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class FitModule(LightningModule):
         step: int,
         compiled: bool = False,
         reads_gradients: bool = False,
+        viewed: ViewedNetwork | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -49,13 +55,14 @@ class FitModule(LightningModule):
         self.train_settings = train
         self.step = step
         self.reads_gradients = reads_gradients
+        self.viewed = viewed
         self.steps_in_sum = 0
         self.between_steps = True
         self.shares_batches = False
         # Not a buffer, because DDP overwrites the buffers of all ranks by those of rank 0.
         self.loss_sum = torch.zeros(())
         # In a list, so that the compiled copy is no submodule and state-dict keys stay as they are.
-        self._forward = [torch.compile(model) if compiled else model]
+        self._forward = [viewed or (torch.compile(model) if compiled else model)]
 
     def train_dataloader(self) -> Batches:
         return Batches(
@@ -79,6 +86,8 @@ class FitModule(LightningModule):
         if not self.between_steps:
             return
         self.between_steps = False
+        if self.viewed is not None:
+            self.viewed.step = self.step
         seed_(self.device, self.fit_schedule.step_seed(self.step))
         set_rate_(self.trainer.optimizers[0], self.fit_schedule.learning_rate(self.step))
 
@@ -92,11 +101,25 @@ class FitModule(LightningModule):
         self.loss_sum += loss.detach() / self.train_settings.accumulate
         return loss
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.viewed is not None:
+            self.viewed.pull_(optimizer)
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.step += 1
         self.steps_in_sum += 1
         self.between_steps = True
+
+    @contextmanager
+    def projected(self) -> Iterator[Masks | None]:
+        """Let the network have the weights that a fit that ends here publishes, and give their
+        masks; without a view these are the weights it has, under the masks it has: None."""
+        if self.viewed is None:
+            yield None
+        else:
+            with self.viewed.projected() as masks:
+                yield masks
 
     def take_mean_loss(self) -> float:
         """Mean loss per step since the last call, over all ranks."""
@@ -113,8 +136,8 @@ class FitModule(LightningModule):
         in_half = self.train_settings.precision == "16-mixed"
         if self.reads_gradients and in_half and _is_fused(optimizer):
             raise ValueError(
-                "train.precision=16-mixed with train.clip_norm, or with masks that move by "
-                "gradients, needs train.optimizer.fused=false: fused optimizers unscale "
+                "train.precision=16-mixed with train.clip_norm, with masks that move by gradients, "
+                "or with a view, needs train.optimizer.fused=false: fused optimizers unscale "
                 "gradients too late for them"
             )
         return optimizer
