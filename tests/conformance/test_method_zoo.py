@@ -11,6 +11,7 @@ from sparsekit.configuration.overrides import key_of
 from sparsekit.report.collect import collect
 from sparsekit.sweeps.launch import launch
 
+OWN_SPARSITY = ("ste", "sr_ste")
 SHORT = (
     "data=digits",
     "model=mlp",
@@ -37,7 +38,8 @@ def test_the_zoo_holds_every_method_and_all_of_them_learn(
         ]
         given = {key_of(text) for text in run.overrides}
         sparsity = "method.sparsity" if "method.sparsity" in given else "sparsity"
-        short = [*SHORT, *([] if run.choices["method"] == "dense" else [f"{sparsity}=0.9"])]
+        own = run.choices["method"] in (*OWN_SPARSITY, "dense")
+        short = [*SHORT, *([] if own else [f"{sparsity}=0.9"])]
         shortened += compose_runs([*asked, *short, "sweep=[]", f"runtime.store={tmp_path}"])
     assert len(shortened) == len(runs)
     assert launch(shortened, command="test") == 0
@@ -51,6 +53,8 @@ def test_the_zoo_holds_every_method_and_all_of_them_learn(
             assert kept == 8832
         elif method == "imp_average":
             assert kept > 883
+        elif method in OWN_SPARSITY:
+            assert kept == 8832 // 2
         elif "constant_fan_in" in asked or method == "srigl":
             assert 883 - 2 * 138 < kept <= 883
         else:

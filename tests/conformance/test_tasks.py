@@ -24,6 +24,8 @@ PROBLEMS = {
 REFUSED = {
     ("synflow", "bits_per_byte"): "such as token ids",
     ("grasp", "r2"): "temperature=200 divides logits",
+    ("ste", "r2"): r"has 10 inputs, .* m=4; .*prunable.exclude=\[",
+    ("sr_ste", "r2"): r"has 10 inputs, .* m=4; .*prunable.exclude=\[",
 }
 SEVERAL_LABELS = ("imp", "rigl", "snip", "soup", "synflow")  # the others differ in nothing there
 CASES = [

@@ -175,3 +175,19 @@ def test_three_times_the_retraining_is_once_with_three_times_the_epochs(run_tiny
     _, epochs = run_tiny(*plain, "method.retrain_epochs=0.6")
     assert times[-1] != epochs[-1]
     assert same_bits(store, times[-1], epochs[-1])
+
+
+def test_sr_ste_without_decay_is_ste(run_tiny: Run) -> None:
+    store, ste = run_tiny("method=ste")
+    _, without = run_tiny("method=sr_ste", "method.view.decay=0")
+    _, with_decay = run_tiny("method=sr_ste", "method.view.decay=0.1")
+    assert same_bits(store, ste[-1], without[-1])
+    assert not same_bits(store, ste[-1], with_decay[-1])
+
+
+def test_seeing_every_weight_is_training_without_a_view(run_tiny: Run) -> None:
+    """Four of four, with a decay of the weights that are not seen, of which there are none."""
+    store, plain = run_tiny("method=random", "sparsity=0")
+    _, viewed = run_tiny("method=sr_ste", "method.view.n=4", "method.view.decay=0.1")
+    assert viewed != plain
+    assert same_bits(store, plain[-1], viewed[-1])
