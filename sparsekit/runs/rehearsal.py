@@ -19,8 +19,8 @@ from torch import nn
 from sparsekit.configuration import config
 from sparsekit.core.counts import budget
 from sparsekit.core.fit_spec import FitSpec, Problem
-from sparsekit.core.layout import prune_rows, rows_first
-from sparsekit.core.types import Masks
+from sparsekit.core.layout import outputs_first, prune_rows, rows_first
+from sparsekit.core.types import Masks, View
 from sparsekit.data.types import Data
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.mistakes import check_budgets
@@ -83,7 +83,7 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
             kind = [judge.identity, asked.mover, cycle.prune, cycle.sparsity, num_steps]
             _once(kind, rehearse_mover)
         if asked.view is not None:
-            asked.view.rehearse(dict(rehearsed.model.named_parameters()), rehearsed.masks)
+            _view(asked.view, rehearsed)
     last = cycles[-1]
     if last.sparsity > 0:
         _require_prunable(rehearsed)
@@ -103,6 +103,14 @@ def _rehearsal_model(problem: str, root: Path) -> RehearsalModel:
     masks = dense_masks(described, model, data)
     remarks = coverage(model, masks, data.example()).lines()
     return RehearsalModel(data, network, model, masks, remarks)
+
+
+def _view(view: View, rehearsed: RehearsalModel) -> None:
+    """Let a view say which layers it cannot work on; shown with an output in every row."""
+    transposed = transposed_groups(rehearsed.model)
+    parameters = dict(rehearsed.model.named_parameters())
+    weights = {name: parameters[name].detach() for name in rehearsed.masks}
+    view.rehearse(outputs_first(weights, transposed), outputs_first(rehearsed.masks, transposed))
 
 
 def _try(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, *, redrawn: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy
@@ -111,7 +110,7 @@ class FitModule(LightningModule):
         self.steps_in_sum += 1
         self.between_steps = True
 
-    @contextmanager
+    @contextlib.contextmanager
     def projected(self) -> Iterator[Masks | None]:
         """Let the network have the weights that a fit that ends here publishes, and give their
         masks; without a view these are the weights it has, under the masks it has: None."""

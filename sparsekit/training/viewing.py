@@ -12,27 +12,33 @@ from torch.func import functional_call
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from sparsekit.core.layout import as_stored, outputs_first
 from sparsekit.core.types import Masks, State, View, Weights
+from sparsekit.models.layers import transposed_groups
 
 
 class ViewedNetwork:
     """Calls `model` with what `view` shows of its weights at `step`, which its owner counts.
 
     Not a module, and nothing is reparametrised: state-dict keys stay as they are, and hold the
-    weights that the optimizer keeps. `masks` are those that the fit started from.
+    weights that the optimizer keeps. `masks` are those that the fit started from. The view is given
+    an output in every row, also of weights that are stored inputs first.
     """
 
     def __init__(self, model: nn.Module, view: View, masks: Masks, *, compiled: bool) -> None:
         self.model = model
         self.view = view
         self.masks = masks
+        self.transposed = transposed_groups(model)
         self.step = 0
         self.seen: Weights = {}
         self._call = torch.compile(_call) if compiled else _call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         weights = self._weights()
-        self.seen = self.view.view(dict(weights), self._masks(weights), self.step)
+        rows = outputs_first(weights, self.transposed)
+        seen = self.view.view(rows, self._masks(weights), self.step)
+        self.seen = as_stored(seen, self.transposed)
         return self._call(self.model, self.seen, args, kwargs)
 
     @torch.no_grad()
@@ -44,8 +50,9 @@ class ViewedNetwork:
         pass, whatever the number of pieces of its batch.
         """
         weights = self._weights()
-        detached: Weights = {name: weight.detach() for name, weight in weights.items()}
-        pulled = self.view.pull(detached, self.seen, self.step)
+        rows = outputs_first(weights, self.transposed)
+        seen = outputs_first(self.seen, self.transposed)
+        pulled = as_stored(self.view.pull(rows, seen, self.step), self.transposed)
         add_to_gradients_(optimizer, {name: (weights[name], one) for name, one in pulled.items()})
 
     @contextmanager
@@ -54,10 +61,11 @@ class ViewedNetwork:
         weights back, to the bit, at the end."""
         weights = self._weights()
         before = {name: weight.detach().clone() for name, weight in weights.items()}
-        shown, masks = self.view.project(before, self._masks(weights))
-        _copy_(weights, shown)
+        rows = outputs_first(before, self.transposed)
+        shown, masks = self.view.project(rows, self._masks(weights))
+        _copy_(weights, as_stored(shown, self.transposed))
         try:
-            yield masks
+            yield as_stored(masks, self.transposed)
         finally:
             _copy_(weights, before)
 
@@ -72,8 +80,9 @@ class ViewedNetwork:
         return {name: parameters[name] for name in self.masks}
 
     def _masks(self, weights: Mapping[str, Parameter]) -> Masks:
+        """Return the masks on the device of the weights, an output in every row."""
         self.masks = {name: mask.to(weights[name].device) for name, mask in self.masks.items()}
-        return self.masks
+        return outputs_first(self.masks, self.transposed)
 
 
 def add_to_gradients_(optimizer: Optimizer, terms: Mapping[str, tuple[Parameter, Tensor]]) -> None:

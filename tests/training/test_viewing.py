@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sparsekit.configuration.config import ConfigError
+from sparsekit.core.views import StraightThrough
 from sparsekit.networks.network import stored_network
 from sparsekit.report.compare import differences
 from sparsekit.runs.runner import PreparedRun, rehearse_all
@@ -19,6 +20,7 @@ from sparsekit.store.tensors import load_network
 from sparsekit.training.checkpoints import Checkpoints
 from sparsekit.training.module import FitModule
 from sparsekit.training.problem import load_data
+from sparsekit.training.viewing import ViewedNetwork
 
 Run = Callable[..., tuple[Store, list[str]]]
 Tiny = Callable[..., PreparedRun]
@@ -229,3 +231,25 @@ def test_workers_see_the_same(run_tiny: Run) -> None:
     inline, _ = run_tiny("method=sr_ste", "runtime.threads=1")
     workers, _ = run_tiny("method=sr_ste", "runtime.threads=1", "executor=workers", store="workers")
     assert differences(inline, workers) == []
+
+
+def test_transposed_convolutions_group_their_inputs() -> None:
+    """Their weight is stored input channels first; 2 of every 4 of these are seen."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ConvTranspose2d(8, 6, 3))
+    masks = {"0.weight": torch.ones_like(model[0].weight, dtype=torch.bool)}
+    viewed = ViewedNetwork(model, StraightThrough(n=2, m=4, decay=0.1), masks, compiled=False)
+    image = torch.randn(2, 8, 5, 5)
+    seen = viewed(image)
+    state, published = viewed.published()
+    assert bool((published["0.weight"].view(2, 4, 6, 3, 3).sum(dim=1) == 2).all())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    seen.sum().backward()
+    weight = model[0].weight
+    assert weight.grad is not None
+    before = weight.grad.clone()
+    viewed.pull_(optimizer)
+    pulled = 0.1 * (~published["0.weight"] * weight.detach())
+    assert torch.allclose(weight.grad - before, pulled, rtol=0, atol=1e-4)
+    model.load_state_dict(state)
+    assert torch.equal(model(image), seen)
