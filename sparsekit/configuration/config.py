@@ -156,6 +156,9 @@ def _children(node: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(i), child) for i, child in enumerate(node))
 
 
+RATES = ("lr", "learning_rate")
+
+
 def _check_arguments(place: str, node: Mapping[str, Any], signature: Signature) -> None:
     target = node["_target_"]
     for name, value in node.items():
@@ -163,6 +166,8 @@ def _check_arguments(place: str, node: Mapping[str, Any], signature: Signature) 
             continue
         if name not in signature.arguments and not signature.is_open:
             near = suggest(name, signature.arguments)
+            if place == "train.optimizer" and name in RATES:
+                near = "; the schedule sets the learning rate: train.schedule.peak"
             raise ConfigError(f"{place}.{name}: {target} has no such argument{near}")
         types = signature.arguments.get(name)
         if value == "???" or (types is not None and not _fits(value, types)):

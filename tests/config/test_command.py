@@ -184,6 +184,7 @@ def test_mistakes_in_users_modules_name_the_place(
     given = ["--config-dir", str(mine), "+experiment=first", "--dry-run"]
     for override, message in [
         ("method.prune.score.slpe=1", "first_scores.by_position has no such argument; nearest: sl"),
+        ("train.optimizer.lr=0.1", "no such argument; the schedule sets the learning rate: train"),
         ("method.prune.score._target_=first_scores.by_positon", "cannot be imported"),
         ("method=oldst", "method=oldst: no such option; nearest: oldest"),
     ]:
