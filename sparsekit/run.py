@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sparsekit.configuration.config import ConfigError
+from sparsekit.system.importing import uncollected
 
 PROGRAM = "python -m sparsekit.run"
 HELP = ("--help", "-h")
@@ -98,11 +99,13 @@ def _main(options: argparse.Namespace) -> int:
     )
     print(f"{len(runs)} run{'s' * (len(runs) != 1)}; importing PyTorch", file=sys.stderr)
     if options.dry_run:
-        from sparsekit.sweeps.forecast import forecast
+        with uncollected():
+            from sparsekit.sweeps.forecast import forecast
 
         print(forecast(runs))
         return 0
-    from sparsekit.sweeps.launch import launch
+    with uncollected():
+        from sparsekit.sweeps.launch import launch
 
     command = f"{PROGRAM} {shlex.join(options.given)}"
     return launch(runs, command=command, label=sweep.name or None)

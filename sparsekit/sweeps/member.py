@@ -22,6 +22,7 @@ from sparsekit.sweeps.attempts import job_number, run_attempt
 from sparsekit.sweeps.records import Sweep, member_of, number_of
 from sparsekit.system import interruption
 from sparsekit.system.fit_jobs import FitJobs
+from sparsekit.system.importing import uncollected
 from sparsekit.system.interruption import Stopped, received
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def slurm_fit(folder: Path, member: str, item: FitSpec) -> None:
 
     def life(team: Team | None) -> str:
         def work() -> None:
-            from sparsekit.runs.runner import fit_of
+            with uncollected():
+                from sparsekit.runs.runner import fit_of
 
             fit_of(_job(sweep, member, team))(item)
 
@@ -96,7 +98,8 @@ def run_member(
         return "waiting"
 
     def work() -> None:
-        from sparsekit.runs.runner import run_prepared
+        with uncollected():
+            from sparsekit.runs.runner import run_prepared
 
         job = _job(sweep, member, team)
         run_prepared(job, job.name)
