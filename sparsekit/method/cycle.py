@@ -9,12 +9,17 @@ from typing import Any, Literal
 from sparsekit.core.averaging import single
 from sparsekit.core.counts import cumulative_sparsity, per_cycle_fraction
 from sparsekit.core.fit_spec import FitSpec
-from sparsekit.core.types import Control, Merge, Mover, View
+from sparsekit.core.types import Control, Masks, Merge, Mover, State, View
 from sparsekit.method.mistakes import mistakes
 from sparsekit.method.variations import Variation, varied
+from sparsekit.networks.network import Network
 
 Prune = Callable[..., Any]
 Retrain = Callable[..., float]
+Transform = Callable[..., tuple[Network, State, Masks]]
+"""(network, state, masks, probe) -> another network with its weights and masks; see
+docs/transformations.md."""
+
 Study = Callable[..., dict[str, Any]]
 OF_FITS = (
     "first_step", "last_step", "phase", "epochs", "length_factor", "retrain_schedule", "mover",
@@ -28,8 +33,8 @@ class Cycle:
 
     `index` feeds the randomness of its fits. `sparsity`, over all prunable weights, is reached by
     the time they start, or by the `mover` or the `view` while they run; `control` then changes the
-    masks. What is pruned is the last "ticket", or the last "particles" to one common mask, or,
-    "apart", each of them for itself.
+    masks, and `transform` the network. What is pruned is the last "ticket", or the last "particles"
+    to one common mask, or, "apart", each of them for itself.
     The fits start from the weights of the anchor if it `rewinds`, from weights drawn anew if it
     `reinitialises`, else from those of the sources. They run steps `first_step` to
     `last_step` (None: the end) of the training schedule or the fractions `phase` of it, or
@@ -43,6 +48,7 @@ class Cycle:
     sparsity: float = 0.0
     prune: Prune | None = None
     control: Control | None = None
+    transform: Transform | None = None
     rewinds: bool = False
     reinitialises: bool = False
     is_anchor: bool = False
@@ -99,6 +105,8 @@ class Method:
     `sources`         what the next cycle prunes: the "ticket"; each of the "particles", to one
                       common mask; or, with masks "apart", each particle for itself
     `reprune`         prune the last ticket to the last sparsity, without training
+    `transform`       makes another network of what was pruned, before it is trained, in every
+                      cycle: (network, state, masks, probe) -> (network, state, masks)
     `control`         changes the masks that the last fits start from, to see whether they matter
     `reinitialise`    the last fits start from weights drawn anew
     `studies`         what else is measured of the particles and tickets
@@ -124,6 +132,7 @@ class Method:
     several_from: int = 1
     sources: Literal["ticket", "particles", "apart"] = "ticket"
     reprune: bool = False
+    transform: Transform | None = None
     control: Control | None = None
     reinitialise: bool = False
     studies: tuple[Study, ...] = ()
@@ -139,7 +148,8 @@ class Method:
         if self.reprune:
             # What is in between is denser than its sparsity says.
             yield from (dataclasses.replace(c, is_result=c.index == 0) for c in cycles)
-            yield Cycle(last.index + 1, last.sparsity, self.prune, variations=())
+            repruned = Cycle(last.index + 1, last.sparsity, self.prune, transform=self.transform)
+            yield dataclasses.replace(repruned, variations=())
         elif self.control is None and not self.reinitialise:
             yield from cycles
         elif self.mover is None and self.view is None:
@@ -182,6 +192,7 @@ class Method:
             index=index,
             sparsity=self.sparsity_after(index),
             prune=self.prune,
+            transform=self.transform,
             rewinds=self.rewind_step is not None,
             sources=self.sources,
             first_step=self.rewind_step or 0,

@@ -10,6 +10,7 @@ from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.judge import Judge
 from sparsekit.method.stages import merge_tickets, prune_for_fits
 from sparsekit.method.studies import study
+from sparsekit.method.transforms import transform_for_fits
 from sparsekit.store.store import Store
 from sparsekit.system.executors import Executor
 
@@ -33,7 +34,7 @@ def run(
     store: Store,
     executor: Executor,
 ) -> Iterator[Turn]:
-    """Prune, rewind, train the particles, merge; once per cycle. Yields each turn.
+    """Prune, rewind, transform, train the particles, merge; once per cycle. Yields each turn.
 
     `draw(0)` is the key of the initial weights, `draw(1)` of others; `common` what all fits of
     this run are asked, and `fit` trains one particle and returns its key. Every line says "ensure
@@ -47,11 +48,14 @@ def run(
         sources = (ticket,) if cycle.sources == "ticket" else particles
         drawn = draw(1) if cycle.reinitialises else anchor if cycle.rewinds else None
         pruned = prune_for_fits(cycle, sources, drawn, seed=common.seed, judge=judge, store=store)
+        ready = transform_for_fits(cycle, pruned, judge=judge, store=store)
         fits = [cycle.fit(variation, common) for variation in cycle.variations]
-        asked = [dataclasses.replace(f, pruned=key) for f, key in zip(fits, pruned, strict=False)]
-        particles = tuple(executor(fit, asked)) or pruned
+        asked = [dataclasses.replace(f, pruned=key) for f, key in zip(fits, ready, strict=False)]
+        particles = tuple(executor(fit, asked)) or ready
         ticket = merge_tickets(cycle, particles, judge=judge, store=store)
         studies = study(cycle, particles, ticket, previous, judge=judge, store=store)
         yield Turn(cycle, ticket, studies)
+        if cycle.transform is not None and (drawn or sources[0]) == anchor:
+            anchor = ready[0]  # the same weights, in the network they are now trained in
         anchor = ticket if cycle.is_anchor else anchor
         previous = previous if cycle.is_anchor else ticket

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SOURCES = ("ticket", "particles", "apart")
 PRUNING = (
     "prune", "sparsity", "remove", "rewind_step", "mover", "view", "retrain", "retrain_epochs",
+    "transform",
 )  # fmt: skip
 
 
@@ -64,6 +65,8 @@ def _fits(method: Method) -> Iterator[str]:
 def _pruning(method: Method) -> Iterator[str]:
     if method.prune is None and method.mover is None and _view_sparsity(method) is None:
         yield f"cycles={method.cycles} but nothing is pruned; give `prune` or cycles=0"
+    if method.transform is not None and method.sources == "apart":
+        yield "transform with sources='apart': particles of different networks cannot merge"
     if method.prune is None and method.sources != "ticket":
         yield f"sources={method.sources!r} needs `prune`: masks do not differ otherwise"
     if _view_sparsity(method) is None and (method.sparsity is None) == (method.remove is None):

@@ -17,6 +17,7 @@ from sparsekit.core.seeds import derive
 from sparsekit.core.types import Masks, MergeContext, State
 from sparsekit.method.cycle import Cycle
 from sparsekit.method.judge import Judge
+from sparsekit.method.transforms import in_network_of
 from sparsekit.networks.network import Network, stored_network
 from sparsekit.store.identity import Stage, describe, keys_in
 from sparsekit.store.store import Store
@@ -73,10 +74,10 @@ def _pruned(
     stage = Stage("pruned", config, inputs=(weights, *inputs), version=PRUNED_VERSION)
 
     def compute(folder: Path) -> None:
-        network = stored_network(store, weights)
+        network, part = in_network_of(weights, sources[0], store)
         judging = judge.on(network)
-        pruned = [_prune_source(cycle, key, judge=judging, store=store) for key in sources]
-        state, _ = load_network(store, weights)
+        pruned = [_prune_source(cycle, key, judge=judge, store=store) for key in sources]
+        state = load_network(store, part)[0] if isinstance(part, str) else dict(part)
         masks = intersection([masks for masks, _ in pruned])
         if total_kept(masks) == 0:
             raise ValueError(f"the masks of {', '.join(sources)} have no weight in common")
@@ -88,10 +89,10 @@ def _pruned(
             "validation": judging.validate(apply(state, masks)),
             "cuts": [cut for _, cut in pruned],
             "collapsed": collapsed(masks),
-            "budget": _budget(masks, cycle),
+            "budget": _budget(network, masks, cycle),
             "num_kept": total_kept(masks),
         }
-        save_network(folder, state=weights, masks=masks, network=network.record())
+        save_network(folder, state=part, masks=masks, network=network.record())
         write_measured(folder / "metrics.json", metrics)
 
     return store.ensure(stage, compute)
@@ -139,7 +140,7 @@ def _merge_context(particles: Sequence[str], store: Store) -> MergeContext:
 
 def _along_fits(particles: Sequence[str], report: dict[str, Any], store: Store) -> dict[str, Any]:
     """Means over the particles of what happened to their masks while they were trained."""
-    fixed = report["num_parameters"] - report["num_prunable"]
+    fixed = report["num_parameters_kept"] - report["num_kept"]
     if not all(_is_fit(key) for key in particles):
         kept, rates = float(report["num_kept"]), dict.fromkeys(("itop", "itop_sparse"))
     else:
@@ -182,7 +183,9 @@ def _prune_source(
     state, masks = load_network(store, key)
     if cycle.prune is None or cycle.sparsity == 0:
         return masks, {"norm_drop": 0.0, "fraction": 0.0}
-    num_kept = _budget(masks, cycle)
+    network = stored_network(store, key)
+    judge = judge.on(network)
+    num_kept = _budget(network, masks, cycle)
     if num_kept >= total_kept(masks):
         return masks, {"norm_drop": 0.0, "fraction": 0.0}
     weights = {name: state[name] for name in masks}
@@ -193,9 +196,9 @@ def _prune_source(
     return after, {"norm_drop": drop, "fraction": removed}
 
 
-def _budget(masks: Masks, cycle: Cycle) -> int:
-    """Return how many weights remain at the sparsity of a cycle."""
-    return budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
+def _budget(network: Network, masks: Masks, cycle: Cycle) -> int:
+    """Return how many weights remain at the sparsity of a cycle, which counts from the original."""
+    return budget(network.num_prunable(masks), cycle.sparsity)
 
 
 def _union(particles: Sequence[str], masks: Sequence[Masks]) -> Masks:

@@ -84,19 +84,29 @@ class Network:
         """Return the network after one more transformation.
 
         `rebuild(model, **arguments)`, a function at the top of a module with plain arguments,
-        returns the transformed module; it may change `model` in place.
+        returns the transformed module; it may change `model` in place. `notes` are plain data for
+        who wants to know; its `warnings`, a list of texts, stand below every table.
         """
         record = {"_target_": import_path(rebuild), "arguments": arguments, "notes": notes}
         transforms = (*self.transforms, record)
         return dataclasses.replace(self, transforms=transforms, original=original)
 
+    def warnings(self) -> list[str]:
+        """Return what the transformations want said below every table."""
+        return [text for record in self.transforms for text in record["notes"].get("warnings", ())]
+
     def sizes(self, model: nn.Module, masks: Masks) -> dict[str, int]:
         """Return the numbers of prunable weights and of parameters that sparsities count from."""
         if self.original is not None:
             return dict(self.original)
-        num_prunable = sum(mask.numel() for mask in masks.values())
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        return {"num_prunable": num_prunable, "num_parameters": num_parameters}
+        return {"num_prunable": self.num_prunable(masks), "num_parameters": num_parameters}
+
+    def num_prunable(self, masks: Masks) -> int:
+        """Return the number of prunable weights that sparsities count from."""
+        if self.original is not None:
+            return self.original["num_prunable"]
+        return sum(mask.numel() for mask in masks.values())
 
     def loaded(self, state: State) -> nn.Module:
         """Return the network with the weights `state`; of tied names the first one counts."""

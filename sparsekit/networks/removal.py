@@ -38,6 +38,7 @@ def remove_masked_channels(
     c adds to the next layer, c * sum(W[:, j]), goes into its bias, or off the running mean of the
     BatchNorm behind it. Into a convolution padded with zeros only c = 0 is exact: the border sees
     fewer taps. Other channels stay, named in the notes with the reason. One channel always stays.
+    Where there is nothing to remove or to name, what was given is returned as it is.
 
     `state` are the weights before masking; those of pruned entries are carried along. `verify`:
     compare the outputs of both networks on a batch, in float64 (`require_equal_outputs`).
@@ -47,7 +48,7 @@ def remove_masked_channels(
     settled = _settled(trace(model, inputs), in_float64(apply(state, masks)), masks)
     groups = settled.groups()
     notes = settled.notes(masks)
-    if not groups:
+    if not groups and not notes["left"]:
         return network, state, masks
     biases = tuple(settled.created)
     exact = narrowed({**in_float64(state), **settled.folded()}, groups)
@@ -65,15 +66,6 @@ def remove_masked_channels(
     like = {name: name if name in state else sibling(name, "weight") for name in order}
     rounded = {name: exact[name].to(state[like[name]].dtype) for name in order}
     return smaller, rounded, small_masks
-
-
-def masked_channels_left(network: Network, state: State, masks: Masks) -> dict[str, Any]:
-    """Return, by layer, how many channels are entirely masked and cannot be removed, and why."""
-    traced = trace(network.build(), concatenate([network.example()] * 2))
-    left: dict[str, Any] = _settled(traced, in_float64(apply(state, masks)), masks).notes(masks)[
-        "left"
-    ]
-    return left
 
 
 @dataclasses.dataclass(eq=False)
@@ -120,7 +112,13 @@ class _Settled:
                 if bool(empty.any()):
                     reason = space.reason or self._reason(space, empty)
                     left[layer.prefix] = {"channels": int(empty.sum()), "reason": reason}
-        return {"removed": {name: num for name, num in removed.items() if num}, "left": left}
+        shown = [f"{one['channels']} of {name} ({one['reason']})" for name, one in left.items()]
+        text = f"channels that are entirely masked were not removed: {', '.join(shown)}"
+        return {
+            "removed": {name: num for name, num in removed.items() if num},
+            "left": left,
+            "warnings": [text] if shown else [],
+        }
 
     def _reason(self, space: Space, empty: Tensor) -> str:
         readers = [layer for layer in self.found.layers if layer.read.space.root is space]

@@ -13,7 +13,7 @@ def differences(first: Store, second: Store) -> list[str]:
     Stages have the same key only if they were asked the same, so equal keys must hold equal bytes.
     """
     found = []
-    for kind in sorted({*_kinds(first), *_kinds(second)}):
+    for kind in sorted({*first.kinds(), *second.kinds()}):
         left, right = set(first.keys(kind)), set(second.keys(kind))
         found += [f"{key} is only in {first.root}" for key in sorted(left - right)]
         found += [f"{key} is only in {second.root}" for key in sorted(right - left)]
@@ -26,8 +26,3 @@ def _differing(first: Store, second: Store, key: str) -> list[str]:
     left, right = (store.description(key)["files"] for store in (first, second))
     names = sorted((set(left) | set(right)) - set(MEASURED))
     return [name for name in names if left.get(name) != right.get(name)]
-
-
-def _kinds(store: Store) -> list[str]:
-    """Whatever kinds of stages a store has: none can be left out by being unknown here."""
-    return [folder.name for folder in (store.root / "stages").glob("*") if folder.is_dir()]

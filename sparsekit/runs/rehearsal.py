@@ -89,7 +89,8 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
         _require_prunable(rehearsed)
     redrawn = any(cycle.reinitialises for cycle in cycles)
     work = functools.partial(_try, last, rehearsed, judge, redrawn=redrawn)
-    _once([judge.identity, last.prune, last.sparsity, redrawn, judge.runtime], work)
+    of_cycle = [last.prune, last.sparsity, last.transform, redrawn]
+    _once([judge.identity, *of_cycle, judge.runtime], work)
     return "\n".join([layer_table(rehearsed.model, rehearsed.masks), *rehearsed.remarks])
 
 
@@ -116,8 +117,14 @@ def _view(view: View, rehearsed: RehearsalModel) -> None:
 def _try(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, *, redrawn: bool) -> None:
     """Prune to the sparsity of a cycle, and run a batch through everything a run does."""
     check_two_builds(rehearsed.network, init_seed(rehearsed.network.seed, 1), redrawn=redrawn)
-    masks = _prune(cycle, rehearsed, judge)
-    try_network(rehearsed.network, masks, rehearsed.data, judge.identity.task())
+    network, masks = rehearsed.network, _prune(cycle, rehearsed, judge)
+    if cycle.transform is not None:
+        state = rehearsed.model.state_dict()
+        network, state, masks = cycle.transform(
+            network, state, masks, judge.on(network).probe(state)
+        )
+        network.loaded(state)
+    try_network(network, masks, rehearsed.data, judge.identity.task())
 
 
 def _require_prunable(rehearsed: RehearsalModel) -> None:

@@ -43,7 +43,7 @@ def try_network(network: Network, masks: Masks, data: Data, task: Task) -> None:
             evaluate(task, [model], [batch])
             recalibrate_(model, [batch])
         with _explained(f"the report of {builder} cannot be made"):
-            sizes(model, masks, network.example())
+            sizes(network, model, masks)
 
 
 def check_two_builds(network: Network, other_seed: int, *, redrawn: bool) -> None:

@@ -153,6 +153,12 @@ class Store:
         names = sorted(os.listdir(folder)) if folder.is_dir() else []
         return (name for name in names if not name.startswith("."))
 
+    def kinds(self) -> Iterator[str]:
+        """Whatever kinds of stages are published, sorted: none is left out by being unknown."""
+        folder = self.root / "stages"
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+        return (name for name in names if not name.startswith("."))
+
     def ancestors(self, *keys: str) -> dict[str, dict[str, Any]]:
         """Descriptions of `keys` and of all they were made from."""
         found: dict[str, dict[str, Any]] = {}

@@ -16,7 +16,6 @@ from sparsekit.core.layout import Transposed, outputs_first
 from sparsekit.core.prune import apply, collapsed
 from sparsekit.core.structure import structure
 from sparsekit.core.types import Masks, State, Weights
-from sparsekit.data.batches import Inputs
 from sparsekit.data.types import Data
 from sparsekit.models.applied import coverage
 from sparsekit.models.flops import flops
@@ -102,7 +101,7 @@ class NetworkJudge:
         """Return metrics on validation and test; sizes; FLOPs of one example; kept per layer."""
         pruned = apply(state, masks)
         measured = {**self.measure([pruned]), "primary": dataclasses.asdict(self.primary)}
-        return {**measured, **sizes(self.model(pruned), masks, self._network.example())}
+        return {**measured, **sizes(self._network, self.model(pruned), masks)}
 
     def model(self, state: State) -> nn.Module:
         """Return the network with the weights `state`, on the device."""
@@ -131,30 +130,37 @@ class NetworkJudge:
         return load_data(self.identity, self.runtime.data_root)
 
 
-def sizes(model: nn.Module, masks: Masks, example: Inputs) -> dict[str, Any]:
+def sizes(network: Network, model: nn.Module, masks: Masks) -> dict[str, Any]:
     """Return weights kept, of the prunable ones and of all parameters, FLOPs, structure.
 
     `sparsity_prunable` is what users ask for; `sparsity_all` counts every parameter, so that
-    repositories which prune different sets can be compared. `warnings` say what neither tells.
+    repositories which prune different sets can be compared. Both count from the network before
+    transformations; `num_parameters` and FLOPs are those of the network as it is. `warnings` say
+    what neither tells.
     """
     kept = {name: int(mask.sum()) for name, mask in masks.items()}
     size = {name: mask.numel() for name, mask in masks.items()}
     num_parameters = sum(p.numel() for p in model.parameters())
-    num_pruned = sum(size.values()) - sum(kept.values())
-    work = flops(model, example)
+    num_parameters_kept = num_parameters - sum(size.values()) + sum(kept.values())
+    original = network.sizes(model, masks)
+    work = flops(model, network.example())
     return {
-        "num_prunable": sum(size.values()),
+        "num_prunable": original["num_prunable"],
         "num_kept": sum(kept.values()),
         "num_parameters": num_parameters,
-        "num_parameters_kept": num_parameters - num_pruned,
-        "sparsity_prunable": num_pruned / sum(size.values()),
-        "sparsity_all": num_pruned / num_parameters,
+        "num_parameters_kept": num_parameters_kept,
+        "sparsity_prunable": _lost(sum(kept.values()), original["num_prunable"]),
+        "sparsity_all": _lost(num_parameters_kept, original["num_parameters"]),
         "flops": work.total({name: kept[name] / size[name] for name in size}),
         "flops_dense": work.total({}),
         "layers": structure(outputs_first(masks, transposed_groups(model))),
         "collapsed": collapsed(masks),
-        "warnings": coverage(model, masks, example).warnings(),
+        "warnings": [*coverage(model, masks, network.example()).warnings(), *network.warnings()],
     }
+
+
+def _lost(left: int, total: int) -> float:
+    return (total - left) / total
 
 
 def device_of(runtime: Runtime) -> torch.device:

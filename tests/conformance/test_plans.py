@@ -19,18 +19,18 @@ CASES += [
     pytest.param(["method=imp", "method.cycles=2", "method.rewind_step=3"], id="imp, rewind 3"),
     pytest.param(["method=imp", "method.cycles=1", "+control=reinitialise"], id="drawn anew"),
     pytest.param(["method=snip", "+control=shuffle_layers"], id="shuffled"),
+    pytest.param(["method=one_shot", "+transform=remove_channels"], id="transformed"),
     pytest.param(
         ["method=soup", "method.cycles=1", "method.num_particles=1", VARIATIONS], id="var"
     ),
     pytest.param(["method=one_shot", "method.retrain_epochs=0"], id="untrained"),
     pytest.param(["method=dense", "train.clip_norm=1", "seed=7"], id="seed 7"),
 ]
-KINDS = ("init", "pruned", "fit", "ticket", "study")
 Run = Callable[..., tuple[Store, list[str]]]
 
 
 def published(store: Store) -> list[str]:
-    return sorted(key for kind in KINDS for key in store.keys(kind))
+    return sorted(key for kind in store.kinds() for key in store.keys(kind))
 
 
 def planned(job: PreparedRun) -> list[str]:

@@ -10,7 +10,7 @@ from sparsekit.models.transformer import transformer
 from sparsekit.models.vgg import vgg
 from sparsekit.models.wide_resnet import wide_resnet
 from sparsekit.networks.network import Network, network_of
-from sparsekit.networks.removal import masked_channels_left, remove_masked_channels
+from sparsekit.networks.removal import remove_masked_channels
 from tests.networks.networks import drawn_state, masks_with_empty_rows, network, outputs
 from tests.networks.odd_networks import odd
 
@@ -139,9 +139,11 @@ def test_what_is_not_understood_stays_and_is_named(
     masks = masks_with_empty_rows(before, 0.0, 0.0)
     masks[f"{emptied}.weight"][:4] = False
     after, smaller, _ = remove_masked_channels(before, state, masks, None)
-    assert after.transforms == ()
     assert smaller[f"{emptied}.weight"].shape == state[f"{emptied}.weight"].shape
-    left = masked_channels_left(before, state, masks)
+    notes = after.transforms[-1]["notes"]
+    left = notes["left"]
+    assert notes["removed"] == {}
+    assert f"4 of {emptied}" in notes["warnings"][0]
     assert left[emptied]["channels"] == 4
     assert reason in left[emptied]["reason"]
 
@@ -182,5 +184,6 @@ def test_a_masked_bias_takes_no_constant() -> None:
     masks["1.weight"][:4] = False
     masks["3.bias"] = torch.ones(64, dtype=torch.bool)
     state["1.bias"] = state["1.bias"].abs() + 0.1
-    after, _, _ = remove_masked_channels(before, state, masks, None)
-    assert after == before
+    after, smaller, _ = remove_masked_channels(before, state, masks, None)
+    assert len(smaller["1.weight"]) == 64
+    assert "cannot be folded" in after.transforms[-1]["notes"]["left"]["1"]["reason"]
