@@ -93,9 +93,9 @@ def _kept(
 def _begins(stage: Made, record: Mapping[str, Any]) -> bool:
     """Are these the initial weights that a run begins with, as far as its record tells?"""
     config = stage.config
-    if stage.inputs or "task" not in config or config.get("seed") != record["seed"]:
+    if stage.inputs or "problem" not in config or config.get("seed") != record["seed"]:
         return False
-    return all(_covers(config["task"].get(part), record["config"].get(part)) for part in PARTS)
+    return all(_covers(config["problem"].get(part), record["config"].get(part)) for part in PARTS)
 
 
 def _covers(whole: Any, given: Any) -> bool:

@@ -59,12 +59,12 @@ def why_page(root: Path, key: str, *, depth: int, width: int | None) -> str:
 def settings(config: Mapping[str, Any]) -> Iterator[str]:
     """Lines `name = value` for what a stage was asked; what is left out or empty is not shown.
 
-    >>> list(settings({"a": {"_target_": "x.f", "k": 1}, "b": None, "task": {"m": 2}}))
-    ['a = f(k=1)', 'task.m = 2']
+    >>> list(settings({"a": {"_target_": "x.f", "k": 1}, "b": None, "problem": {"m": 2}}))
+    ['a = f(k=1)', 'problem.m = 2']
     """
     for name, value in config.items():
-        if name == "task" and isinstance(value, Mapping):
-            yield from (f"task.{part} = {_spelled(v)}" for part, v in value.items())
+        if name == "problem" and isinstance(value, Mapping):
+            yield from (f"problem.{part} = {_spelled(v)}" for part, v in value.items())
         elif not _is_empty(value):
             yield f"{name} = {_spelled(value)}"
 
@@ -158,7 +158,7 @@ def _tree(key: str, stages: Mapping[str, Made], depth: int) -> list[str]:
 
 def _brief(one: Made, told: set[str]) -> str:
     """The settings of a stage in one line; long ones that were `told` before only by name."""
-    own = {name: value for name, value in one.config.items() if name != "task" or not one.inputs}
+    own = {name: value for name, value in one.config.items() if name != "problem" or not one.inputs}
     texts = list(settings(own))
     short = [t.partition(" = ")[0] + " as above" if t in told else t for t in texts]
     told.update(text for text in texts if len(text) > LONG)

@@ -21,6 +21,7 @@ from sparsekit.sweeps.records import Sweep, every
 from sparsekit.system import interruption
 from tests.conftest import TINY
 from tests.waiting import PATIENCE
+from tests.warm import Forked
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,9 +119,9 @@ def status(capsys: pytest.CaptureFixture[str], store: Path, *arguments: str) -> 
 
 
 def started(module: Sequence[str], **environment: str) -> subprocess.Popen[str]:
-    """`python -m MODULE ARGUMENTS`, begun."""
+    """`python -m MODULE ARGUMENTS`, begun, without the seconds that its imports would take."""
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.Popen(
+    return Forked(
         [sys.executable, "-m", *module], cwd=ROOT, env=surroundings, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

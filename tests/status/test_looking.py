@@ -143,7 +143,7 @@ MISTAKES: dict[tuple[str, ...], str] = {
     ("cancel", "custom", "0"): "run 0 is done; there is nothing to cancel",
     ("why", "fit-"): "fit-: several keys begin like that: fit-",
     ("why", "tick"): "tick: several keys",
-    ("why", "x"): "x: no such key .* the kinds are fit, init, start, ",
+    ("why", "x"): "x: no such key .* the kinds are fit, init, pruned, ",
     ("--watch", "0"): "0 is not positive",
     ("gc", "--days", "-1"): "-1 is negative",
     ("logs", "custom", "0", "--lines", "x"): "'x' is no number",

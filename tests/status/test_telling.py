@@ -103,7 +103,7 @@ def test_why_a_stage_is_there(finished: Asked, capsys: pytest.CaptureFixture[str
     deep = status(capsys, finished.store, "why", pruned, "--depth", "9").out
     assert "--depth" not in deep
     assert "train as above" in deep, "long settings are written out once"
-    assert re.search(r"init-\S+ +seed=0, task.data=digits", deep)
+    assert re.search(r"init-\S+ +problem.data=digits.* seed=0", deep)
 
 
 def test_why_names_those_who_share_a_stage(
