@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sparsekit.moved import MODULES
+
 PACKAGE = Path(__file__).parent.parent
 SIMPLE = {"int", "float", "bool", "str", "None"}
 LEAF, LIST, MAPPING = "a leaf with `_target_`", "list", "mapping"
@@ -97,7 +99,7 @@ def _from_source(module: str, name: str) -> Signature:
 
 @functools.cache
 def _source(module: str) -> tuple[ast.stmt, ...]:
-    path = PACKAGE.parent.joinpath(*module.split("."))
+    path = PACKAGE.parent.joinpath(*MODULES.get(module, module).split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     if not file.is_file():
         raise LookupError(f"no module {module}; {_nearest_modules(path)}")

@@ -8,8 +8,24 @@ from typing import Any
 
 from sparsekit.report.collect import Result, collect
 from sparsekit.report.reading import metric_of
+from sparsekit.store.references import default_store
 
 NOT_FLAT = ("layers",)
+
+
+def results(
+    paths: str | Path | Iterable[str | Path] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the results of a store as plain rows; `pandas.DataFrame(rows)` makes a table of them.
+
+    `paths`: one or several stores, folders in their named/, or records; left out, the store that
+    runs use: $SPARSEKIT_STORE, else `runs`. A row may be given to `sparsekit.load` and
+    `sparsekit.masks`. What stands in rows, and errors: `plain_rows`.
+    """
+    if paths is None:
+        paths = default_store()
+    several = [paths] if isinstance(paths, str | Path) else paths
+    return plain_rows(Path(path).expanduser() for path in several)
 
 
 def plain_rows(paths: Iterable[Path]) -> list[dict[str, Any]]:

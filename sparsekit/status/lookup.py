@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from sparsekit.store.references import VARIABLE, default_store
 from sparsekit.sweeps import records as sweeps
 from sparsekit.sweeps.records import FOLDER, FROZEN, Sweep
 
-VARIABLE = "SPARSEKIT_STORE"
-DEFAULT = "runs"
 PARTS = (FOLDER, "named", "stages", "work")
 
 
@@ -21,7 +19,7 @@ class Unknown(LookupError):
 
 def store_of(given: Path | None) -> Path:
     """The store that was given, or the one that runs use by default; it must be one."""
-    root = (given or Path(os.environ.get(VARIABLE) or DEFAULT)).expanduser()
+    root = (given or default_store()).expanduser()
     if not any((root / part).is_dir() for part in PARTS):
         what = (
             "has no " + ", ".join(f"{part}/" for part in PARTS) if root.is_dir() else "is not there"
