@@ -23,7 +23,8 @@ OPTIONS = (
     "--cfg job", "--dry-run", "--config-dir FOLDER",
 )  # fmt: skip
 LISTED = (
-    "experiment", "method", "prune", "view", "merge", "control", "model", "data", "task", "train",
+    "experiment", "method", "prune", "view", "penalty", "merge", "control", "model", "data", "task",
+    "train",
 )  # fmt: skip
 ADDED = ("experiment", "control")
 INTRODUCTION = f"""\

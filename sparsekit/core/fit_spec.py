@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from sparsekit.core.types import Mover, View
+from sparsekit.core.types import Mover, Penalty, View
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,4 +48,5 @@ class FitSpec:
     retrain_schedule: Callable[..., float] | None = None
     mover: Mover | None = None
     view: View | None = None
+    penalty: Penalty | None = None
     average_from: float | None = None

@@ -145,6 +145,34 @@ class View(Protocol):
         ...
 
 
+class Penalty(Protocol):
+    """What else than the loss moves the weights of a fit: between backward pass and step, or after.
+
+    It is shown all parameters, an output in every row. Everything is a function of its arguments,
+    `targets` among them, which are decided once. `step` counts finished optimizer steps and `rate`
+    is the learning rate of the schedule.
+    """
+
+    def targets(self, weights: Weights, masks: Masks) -> Masks:
+        """Return which entries of which parameters it acts on, from what the fit starts with.
+
+        ValueError where that is nothing.
+        """
+        ...
+
+    def gradients(
+        self, weights: Weights, targets: Masks, *, step: int, num_steps: int, rate: float
+    ) -> Weights:
+        """Return what is added to the gradients, after unscaling, before clipping; {}: nothing."""
+        ...
+
+    def shrink(
+        self, weights: Weights, targets: Masks, *, step: int, num_steps: int, rate: float
+    ) -> Weights:
+        """Return what takes the place of weights after the optimizer's step; {}: they stay."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class MergeContext:
     """Where the states to be merged come from.

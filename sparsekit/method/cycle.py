@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sparsekit.core.averaging import single
 from sparsekit.core.counts import cumulative_sparsity, per_cycle_fraction
 from sparsekit.core.fit_spec import FitSpec
-from sparsekit.core.types import Control, Masks, Merge, Mover, State, View
+from sparsekit.core.types import Control, Masks, Merge, Mover, Penalty, State, View
 from sparsekit.method.mistakes import mistakes
 from sparsekit.method.variations import Variation, varied
 from sparsekit.networks.network import Network
@@ -23,7 +23,7 @@ docs/transformations.md."""
 Study = Callable[..., dict[str, Any]]
 OF_FITS = (
     "first_step", "last_step", "phase", "epochs", "length_factor", "retrain_schedule", "mover",
-    "view", "average_from",
+    "view", "penalty", "average_from",
 )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ class Cycle:
     retrain_schedule: Retrain | None = None
     mover: Mover | None = None
     view: View | None = None
+    penalty: Penalty | None = None
     average_from: float | None = None
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
@@ -95,6 +96,9 @@ class Method:
     `mover`           moves the masks during a fit; None: they stay
     `view`            what the forward pass sees of the weights of a fit, such as n of every m; its
                       sparsity, if it has one, is that of the method; None: the weights
+    `penalty`         pulls weights towards 0 in a training of its own, before the first cycle and
+                      after the dense one, or in its place with dense_first=false; None: there is
+                      no such training
     `num_particles`   fits per cycle, which draw differently
     `variations`      how else they differ, one mapping per fit, of particle, seed, epochs,
                       retrain, weight_decay or peak (of the learning rate)
@@ -125,6 +129,7 @@ class Method:
     ramp: Callable[..., float] | None = None
     mover: Mover | None = None
     view: View | None = None
+    penalty: Penalty | None = None
     num_particles: int = 1
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
@@ -143,7 +148,10 @@ class Method:
 
     def plan(self) -> Iterator[Cycle]:
         """The cycles in order."""
-        cycles = [*self._dense(), *(self._cycle(index) for index in range(1, self.cycles + 1))]
+        before = [*self._dense(), *self._penalised()]
+        shift = before[-1].index if before else 0
+        later = (self._cycle(index) for index in range(1, self.cycles + 1))
+        cycles = [*before, *(dataclasses.replace(c, index=c.index + shift) for c in later)]
         last = cycles[-1]
         if self.reprune:
             # What is in between is denser than its sparsity says.
@@ -186,6 +194,13 @@ class Method:
         first = self.rewind_step or 0
         phase = None if self.span is None else (0.0, self.span[0])
         yield Cycle(index=0, first_step=first, phase=phase, rewinds=rewinds, **self._particles(0))
+
+    def _penalised(self) -> Iterator[Cycle]:
+        if self.penalty is not None:
+            index = int(self.dense_first)
+            studies = self.studies
+            is_result = index == 0 or self.cycles == 0
+            yield Cycle(index, penalty=self.penalty, is_result=is_result, studies=studies)
 
     def _cycle(self, index: int) -> Cycle:
         cycle = Cycle(

@@ -162,6 +162,8 @@ def _span(method: Method) -> Iterator[str]:
         yield f"span={list(method.span)} is not 0 < first <= last < 1"
     if method.cycles == 1 and first != last:
         yield f"span={list(method.span)} with one cycle: its only cut is after {first}, not {last}"
+    if method.penalty is not None:
+        yield "penalty with `span`, whose cycles are one training"
     given = ("rewind_step", "retrain", "retrain_epochs")
     for name in (name for name in given if getattr(method, name) is not None):
         yield f"{name}={getattr(method, name)} with `span`, whose cycles go on with the training"

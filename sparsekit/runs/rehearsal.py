@@ -6,6 +6,7 @@ learning rates and seeds of a sweep.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -20,7 +21,7 @@ from sparsekit.configuration import config
 from sparsekit.core.counts import budget
 from sparsekit.core.fit_spec import FitSpec, Problem
 from sparsekit.core.layout import outputs_first, prune_rows, rows_first
-from sparsekit.core.types import Masks, View
+from sparsekit.core.types import Masks, Penalty, View
 from sparsekit.data.types import Data
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.mistakes import check_budgets
@@ -33,6 +34,7 @@ from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.judge import NetworkJudge, device_of
 from sparsekit.training.layouts import check_channels_last
 from sparsekit.training.optimizers import check_rates
+from sparsekit.training.penalising import Penalised
 from sparsekit.training.problem import dense_masks, init_seed, initial_network, load_data
 from sparsekit.training.whole_batch import check_pieces
 
@@ -84,6 +86,8 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
             _once(kind, rehearse_mover)
         if asked.view is not None:
             _view(asked.view, rehearsed)
+        if asked.penalty is not None:
+            _penalise(asked.penalty, rehearsed, fit_schedule.last)
     last = cycles[-1]
     if last.sparsity > 0:
         _require_prunable(rehearsed)
@@ -112,6 +116,15 @@ def _view(view: View, rehearsed: RehearsalModel) -> None:
     parameters = dict(rehearsed.model.named_parameters())
     weights = {name: parameters[name].detach() for name in rehearsed.masks}
     view.rehearse(outputs_first(weights, transposed), outputs_first(rehearsed.masks, transposed))
+
+
+def _penalise(penalty: Penalty, rehearsed: RehearsalModel, num_steps: int) -> None:
+    """Let a penalty choose its targets, and act once at a rate of 0, on a copy."""
+    model = copy.deepcopy(rehearsed.model)
+    start = model.state_dict()
+    penalised = Penalised(model, penalty, start, rehearsed.masks, num_steps=num_steps)
+    penalised.add_(0, 0.0)
+    penalised.shrink_(0, 0.0)
 
 
 def _try(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, *, redrawn: bool) -> None:

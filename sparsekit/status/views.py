@@ -122,7 +122,9 @@ def num_cycles(method: Mapping[str, Any]) -> int | None:
     dense = 1 + bool(method.get("rewind_step")) if method.get("dense_first", True) else 0
     controlled = bool(method.get("control")) or bool(method.get("reinitialise"))
     held_fixed = controlled and bool(method.get("mover") or method.get("view"))
-    return dense + int(method.get("cycles", 0)) + bool(method.get("reprune") or held_fixed)
+    penalised = bool(method.get("penalty"))
+    cycles = penalised + int(method.get("cycles", 0))
+    return dense + cycles + bool(method.get("reprune") or held_fixed)
 
 
 def _states(sweep: Sweep, ask: Ask) -> list[str]:

@@ -32,6 +32,7 @@ from sparsekit.training.judge import device_of
 from sparsekit.training.layouts import check_channels_last
 from sparsekit.training.masking import Masking
 from sparsekit.training.module import FitModule
+from sparsekit.training.penalising import Penalised
 from sparsekit.training.problem import load_data
 from sparsekit.training.progress import Progress
 from sparsekit.training.settings import Runtime, Train
@@ -107,7 +108,7 @@ def _train(
     saved = read_checkpoint(folder / SCRATCH)
     state, masks = load_network(store, spec.pruned)
     at = (fit_schedule.first, state) if saved is None else (saved["step"], saved["model"])
-    module = _module(spec, data, network, fit_schedule, at, masks, runtime=runtime)
+    module = _module(spec, data, network, fit_schedule, at, (state, masks), runtime=runtime)
     masking = Masking(
         masks,
         mover=spec.mover,
@@ -198,10 +199,11 @@ def _module(
     network: Network,
     fit_schedule: FitSchedule,
     at: tuple[int, State],
-    masks: Masks,
+    start: tuple[State, Masks],
     *,
     runtime: Runtime,
 ) -> FitModule:
+    """Return what is trained, `at` a step with its state; it `start`ed from a state and masks."""
     step, state = at
     model = network.loaded(state)
     train: Train = spec.train
@@ -210,7 +212,11 @@ def _module(
         model = model.to(memory_format=torch.channels_last)
     viewed = None
     if spec.view is not None:
-        viewed = ViewedNetwork(model, spec.view, masks, compiled=runtime.compile)
+        viewed = ViewedNetwork(model, spec.view, start[1], compiled=runtime.compile)
+    penalised = None
+    if spec.penalty is not None:
+        penalised = Penalised(model, spec.penalty, *start, num_steps=fit_schedule.last)
+    changes = viewed is not None or penalised is not None
     moves_by_gradients = spec.mover is not None and spec.mover.num_gradients > 0
     return FitModule(
         model,
@@ -220,8 +226,9 @@ def _module(
         train,
         step=step,
         compiled=runtime.compile,
-        reads_gradients=moves_by_gradients or train.clip_norm is not None or viewed is not None,
+        reads_gradients=moves_by_gradients or train.clip_norm is not None or changes,
         viewed=viewed,
+        penalised=penalised,
     )
 
 

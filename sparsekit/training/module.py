@@ -19,6 +19,7 @@ from sparsekit.tasks.types import Task
 from sparsekit.training.evaluate import in_layout
 from sparsekit.training.fit_schedule import Batches, FitSchedule
 from sparsekit.training.optimizers import set_rate_
+from sparsekit.training.penalising import Penalised
 from sparsekit.training.settings import Train
 from sparsekit.training.viewing import ViewedNetwork
 from sparsekit.training.whole_batch import WholeBatch, check_pieces, has_batch_norm
@@ -30,7 +31,8 @@ class FitModule(LightningModule):
     `loss_sum` adds up the losses of `steps_in_sum` steps, until `take_mean_loss` starts afresh.
     `between_steps` is False while the pieces of one batch are being accumulated.
     `reads_gradients`: somebody looks at the gradients between backward pass and optimizer step.
-    `viewed`: the network as forward passes see it, where that is not as it is.
+    `viewed`: the network as forward passes see it, where that is not as it is. `penalised`: what
+    else pulls at its weights, if anything.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class FitModule(LightningModule):
         compiled: bool = False,
         reads_gradients: bool = False,
         viewed: ViewedNetwork | None = None,
+        penalised: Penalised | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -55,6 +58,7 @@ class FitModule(LightningModule):
         self.step = step
         self.reads_gradients = reads_gradients
         self.viewed = viewed
+        self.penalised = penalised
         self.steps_in_sum = 0
         self.between_steps = True
         self.shares_batches = False
@@ -103,9 +107,13 @@ class FitModule(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.viewed is not None:
             self.viewed.pull_(optimizer)
+        if self.penalised is not None:
+            self.penalised.add_(self.step, self.fit_schedule.learning_rate(self.step))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
+        if self.penalised is not None:
+            self.penalised.shrink_(self.step, self.fit_schedule.learning_rate(self.step))
         self.step += 1
         self.steps_in_sum += 1
         self.between_steps = True
@@ -136,8 +144,8 @@ class FitModule(LightningModule):
         if self.reads_gradients and in_half and _is_fused(optimizer):
             raise ValueError(
                 "train.precision=16-mixed with train.clip_norm, with masks that move by gradients, "
-                "or with a view, needs train.optimizer.fused=false: fused optimizers unscale "
-                "gradients too late for them"
+                "with a view, or with a penalty, needs train.optimizer.fused=false: fused "
+                "optimizers unscale gradients too late for them"
             )
         return optimizer
 

@@ -54,7 +54,10 @@ Run = Callable[..., tuple[Store, list[str]]]
 
 
 def left_over(job: PreparedRun, masks: Masks) -> int:
-    """Weights that whole rows may leave of a budget: less than one for every row; else none."""
+    """Weights that structures may leave of a budget: less than one for every row, or less than a
+    row where whole ones are kept; else none."""
+    if "in_whole_channels" in canonical(describe(job.method)):
+        return max(mask[0].numel() for mask in masks.values()) - 1
     if "constant_fan_in" not in canonical(describe(job.method)):
         return 0
     return sum(len(mask) for mask in masks.values()) - 1

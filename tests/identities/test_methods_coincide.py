@@ -185,6 +185,17 @@ def test_sr_ste_without_decay_is_ste(run_tiny: Run) -> None:
     assert not same_bits(store, ste[-1], with_decay[-1])
 
 
+def test_a_penalty_of_no_strength_is_the_dense_training(run_tiny: Run) -> None:
+    store, dense = run_tiny("method=dense")
+    for way in ("proximal", "gradient"):
+        by = f"method.penalty.by={way}"
+        _, without = run_tiny("method=group_lasso", by, "method.penalty.strength=0")
+        _, penalised = run_tiny("method=group_lasso", by, "method.penalty.strength=0.01")
+        assert dense[0] != without[0], "the penalty is part of the address"
+        assert same_bits(store, dense[0], without[0]), way
+        assert not same_bits(store, dense[0], penalised[0]), way
+
+
 def test_seeing_every_weight_is_training_without_a_view(run_tiny: Run) -> None:
     """Four of four, with a decay of the weights that are not seen, of which there are none."""
     store, plain = run_tiny("method=random", "sparsity=0")

@@ -15,7 +15,9 @@ from sparsekit.core.fit_spec import FitSpec, Problem
 from sparsekit.core.learning_rates import cosine, fine_tune
 from sparsekit.core.movers import Gradual, Rewire
 from sparsekit.core.patterns import unstructured
+from sparsekit.core.penalties import GroupLasso
 from sparsekit.core.prune import prune
+from sparsekit.core.views import StraightThrough
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.mistakes import check_budgets
 from sparsekit.store.identity import describe
@@ -248,3 +250,50 @@ def test_variations_change_the_training_in_its_place() -> None:
     bare = FitSpec(PROBLEM, dataclasses.replace(train, optimizer=plain_optimizer), seed=3)
     with pytest.raises(ValueError, match=r"vary weight_decay, but train.optimizer=.* has only be"):
         Cycle(0).fit({"weight_decay": 1.0}, bare)
+
+
+def test_a_penalty_has_a_training_of_its_own_before_the_first_cycle() -> None:
+    lasso = GroupLasso(strength=0.1)
+    asked: dict[str, Any] = {**CUT, "sparsity": 0.5, "penalty": lasso}
+    plan = list(Method(**asked, cycles=2).plan())
+    assert [(c.index, c.sparsity) for c in plan][:2] == [(0, 0.0), (1, 0.0)]
+    assert [c.index for c in plan] == [0, 1, 2, 3]
+    assert [c.penalty for c in plan] == [None, lasso, None, None]
+    assert [c.is_result for c in plan] == [True, False, True, True]
+    assert plan[-1].sparsity == 0.5
+    instead = list(Method(**asked, cycles=1, dense_first=False).plan())
+    assert [(c.index, c.penalty, c.is_result) for c in instead] == [
+        (0, lasso, True),
+        (1, None, True),
+    ]
+
+
+def test_a_view_that_prunes_says_the_sparsity() -> None:
+    view = StraightThrough(n=1, m=4)
+    plan = list(Method(view=view, cycles=1, dense_first=False).plan())
+    assert [(c.index, c.sparsity, c.view) for c in plan] == [(1, 0.75, view)]
+    assert Method(view=view, sparsity=0.75, cycles=1).plan()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"sparsity": 0.5}, r"sparsity=0.5, but its view ends at 0.75; leave sparsity out"),
+        ({"remove": 0.2}, "remove with a view"),
+        (CUT, "prune with a view"),
+        ({"mover": MOVER}, "a view with a mover"),
+        ({"cycles": 2}, "cycles=2 with a view that prunes"),
+        ({"average_from": 0.5}, "average_from with a view that prunes"),
+        ({"num_particles": 2}, "several fits with a view that prunes"),
+        ({"cycles": 0}, "view with cycles=0"),
+        ({"retrain_epochs": 0}, "retrain_epochs=0 with"),
+    ],
+)
+def test_what_a_view_that_prunes_does_not_go_with(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Method(**{"view": StraightThrough(n=1, m=4), "cycles": 1, **asked})
+
+
+def test_a_penalty_is_not_part_of_one_training() -> None:
+    with pytest.raises(ValueError, match="penalty with `span`"):
+        Method(**ALONG, penalty=GroupLasso(strength=0.1))
