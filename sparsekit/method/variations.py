@@ -43,7 +43,7 @@ def _rebound(
 ) -> Callable[..., Any]:
     described = describe(function)
     if argument not in described:
-        valid = ", ".join(sorted(set(described) - {"_target_"}))
+        valid = ", ".join(sorted(set(described) - {"_target_", "_source_"}))
         raise ValueError(
             f"variations vary {argument}, but train.{leaf}={described['_target_']} has only {valid}"
         )
