@@ -24,9 +24,9 @@ OPTIONS = (
 )  # fmt: skip
 LISTED = (
     "experiment", "method", "prune", "view", "penalty", "merge", "control", "model", "data", "task",
-    "train",
+    "train", "callbacks",
 )  # fmt: skip
-ADDED = ("experiment", "control")
+ADDED = ("experiment", "control", "callbacks")
 INTRODUCTION = f"""\
 sparsekit: exact, resumable, shared experiments with sparse neural networks
 
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = [text for text in given if text not in HELP]
     try:
         options = _Parser().parse_intermixed_args(known)
-        if not given or known != given:
+        asks_nothing = options == _Parser().parse_args(_folders(options))
+        if asks_nothing or known != given:
             print(listing(options.config_dir))
             return 0
         options.given = given
@@ -60,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _folders(options: argparse.Namespace) -> list[str]:
+    return [text for folder in options.config_dir for text in ("--config-dir", str(folder))]
 
 
 def listing(folders: Sequence[Path] = ()) -> str:

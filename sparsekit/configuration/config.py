@@ -36,6 +36,7 @@ class Spine:
     resources: Any = None
     executor: Any = None
     logger: Any = None
+    callbacks: Any = None
     runtime: Any = None
     seed: int = 0
     sparsity: float = 0.9
@@ -66,12 +67,24 @@ def check(config: Mapping[str, Any]) -> None:
             _check_node(name, node)
         elif node is not None or name in LEAVES:
             raise ConfigError(f"{name}: expected a leaf with `_target_`, found {node!r}")
+    _check_callbacks(config.get("callbacks"))
     if not 0 <= config["sparsity"] < 1:
         raise ConfigError(f"sparsity={config['sparsity']} is outside 0 <= sparsity < 1")
     if not 0 <= config["seed"] < 2**63:
         raise ConfigError(f"seed={config['seed']} is outside 0 <= seed < 2^63")
     for name in LEAVES:
         _check_values(name, config[name])
+
+
+def _check_callbacks(node: Any) -> None:
+    if node is None:
+        return
+    if not isinstance(node, Mapping) or "_target_" in node:
+        raise ConfigError(f"callbacks: expected names of leaves with `_target_`, found {node!r}")
+    for name, leaf in node.items():
+        if not isinstance(leaf, Mapping) or "_target_" not in leaf:
+            raise ConfigError(f"callbacks.{name}: expected a leaf with `_target_`, found {leaf!r}")
+        _check_node(f"callbacks.{name}", leaf)
 
 
 def check_key(name: str, groups: Iterable[str] = ()) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sparsekit.core.types import Mover, Penalty, View
@@ -30,8 +30,9 @@ class FitSpec:
     `pruned` is the key of the weights and masks it starts from. It runs the steps `first_step` to
     `last_step` (None: the end) of `train`'s schedule, or the fractions `phase` of it, or
     `retrain_schedule` over `epochs`, `length_factor` as long. Its randomness is a function of
-    (seed, cycle, particle) and the step. What is None is not part of the address, so a new optional
-    field leaves every address as it is.
+    (seed, cycle, particle) and the step. `callbacks` make Lightning callbacks of the user's own.
+
+    What is None is not part of the address, so a new optional field leaves every address as it is.
     """
 
     problem: Problem
@@ -50,3 +51,4 @@ class FitSpec:
     view: View | None = None
     penalty: Penalty | None = None
     average_from: float | None = None
+    callbacks: Mapping[str, Callable[[], Any]] | None = None

@@ -36,6 +36,7 @@ from sparsekit.training.layouts import check_channels_last
 from sparsekit.training.optimizers import check_rates
 from sparsekit.training.penalising import Penalised
 from sparsekit.training.problem import dense_masks, init_seed, initial_network, load_data
+from sparsekit.training.strangers import check_callbacks
 from sparsekit.training.whole_batch import check_pieces
 
 CUT = {"norm_drop": 0.5, "fraction": 0.5}
@@ -65,6 +66,9 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
     rehearsed = _rehearsal_model(canonical(describe(judge.identity)), judge.runtime.data_root)
     if common.train.precision == "16-mixed" and device_of(judge.runtime).type == "cpu":
         raise ValueError("train.precision=16-mixed needs a GPU; the CPU has bf16-mixed")
+    check_callbacks(
+        common.callbacks, common.problem.task(), evaluate_every=common.train.evaluate_every
+    )
     check_budgets(method, sum(mask.numel() for mask in rehearsed.masks.values()))
     cycles = list(method.plan())
     for cycle, asked in _kinds_of_fits(cycles, common):

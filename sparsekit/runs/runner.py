@@ -83,7 +83,12 @@ def prepare_run(run: Run) -> PreparedRun:
         built = {name: _built(given[name]) for name in ("method", "runtime", "executor")}
         built["executor"](str, [])  # refuses its settings even when there is nothing to do
         problem = Problem(**{name: _built(given[name]) for name in PARTS})
-        common = FitSpec(problem, _built(given["train"]), int(given["seed"]))
+        common = FitSpec(
+            problem,
+            _built(given["train"]),
+            int(given["seed"]),
+            callbacks=_built(given["callbacks"]) if given["callbacks"] else None,
+        )
         describe(common)  # refuses what cannot be part of an address
         observers = _observers(run)
     except Exception as error:
@@ -133,9 +138,9 @@ def rehearse_all(jobs: Sequence[PreparedRun]) -> None:
 
 def _require_writable(root: Path) -> None:
     """ConfigError where nothing can be stored: a fit must not find that out at its end."""
+    nearest = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise ConfigError(f"runtime.store={root} cannot be written to: {error}") from error

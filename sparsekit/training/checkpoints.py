@@ -39,6 +39,7 @@ class Checkpoints(Callback):
         masking: Masking,
         history: History,
         average: TrajectoryAverage,
+        strangers: Mapping[str, Callback],
         every_seconds: float,
     ) -> None:
         self.path = folder / LAST
@@ -46,6 +47,7 @@ class Checkpoints(Callback):
         self.masking = masking
         self.history = history
         self.average = average
+        self.strangers = strangers
         self.every_seconds = every_seconds
         self.due = time.monotonic() + every_seconds
         self.listens = interruption.listening()
@@ -62,6 +64,8 @@ class Checkpoints(Callback):
         self.masking.load_state_dict(self.saved["masking"])
         self.history.load_state_dict(self.saved["history"])
         self.average.load_state_dict(self.saved["average"])
+        for name, callback in self.strangers.items():
+            callback.load_state_dict(self.saved["strangers"][name])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, FitModule)
@@ -113,6 +117,7 @@ class Checkpoints(Callback):
             "masking": self.masking.state_dict(),
             "history": self.history.state_dict(),
             "average": self.average.state_dict(),
+            "strangers": {name: one.state_dict() for name, one in self.strangers.items()},
         }
         write_checkpoint(self.path, content)
 

@@ -38,6 +38,7 @@ from sparsekit.training.progress import Progress
 from sparsekit.training.settings import Runtime, Train
 from sparsekit.training.several_nodes import Nodes, as_leader, as_worker
 from sparsekit.training.stopping import train_
+from sparsekit.training.strangers import Shown, made
 from sparsekit.training.viewing import ViewedNetwork
 
 FIT_VERSION = 3
@@ -119,17 +120,21 @@ def _train(
     )
     history = History(masking)
     average = TrajectoryAverage(_first_averaged(spec.average_from, fit_schedule))
+    strangers = made(spec.callbacks)
     checkpoints = Checkpoints(
         folder / SCRATCH,
         saved,
         masking=masking,
         history=history,
         average=average,
+        strangers=strangers,
         every_seconds=runtime.checkpoint_seconds,
     )
     results = Results(folder, network, masking, history, average)
     told = [Progress(history, runtime), *watching]
-    callbacks = [masking, history, average, checkpoints, *told, results]
+    own = list(strangers.values())
+    shown = [Shown(history), *own] if own else []
+    callbacks = [masking, history, average, *shown, checkpoints, *told, results]
     trainer = _trainer(runtime, train, callbacks, num_epochs=fit_schedule.num_epochs, nodes=nodes)
     _continue_at_(trainer, fit_schedule.epoch(module.step))
     train_(trainer, module)

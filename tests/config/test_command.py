@@ -247,7 +247,7 @@ def _stall_in_report(monkeypatch: pytest.MonkeyPatch, begun: Path) -> None:
         begun.touch()
         time.sleep(PATIENCE)
 
-    monkeypatch.setattr(runner.TaskJudge, "report", stall)
+    monkeypatch.setattr(runner.NetworkJudge, "report", stall)
 
 
 def _mid_fit(given: Sequence[str], errors: Path) -> int:
@@ -273,7 +273,7 @@ def test_a_run_that_fails_keeps_its_finished_cycles_in_the_record(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     calls = []
-    original = runner.TaskJudge.report
+    original = runner.NetworkJudge.report
 
     def fails_at_the_second(self: Any, state: Any, masks: Any) -> Any:
         calls.append(1)
@@ -281,7 +281,7 @@ def test_a_run_that_fails_keeps_its_finished_cycles_in_the_record(
             raise RuntimeError("the power is gone")
         return original(self, state, masks)
 
-    monkeypatch.setattr(runner.TaskJudge, "report", fails_at_the_second)
+    monkeypatch.setattr(runner.NetworkJudge, "report", fails_at_the_second)
     given = [*TINY, "method=imp", "method.cycles=2", f"runtime.store={tmp_path / 'runs'}"]
     assert run.main(given) == 1
     err = capsys.readouterr().err

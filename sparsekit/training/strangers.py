@@ -1,0 +1,57 @@
+"""Callbacks of the user's own in a fit: they see its metrics, and are saved with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+
+from sparsekit.tasks.types import Task
+from sparsekit.training.history import History
+
+Makers = Mapping[str, Callable[[], Any]]
+
+
+def made(makers: Makers | None) -> dict[str, Callback]:
+    """Make new callbacks by name; ValueError for what is none, or would write files of its own."""
+    callbacks = {name: make() for name, make in (makers or {}).items()}
+    for name, callback in callbacks.items():
+        if not isinstance(callback, Callback):
+            kind = type(callback).__name__
+            raise ValueError(f"callbacks.{name} is a {kind}, not a Lightning callback")
+        if isinstance(callback, Checkpoint):
+            raise ValueError(f"callbacks.{name} saves checkpoints, which fits do by themselves")
+    return callbacks
+
+
+def check_callbacks(makers: Makers | None, task: Task, *, evaluate_every: int) -> None:
+    """Raise ValueError for callbacks that cannot work, such as one that waits for no metric."""
+    for name, callback in made(makers).items():
+        if not isinstance(callback, EarlyStopping):
+            continue
+        if callback.monitor not in ("train_loss", "val_loss", f"val_{task.primary.name}"):
+            raise ValueError(
+                f"callbacks.{name}.monitor={callback.monitor!r}: a fit tells train_loss, val_loss "
+                f"and val_{task.primary.name}"
+            )
+        if evaluate_every != 1:
+            raise ValueError(
+                f"callbacks.{name} looks at the end of every epoch; it needs train.evaluate_every=1"
+            )
+
+
+class Shown(Callback):
+    """Shows the callbacks of the user's own what a fit tells, on all ranks, after each epoch."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.num_shown = 0
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        rows = trainer.strategy.broadcast(self.history.rows[self.num_shown :])
+        self.num_shown += len(rows)
+        for row in rows:
+            numbers = {name: float(v) for name, v in row.items() if isinstance(v, int | float)}
+            pl_module.log_dict(numbers, rank_zero_only=False)
