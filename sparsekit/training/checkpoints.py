@@ -52,6 +52,7 @@ class Checkpoints(Callback):
         self.due = time.monotonic() + every_seconds
         self.listens = interruption.listening()
         self.group: Group | None = None
+        self.has_trained = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.listens:
@@ -84,10 +85,12 @@ class Checkpoints(Callback):
         if pl_module.between_steps and pl_module.step < fit_schedule.epoch_end(pl_module.step - 1):
             self._save_or_stop(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, FitModule)
-        if pl_module.step < pl_module.fit_schedule.last:
+        # Only now has every callback seen the end of the epoch before, early stopping the last.
+        if self.has_trained:
             self._save_or_stop(trainer, pl_module)
+        self.has_trained = True
 
     def _save_or_stop(self, trainer: Trainer, module: FitModule) -> None:
         is_due = time.monotonic() >= self.due
