@@ -23,9 +23,11 @@ def refuse_unused_sparsity(
     the method does not have would train the same network again under other names.
     """
     typed = [text_of(text) for text in overrides if key_of(text) == "sparsity"]
+    method = written["method"]
     if not typed or any("${sparsity}" in text for text in _texts(written)):
         return
-    method = written["method"]
+    if not method.get("cycles"):
+        return  # the dense network of a sweep over methods
     remedy = "leave it out, or give each method a grid of its own (docs/sweeps.md)"
     if method.get("remove") is not None:
         remedy = (

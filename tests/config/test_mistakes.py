@@ -62,7 +62,6 @@ LIGHT = [
     ("seed=9999999999999999999", "is outside 0 <= seed < 2^63"),
     ("+experimnt=quickstart", "experimnt: no such key at the top level; nearest: experiment"),
     ("contrl=reinitialise", "contrl: no such key at the top level; nearest: control"),
-    ("method=dense sparsity=0.5", "sparsity=0.5 would be ignored: method=dense does not refer"),
     ("-m method=imp sparsity=0.5,0.9", "give method.remove=null method.sparsity=0.5"),
     ("sweep=[{method:[one_shot,imp],sparsity:[0.5]}]", "sparsity=0.5 would be ignored: method=imp"),
     ("method=one_shot method.sparsity=0.5 sparsity=0.5", "sparsity=0.5 would be ignored"),
