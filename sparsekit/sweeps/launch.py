@@ -142,6 +142,8 @@ def _refuse_mixed(jobs: Sequence[PreparedRun]) -> Any:
             raise ConfigError("executor=jobs needs cluster=slurm; elsewhere: inline, workers")
         if isinstance(cluster, Slurm):
             _refuse_slurm(cluster, job)
+        else:
+            _refuse_absent_gpu(job)
         _refuse_devices(job, config.build(job.run.config["resources"]), cluster)
     return cluster
 
@@ -162,6 +164,17 @@ def _refuse_slurm(cluster: Slurm, job: PreparedRun) -> None:
         cluster.refuse(config.build(job.run.config["resources"]))
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _refuse_absent_gpu(job: PreparedRun) -> None:
+    """ConfigError for a GPU that is asked for by name where runs are computed here and none is."""
+    import torch
+
+    asked = job.runtime.accelerator
+    if asked in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"runtime.accelerator={asked}: there is no GPU here; auto takes what is")
+    if asked == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("runtime.accelerator=mps: there is no such device here; auto is cpu")
 
 
 def _refuse_devices(job: PreparedRun, resources: Resources, cluster: Any) -> None:

@@ -38,6 +38,7 @@ def asked(store: Path, *more: str) -> list[str]:
         (["resources=gpuu"], "nearest: gpu"),
         (["cluster=slum"], "nearest: slurm"),
         (["hydra/launcher=submitit_slurm"], "cluster="),
+        (["runtime.accelerator=mps"], "there is no such device here"),
         (["resources.nodes=0"], "resources.nodes=0 is below 1"),
         (["resources.nodes=2"], "resources.nodes=2 would be ignored"),
         (["cluster=slurm", "resources.nodes=2", "executor=workers"], "each on one device"),
