@@ -64,7 +64,8 @@ def settings(config: Mapping[str, Any]) -> Iterator[str]:
     """
     for name, value in config.items():
         if name == "problem" and isinstance(value, Mapping):
-            yield from (f"problem.{part} = {_spelled(v)}" for part, v in value.items())
+            parts = {part: item for part, item in value.items() if part != "_target_"}
+            yield from (f"problem.{part} = {_spelled(item)}" for part, item in parts.items())
         elif not _is_empty(value):
             yield f"{name} = {_spelled(value)}"
 

@@ -19,6 +19,7 @@ from sparsekit.sweeps.liveness import Observation, observe
 from sparsekit.sweeps.records import Sweep, every
 from tests.slurm.troubled import HARM, PACE
 from tests.waiting import PATIENCE, wait_until
+from tests.warm import Forked
 
 ROOT = Path(__file__).parents[2]
 LOG = "SPARSEKIT_FAULT_LOG"
@@ -67,7 +68,7 @@ class Asked:
     def start(self, *more: str) -> subprocess.Popen[str]:
         """The command that submits the sweep, begun."""
         limit = [] if any("resources.minutes" in one for one in more) else ["resources.minutes=60"]
-        return subprocess.Popen(
+        return Forked(
             self._command(self.store, "cluster=slurm", *limit, *more),
             cwd=ROOT,
             env=self._environment(),
@@ -118,11 +119,13 @@ class Asked:
         return [sys.executable, "-m", "sparsekit.run", *typed]
 
     def _run(self, command: Sequence[str]) -> str:
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, env=self._environment()
-        )
-        assert done.returncode in (0, 1), done.stderr
-        return done.stdout
+        process = Forked(
+            command, cwd=ROOT, env=self._environment(), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        printed, errors = process.communicate()
+        assert process.returncode in (0, 1), errors
+        return str(printed)
 
     def _environment(self) -> dict[str, str]:
         told = {PACE: str(self.pace), HARM: str(self.harm)}

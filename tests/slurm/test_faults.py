@@ -17,7 +17,7 @@ from sparsekit.sweeps.controller import jobs_of
 from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.records import Sweep
 from tests.slurm.sweeping import SEVERAL, Asked, settled, states, training, wait
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm
 BOTH = ("0000", "0001")
@@ -143,13 +143,18 @@ def test_a_daemon_is_lost_and_its_jobs_go_on(own_cluster: Any, tmp_path: Path) -
     asked.conclude("kill -9 of a node's daemon, given up by SLURM", injected=1)
 
 
-@pytest.mark.parametrize("after", [2.0, 6.5, 7.5])
-def test_the_submitting_process_is_lost(cluster: Any, tmp_path: Path, after: float) -> None:
+@pytest.mark.parametrize("place", ["nothing", "sweep.json", "submissions/*.json"])
+def test_the_submitting_process_is_lost(cluster: Any, tmp_path: Path, place: str) -> None:
+    """Before anything is written, when the sweep is frozen, and when it submits it."""
     asked = Asked(tmp_path, pace=0)
     process = asked.start()
-    time.sleep(after)
+    if place != "nothing":
+        frozen = asked.store / "sweeps"
+        wait_until(lambda: list(frozen.glob(f"*/{place}")), "nothing is frozen", every=0.002)
     process.kill()
     process.wait()
+    if "submissions" in place:
+        settled(asked.sweep)  # until then its note is believed: it could be on its way to SLURM
     sweep = asked.submit()
     settled(sweep)
     asked.conclude("kill -9 of the submitting process", injected=1)
