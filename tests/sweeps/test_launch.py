@@ -38,7 +38,6 @@ def asked(store: Path, *more: str) -> list[str]:
         (["resources=gpuu"], "nearest: gpu"),
         (["cluster=slum"], "nearest: slurm"),
         (["hydra/launcher=submitit_slurm"], "cluster="),
-        (["runtime.accelerator=mps"], "there is no such device here"),
         (["resources.nodes=0"], "resources.nodes=0 is below 1"),
         (["resources.nodes=2"], "resources.nodes=2 would be ignored"),
         (["cluster=slurm", "resources.nodes=2", "executor=workers"], "each on one device"),
@@ -112,3 +111,11 @@ def test_what_is_frozen_is_all_there_is_to_know(tmp_path: Path) -> None:
     assert os.path.isabs(sweep.runs[0]["config"]["runtime"]["data"])
     assert json.loads((sweep.folder / "sweep.json").read_text()) == sweep.frozen
     assert all(sweep.is_done(number) for number in range(4))
+
+
+def test_a_device_that_is_not_there_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [text for text in asked(tmp_path / "runs") if "accelerator" not in text]
+    assert main([*words, "runtime.accelerator=mps"]) == 2
+    assert "there is no such device here" in capsys.readouterr().err
