@@ -37,6 +37,7 @@ class Spine:
     executor: Any = None
     logger: Any = None
     callbacks: Any = None
+    source: Any = None
     runtime: Any = None
     seed: int = 0
     sparsity: float = 0.9
@@ -47,7 +48,7 @@ LEAVES = (
     "task", "model", "data", "prunable", "train", "method", "cluster", "resources", "executor",
     "runtime",
 )  # fmt: skip
-OPTIONAL_LEAVES = ("logger",)
+OPTIONAL_LEAVES = ("logger", "source")
 LIGHT_MODULES = (
     "sparsekit.training.settings", "sparsekit.sweeps.resources", "sparsekit.sweeps.clusters"
 )  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from sparsekit.data.memory import InMemory, Split, channel_statistics, held_out
 from sparsekit.data.types import Augment
@@ -16,20 +17,38 @@ def digits(
     num_test: int = 360,
     split_seed: int = 42,
     augment: Sequence[Augment] = (),
+    classes: Sequence[int] | None = None,
 ) -> InMemory:
     """1,797 grey digits of 8x8 pixels in 10 classes; test and validation drawn by `split_seed`.
 
     The set has no test split of its own, so both are class-stratified draws. Its 17 grey levels
     are scaled to 0 .. 255; mean and standard deviation are those of the training split. `root` is
-    not read.
+    not read. `classes`: only these digits, numbered in the order given; None: all ten. ValueError
+    for digits that there are not, or the same twice.
     """
     from sklearn.datasets import load_digits
 
     source = load_digits()
     pixels = torch.from_numpy(source.images).unsqueeze(1)
+    labels = torch.from_numpy(source.target).long()
     images = (pixels * (255 / 16)).round().to(torch.uint8)
-    everything = Split(images, torch.from_numpy(source.target).long())
+    if classes is None:
+        classes = range(10)
+    else:
+        images, labels = _only(classes, images, labels)
+    everything = Split(images, labels)
     rest, test = held_out(everything, num_val=num_test, seed=split_seed)
     train, val = held_out(rest, num_val=num_val, seed=split_seed)
     mean, std = channel_statistics(train.images)
-    return InMemory("digits", 10, train, val, test, mean=mean, std=std, augment=tuple(augment))
+    return InMemory(
+        "digits", len(classes), train, val, test, mean=mean, std=std, augment=tuple(augment)
+    )
+
+
+def _only(classes: Sequence[int], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    if len(classes) < 2 or len(set(classes)) < len(classes) or not set(classes) <= set(range(10)):
+        raise ValueError(f"classes={list(classes)}: expected two or more different digits of 0..9")
+    numbers = torch.full((10,), -1)
+    numbers[list(classes)] = torch.arange(len(classes))
+    chosen = numbers[labels] >= 0
+    return images[chosen], numbers[labels[chosen]]

@@ -79,7 +79,7 @@ class Network:
         arguments: Mapping[str, Any],
         *,
         notes: Mapping[str, Any],
-        original: Mapping[str, int],
+        original: Mapping[str, int] | None,
     ) -> Network:
         """Return the network after one more transformation.
 

@@ -19,7 +19,7 @@ from sparsekit.runs.runner import PreparedRun
 from sparsekit.store.identity import Stage
 from sparsekit.store.store import Store
 from sparsekit.training.fit import fit_stage
-from sparsekit.training.problem import init_seed, init_stage
+from sparsekit.training.problem import init_stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def plan_run(job: PreparedRun) -> tuple[Stage, ...]:
     plan = Plan()
 
     def draw(again: int) -> str:
-        stage = init_stage(job.common.problem, init_seed(job.seed, again))
+        stage = init_stage(job.common.problem, job.seed, job.source, again)
         return plan.ensure(stage, _compute_nothing)
 
     def fit(spec: FitSpec) -> str:

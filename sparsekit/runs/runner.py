@@ -35,7 +35,7 @@ from sparsekit.system.interruption import Stopped
 from sparsekit.system.team import Team
 from sparsekit.training.fit import Observer, fit
 from sparsekit.training.judge import NetworkJudge
-from sparsekit.training.problem import PARTS, ensure_init, init_seed
+from sparsekit.training.problem import PARTS, Source, ensure_init, try_source
 from sparsekit.training.settings import Runtime
 
 
@@ -43,6 +43,7 @@ from sparsekit.training.settings import Runtime
 class PreparedRun:
     """A run with its objects built. Stages that others compute are waited for, for `patience` s.
 
+    `source` gives the weights it starts from, where they are not drawn at random.
     `team`: the nodes of the job that train its fits together, if there are several.
     """
 
@@ -53,6 +54,7 @@ class PreparedRun:
     executor: Executor
     observers: tuple[Observer, ...]
     patience: float = math.inf
+    source: Source | None = None
     team: Team | None = None
 
     @property
@@ -89,12 +91,13 @@ def prepare_run(run: Run) -> PreparedRun:
             int(given["seed"]),
             callbacks=_built(given["callbacks"]) if given["callbacks"] else None,
         )
-        describe(common)  # refuses what cannot be part of an address
+        source = None if given["source"] is None else _built(given["source"])
+        describe([common, source])  # refuses what cannot be part of an address
         observers = _observers(run)
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(f"{run.shown}: {cause}") from error
-    return PreparedRun(run, common=common, observers=observers, **built)
+    return PreparedRun(run, common=common, observers=observers, source=source, **built)
 
 
 def _built(node: Mapping[str, Any]) -> Any:
@@ -122,12 +125,16 @@ def rehearse_all(jobs: Sequence[PreparedRun]) -> None:
     for job in jobs:
         job.runtime.limit_threads_()
         described = describe(job.common)
-        identity = canonical([described["problem"], described["train"], describe(job.method)])
+        of_run = [described["problem"], described["train"], describe(job.method)]
+        identity = canonical([*of_run, describe(job.source)])
         if identity in seen:
             continue
         problem = canonical(described["problem"])
         _require_writable(job.store.root)
         try:
+            if job.source is not None:
+                root = job.runtime.data_root
+                try_source(job.common.problem, job.source, store=job.store, root=root)
             layers = rehearse(job.method, job.common, job.judge)
         except (ValueError, TypeError, OSError) as error:
             raise ConfigError(f"{job.run.shown}: {error}") from error
@@ -210,8 +217,10 @@ def _run_cycles(job: PreparedRun, rows: list[dict[str, Any]], title: str) -> Non
 
 def _draw(job: PreparedRun, again: int) -> str:
     """Key of the initial weights of a job's seed; of others where they are drawn `again`."""
-    seed, root = init_seed(job.seed, again), job.runtime.data_root
-    return ensure_init(job.common.problem, seed, store=job.store, root=root)
+    root, source = job.runtime.data_root, job.source
+    return ensure_init(
+        job.common.problem, job.seed, store=job.store, root=root, source=source, again=again
+    )
 
 
 def _row(turn: Turn, store: Store) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from sparsekit.system.team import Call, Team
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.checkpoints import Checkpoints, read_checkpoint
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
+from sparsekit.training.freezing import freeze_
 from sparsekit.training.history import History
 from sparsekit.training.judge import device_of
 from sparsekit.training.layouts import check_channels_last
@@ -46,6 +47,7 @@ NOISE = (
     ".*does not have many workers.*",
     ".*`isinstance.treespec, LeafSpec.` is.*",
     ".*`srun` command is available.*",
+    ".*module.s. in eval mode at the start of training.*",  # what train.trainable freezes
 )
 Observer = Callable[[str, FitSpec, Path], Callback]
 
@@ -212,6 +214,7 @@ def _module(
     step, state = at
     model = network.loaded(state)
     train: Train = spec.train
+    freeze_(model, network, train.trainable)
     if train.channels_last:
         check_channels_last(model, device_of(runtime))
         model = model.to(memory_format=torch.channels_last)

@@ -137,9 +137,8 @@ class FitModule(LightningModule):
         return mean
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        optimizer: torch.optim.Optimizer = self.train_settings.optimizer(
-            list(self.model.named_parameters())
-        )
+        trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        optimizer: torch.optim.Optimizer = self.train_settings.optimizer(trained)
         in_half = self.train_settings.precision == "16-mixed"
         if self.reads_gradients and in_half and _is_fused(optimizer):
             raise ValueError(

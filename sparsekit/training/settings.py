@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ class Train:
     the absolute learning rate. `batch_size` is what one optimizer step sees, whatever the number
     of devices; it is processed in `accumulate` pieces. `clip_norm` bounds the norm of the masked
     gradients. Validation happens every `evaluate_every` epochs and at the end.
+    `trainable`: patterns of names of the parameters that are trained, or "head": those that the
+    number of outputs decides. All others are frozen, and so are the statistics of their
+    normalisation; None: all are trained.
     """
 
     epochs: float
@@ -32,6 +35,7 @@ class Train:
     accumulate: int = 1
     channels_last: bool = False
     evaluate_every: int = 1
+    trainable: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         _at_least(0, epochs=self.epochs)
@@ -42,6 +46,10 @@ class Train:
             raise ValueError("train.epochs=0 trains nothing; give at least a part of an epoch")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"train.clip_norm={self.clip_norm} is not positive; null turns it off")
+        if isinstance(self.trainable, str) and self.trainable != "head":
+            raise ValueError(
+                f"train.trainable={self.trainable!r} is neither 'head' nor a list of patterns"
+            )
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"train.batch_size={self.batch_size} is not a multiple of "

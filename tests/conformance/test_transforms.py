@@ -16,7 +16,7 @@ from sparsekit.runs.runner import PreparedRun, run_prepared
 from sparsekit.store.sealing import SESSION
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
-from tests.conformance.deaths import KINDS, run_through_deaths
+from tests.conformance.deaths import AROUND_STAGES, run_through_deaths
 
 REMOVED = "+transform=remove_channels"
 IMP = ("method=imp", "method.remove=0.8", "method.cycles=2")
@@ -53,7 +53,7 @@ def test_killed_everywhere_same_bits_and_nothing_twice(
     assert undisturbed.ancestors(*tickets) == before
     assert all(stage["provenance"]["session"] == SESSION for stage in before.values())
     job = tiny(*overrides, store="killed")
-    run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=KINDS)
+    run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=AROUND_STAGES)
     assert differences(undisturbed, job.store) == []
 
 

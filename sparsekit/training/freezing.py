@@ -1,0 +1,30 @@
+"""Training a part of a network: linear probing, and whatever else is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from sparsekit.networks.heads import head_names, matching
+from sparsekit.networks.network import Network
+
+
+def freeze_(model: nn.Module, network: Network, trainable: str | Sequence[str] | None) -> None:
+    """Leave only the `trainable` parameters of `model` to be trained; None: all of them.
+
+    "head", or patterns of names. The rest is what it was in evaluation: its parameters have no
+    gradient, its BatchNorm uses and keeps the statistics it has, its dropout is off. Only modules
+    that own a trained parameter are in training mode. ValueError for a pattern that names none.
+    """
+    if trainable is None:
+        return
+    names = [name for name, _ in model.named_parameters()]
+    patterns = head_names(network) if trainable == "head" else trainable
+    chosen = set(matching(names, [n for n in patterns if trainable != "head" or n in names]))
+    model.eval()
+    for prefix, module in model.named_modules():
+        for leaf, parameter in module.named_parameters(recurse=False):
+            is_trained = f"{prefix}.{leaf}".lstrip(".") in chosen
+            parameter.requires_grad_(is_trained)
+            module.training = module.training or is_trained
