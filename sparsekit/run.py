@@ -23,10 +23,10 @@ OPTIONS = (
     "--cfg job", "--dry-run", "--config-dir FOLDER",
 )  # fmt: skip
 LISTED = (
-    "experiment", "method", "prune", "view", "penalty", "merge", "control", "model", "data", "task",
-    "train", "callbacks",
+    "experiment", "method", "prune", "view", "penalty", "merge", "control", "distillation", "model",
+    "data", "task", "train", "callbacks",
 )  # fmt: skip
-ADDED = ("experiment", "control", "callbacks")
+ADDED = ("experiment", "control", "distillation", "callbacks")
 INTRODUCTION = f"""\
 sparsekit: exact, resumable, shared experiments with sparse neural networks
 

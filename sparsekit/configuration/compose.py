@@ -37,7 +37,9 @@ from sparsekit.configuration.unused import refuse_unused_resources, refuse_unuse
 from sparsekit.store.identity import canonical
 
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
-ADDED_GROUPS = ("experiment", "debug", "control", "transform", "source", "callbacks")
+ADDED_GROUPS = (
+    "experiment", "debug", "control", "transform", "distillation", "source", "callbacks",
+)  # fmt: skip
 NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep")
 Groups = Mapping[str, Mapping[str, Path]]
 Memory = dict[tuple[str, ...], tuple[Any, dict[str, str]]]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sparsekit.core.distillation import Distillation
 from sparsekit.core.types import Mover, Penalty, View
 
 
@@ -30,7 +31,8 @@ class FitSpec:
     `pruned` is the key of the weights and masks it starts from. It runs the steps `first_step` to
     `last_step` (None: the end) of `train`'s schedule, or the fractions `phase` of it, or
     `retrain_schedule` over `epochs`, `length_factor` as long. Its randomness is a function of
-    (seed, cycle, particle) and the step. `callbacks` make Lightning callbacks of the user's own.
+    (seed, cycle, particle) and the step. It learns from the teacher of `distillation` too, by then
+    the key of a stored network. `callbacks` make Lightning callbacks of the user's own.
 
     What is None is not part of the address, so a new optional field leaves every address as it is.
     """
@@ -51,4 +53,11 @@ class FitSpec:
     view: View | None = None
     penalty: Penalty | None = None
     average_from: float | None = None
+    distillation: Distillation | None = None
     callbacks: Mapping[str, Callable[[], Any]] | None = None
+
+    def taught_by(self, dense: str | None) -> FitSpec:
+        """Return it with the teacher's key in the place of "dense"; see `Distillation`."""
+        if self.distillation is None:
+            return self
+        return dataclasses.replace(self, distillation=self.distillation.taught_by(dense))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sparsekit.core.averaging import single
 from sparsekit.core.counts import cumulative_sparsity, per_cycle_fraction
+from sparsekit.core.distillation import DENSE, Distillation
 from sparsekit.core.fit_spec import FitSpec
 from sparsekit.core.types import Control, Masks, Merge, Mover, Penalty, State, View
 from sparsekit.method.mistakes import mistakes
@@ -23,7 +24,7 @@ docs/transformations.md."""
 Study = Callable[..., dict[str, Any]]
 OF_FITS = (
     "first_step", "last_step", "phase", "epochs", "length_factor", "retrain_schedule", "mover",
-    "view", "penalty", "average_from",
+    "view", "penalty", "average_from", "distillation",
 )  # fmt: skip
 
 
@@ -64,6 +65,7 @@ class Cycle:
     view: View | None = None
     penalty: Penalty | None = None
     average_from: float | None = None
+    distillation: Distillation | None = None
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
     studies: tuple[Study, ...] = ()
@@ -105,6 +107,8 @@ class Method:
     `merge`           makes one ticket of them
     `average_from`    fraction of each fit after which its weights are averaged, in every cycle;
                       None: they are not
+    `distillation`    what the fits learn from a teacher beside the task; from the dense ticket of
+                      the run all but the dense fits themselves, from a stored network every fit
     `several_from`    first cycle with several fits and their merge; 0 is the dense one
     `sources`         what the next cycle prunes: the "ticket"; each of the "particles", to one
                       common mask; or, with masks "apart", each particle for itself
@@ -134,6 +138,7 @@ class Method:
     variations: tuple[Variation, ...] = ({},)
     merge: Merge = single
     average_from: float | None = None
+    distillation: Distillation | None = None
     several_from: int = 1
     sources: Literal["ticket", "particles", "apart"] = "ticket"
     reprune: bool = False
@@ -169,7 +174,8 @@ class Method:
             yield from cycles[:-1]
             yield dataclasses.replace(last, is_result=False)
             again = Cycle(index=last.index + 1, sparsity=last.sparsity, studies=self.studies)
-            yield self._controlled(dataclasses.replace(again, rewinds=True))
+            taught = dataclasses.replace(again, rewinds=True, distillation=self.distillation)
+            yield self._controlled(taught)
 
     def sparsity_after(self, cycle: int) -> float:
         """Sparsity over the prunable weights after a number of cycles; exact after the last."""
@@ -189,7 +195,8 @@ class Method:
         # Rewinding to step k needs the weights at step k: a fit of its own, which all methods
         # that rewind there share. Without it cycle 0 is the same fit for every method.
         if self.rewind_step:
-            yield Cycle(0, last_step=self.rewind_step, is_anchor=True, is_result=False)
+            anchor = Cycle(0, last_step=self.rewind_step, is_anchor=True, is_result=False)
+            yield dataclasses.replace(anchor, distillation=self._distillation(0))
         rewinds = bool(self.rewind_step)
         first = self.rewind_step or 0
         phase = None if self.span is None else (0.0, self.span[0])
@@ -232,7 +239,11 @@ class Method:
         return first + (index - 1) * width, end
 
     def _particles(self, cycle: int) -> dict[str, Any]:
-        common = {"average_from": self.average_from, "studies": self.studies}
+        common = {
+            "average_from": self.average_from,
+            "distillation": self._distillation(cycle),
+            "studies": self.studies,
+        }
         if cycle < self.several_from:
             return common
         fits = [{"particle": p, **v} for v in self.variations for p in range(self.num_particles)]
@@ -241,6 +252,11 @@ class Method:
             "merge": self.merge,
             **common,
         }
+
+    def _distillation(self, cycle: int) -> Distillation | None:
+        """Return what the fits of a cycle learn; the dense network cannot learn from itself."""
+        asked = self.distillation
+        return None if cycle == 0 and asked is not None and asked.teacher == DENSE else asked
 
     def _controlled(self, cycle: Cycle) -> Cycle:
         return dataclasses.replace(cycle, control=self.control, reinitialises=self.reinitialise)

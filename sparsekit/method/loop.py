@@ -44,12 +44,13 @@ def run(
     anchor = ticket = draw(0)
     particles: tuple[str, ...] = (anchor,)
     previous: str | None = None
+    dense: str | None = None
     for cycle in method.plan():
         sources = (ticket,) if cycle.sources == "ticket" else particles
         drawn = draw(1) if cycle.reinitialises else anchor if cycle.rewinds else None
         pruned = prune_for_fits(cycle, sources, drawn, seed=common.seed, judge=judge, store=store)
         ready = transform_for_fits(cycle, pruned, judge=judge, store=store)
-        fits = [cycle.fit(variation, common) for variation in cycle.variations]
+        fits = [cycle.fit(variation, common).taught_by(dense) for variation in cycle.variations]
         asked = [dataclasses.replace(f, pruned=key) for f, key in zip(fits, ready, strict=False)]
         particles = tuple(executor(fit, asked)) or ready
         ticket = merge_tickets(cycle, particles, judge=judge, store=store)
@@ -58,4 +59,5 @@ def run(
         if cycle.transform is not None and (drawn or sources[0]) == anchor:
             anchor = ready[0]  # the same weights, in the network they are now trained in
         anchor = ticket if cycle.is_anchor else anchor
+        dense = ticket if cycle.index == 0 else dense
         previous = previous if cycle.is_anchor else ticket

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from sparsekit.core.averaging import single, ties
 from sparsekit.core.counts import budget
+from sparsekit.core.distillation import DENSE
 from sparsekit.core.movers import Gradual, Rewire
 from sparsekit.method.variations import VARIABLE
+from sparsekit.store.identity import KEY
 
 if TYPE_CHECKING:
     from sparsekit.method.cycle import Method
@@ -30,6 +32,7 @@ def mistakes(method: Method) -> Iterator[str]:
     yield from _viewing(method)
     yield from _rewinding(method)
     yield from _averaging(method)
+    yield from _distillation(method)
     yield from _several(method)
     yield from _movers(method)
     yield from _span(method)
@@ -109,6 +112,29 @@ def _rewinding(method: Method) -> Iterator[str]:
 def _averaging(method: Method) -> Iterator[str]:
     if method.average_from is not None and method.mover is not None:
         yield "average_from with a mover would average weights under different masks"
+
+
+def _distillation(method: Method) -> Iterator[str]:
+    if method.distillation is None:
+        return
+    teacher = method.distillation.teacher
+    if teacher == DENSE and not method.dense_first:
+        yield (
+            "distillation.teacher=dense with dense_first=false: this method trains no dense "
+            "network; give the key of a stored one, such as the ticket of method=dense"
+        )
+    elif teacher == DENSE and method.cycles == 0:
+        yield (
+            "distillation.teacher=dense with cycles=0: only the dense network is trained, which "
+            "cannot learn from itself; give the key of a stored one"
+        )
+    elif teacher != DENSE and not KEY.fullmatch(teacher):
+        yield (
+            f"distillation.teacher={teacher!r} is neither 'dense' nor the key of a stored "
+            "network, such as ticket-0123456789abcdef0123"
+        )
+    if method.retrain_epochs == 0 and (teacher == DENSE or not method.dense_first):
+        yield "distillation with retrain_epochs=0 would be ignored: nothing is trained"
 
 
 def _several(method: Method) -> Iterator[str]:

@@ -19,6 +19,7 @@ from torch import nn
 
 from sparsekit.configuration import config
 from sparsekit.core.counts import budget
+from sparsekit.core.distillation import DENSE, Distillation
 from sparsekit.core.fit_spec import FitSpec, Problem
 from sparsekit.core.layout import outputs_first, prune_rows, rows_first
 from sparsekit.core.types import Masks, Penalty, View
@@ -27,9 +28,11 @@ from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.mistakes import check_budgets
 from sparsekit.models.applied import check_masks_apply, coverage
 from sparsekit.models.layers import transposed_groups
-from sparsekit.networks.network import Network
-from sparsekit.runs.trial import check_two_builds, try_network
+from sparsekit.networks.network import Network, stored_network
+from sparsekit.runs.trial import check_two_builds, try_network, try_teacher
 from sparsekit.store.identity import canonical, describe
+from sparsekit.store.store import Store
+from sparsekit.store.tensors import load_network
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.freezing import freeze_
 from sparsekit.training.judge import NetworkJudge, device_of
@@ -38,6 +41,7 @@ from sparsekit.training.optimizers import check_rates
 from sparsekit.training.penalising import Penalised
 from sparsekit.training.problem import dense_masks, init_seed, initial_network, load_data
 from sparsekit.training.strangers import check_callbacks
+from sparsekit.training.teacher import check_compiled, teacher_of
 from sparsekit.training.whole_batch import check_pieces
 
 CUT = {"norm_drop": 0.5, "fraction": 0.5}
@@ -100,6 +104,9 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
             _view(asked.view, rehearsed)
         if asked.penalty is not None:
             _penalise(asked.penalty, rehearsed, fit_schedule.last)
+        if asked.distillation is not None:
+            teach = functools.partial(_teach, asked.distillation, rehearsed, judge)
+            _once([judge.identity, asked.distillation, judge.runtime], teach)
     last = cycles[-1]
     if last.sparsity > 0:
         _require_prunable(rehearsed)
@@ -150,6 +157,18 @@ def _try(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, *, redraw
         )
         network.loaded(state)
     try_network(network, masks, rehearsed.data, judge.identity.task())
+
+
+def _teach(distillation: Distillation, rehearsed: RehearsalModel, judge: NetworkJudge) -> None:
+    """Learn one batch from the teacher: the dense network untrained, or the one that is stored."""
+    check_compiled(distillation, judge.runtime)
+    network, state, masks = rehearsed.network, rehearsed.model.state_dict(), rehearsed.masks
+    if distillation.teacher != DENSE:
+        store = Store(Path(judge.runtime.store).expanduser())
+        network = stored_network(store, distillation.teacher)
+        state, masks = load_network(store, distillation.teacher)
+    teach = functools.partial(teacher_of, distillation, network, state, masks)
+    try_teacher(teach, rehearsed.network, rehearsed.data, judge.identity.task())
 
 
 def _require_prunable(rehearsed: RehearsalModel) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from sparsekit.networks.network import Network
 from sparsekit.tasks.types import Task
 from sparsekit.training.evaluate import evaluate, in_layout, recalibrate_
 from sparsekit.training.judge import sizes
+from sparsekit.training.teacher import Teacher
 
 BATCH_SIZE = 8
 CPU = torch.device("cpu")
@@ -44,6 +46,23 @@ def try_network(network: Network, masks: Masks, data: Data, task: Task) -> None:
             recalibrate_(model, [batch])
         with _explained(f"the report of {builder} cannot be made"):
             sizes(network, model, masks)
+
+
+def try_teacher(
+    teacher_of: Callable[..., Teacher], network: Network, data: Data, task: Task
+) -> None:
+    """Run one loss and one backward pass of `network`, untrained, with what a teacher says.
+
+    ValueError where they do not fit together, as `try_network` does.
+    """
+    builder = network.model["_target_"]
+    model = network.build()
+    teacher = teacher_of(task=task, student=model, of=network)
+    with torch.random.fork_rng():
+        inputs, targets = next(_training(data))
+        with _explained(f"distillation of {builder} on {data.name} {_shapes(inputs)} fails"):
+            loss = teacher.loss(model.train(), partial(call, model), inputs, targets)
+        _backward(loss, model, builder)
 
 
 def check_two_builds(network: Network, other_seed: int, *, redrawn: bool) -> None:

@@ -41,6 +41,7 @@ def next_token(*, bytes_per_token: float | None = None) -> Task:
         summarise=partial(_summarise, bytes_per_token=bytes_per_token),
         mean_prediction=mean_probabilities,
         soften=soften,
+        counted=_counted,
         check=_check,
     )
 
@@ -48,6 +49,11 @@ def next_token(*, bytes_per_token: float | None = None) -> Task:
 def _loss(logits: Any, targets: Any) -> Tensor:
     _check_shapes(logits, targets)
     return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+def _counted(targets: Any) -> Tensor:
+    counted: Tensor = targets != IGNORED
+    return counted
 
 
 def _measure(logits: Any, targets: Any) -> Measured:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from sparsekit.tasks.logits import check_floating, check_num_outputs, soften
+from sparsekit.tasks.logits import check_floating, check_num_outputs
 from sparsekit.tasks.types import Measured, Metric, Task
 
 
@@ -30,7 +30,7 @@ def several_labels(*, k: Sequence[int] = (1, 3, 5)) -> Task:
         measure=partial(_measure, k=tuple(k)),
         primary=Metric(f"precision_at_{k[0]}", "max", "percent"),
         mean_prediction=_mean_prediction,
-        soften=soften,
+        soften=_soften,
         check=partial(_check, k=tuple(k)),
     )
 
@@ -51,6 +51,15 @@ def _measure(logits: Any, targets: Any, *, k: tuple[int, ...]) -> Measured:
     count = len(targets)
     precision = {f"precision_at_{one}": (hits[one - 1] / one, count) for one in k}
     return {"loss": (float(each.cpu().double().mean(1).sum()), count), **precision}
+
+
+def _soften(logits: Any, temperature: float) -> Tensor:
+    """Return [B, L, 2]: each label against its absence, whose logit is 0; no label excludes others.
+
+    softmax(x, 0) = (sigmoid(x), 1 - sigmoid(x)).
+    """
+    softened: Tensor = logits / temperature
+    return torch.stack((softened, torch.zeros_like(softened)), dim=-1)
 
 
 def _mean_prediction(outputs: Sequence[Any]) -> Tensor:

@@ -24,8 +24,10 @@ class Task:
     primary: the metric that choices and reports go by; one of those that `metrics` returns.
     summarise: means of what was measured -> the metrics shown. None: the means themselves.
     mean_prediction: outputs of several networks -> outputs of their ensemble. None: there is none.
-    soften: (outputs, temperature) -> outputs to distil. None: the outputs are not logits.
+    soften: (outputs, temperature) -> logits / temperature [..., C] of what excludes each other, in
+        the last dimension: distillation compares their softmax. None: the outputs are not logits.
     classes: targets -> int64 [B], one class per example. None: examples have no class.
+    counted: targets -> bool [B] or [B, T], the positions that the loss counts. None: all do.
     check: (outputs, targets, num_outputs of the data set) -> ValueError for what the task cannot
         read, tried on one batch before training. May look at every value, unlike loss and measure.
     """
@@ -37,6 +39,7 @@ class Task:
     mean_prediction: Callable[[Sequence[Any]], Any] | None = None
     soften: Callable[[Any, float], Any] | None = None
     classes: Callable[[Any], Tensor] | None = None
+    counted: Callable[[Any], Tensor] | None = None
     check: Callable[[Any, Any, int], None] | None = None
 
     def metrics(self, total: Mapping[str, tuple[float, float]]) -> dict[str, float]:

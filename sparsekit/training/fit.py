@@ -19,7 +19,7 @@ from sparsekit.core.prune import apply
 from sparsekit.core.types import Masks, State
 from sparsekit.data.types import Data
 from sparsekit.networks.network import Network, stored_network
-from sparsekit.store.identity import Stage, describe
+from sparsekit.store.identity import Stage, describe, keys_in
 from sparsekit.store.store import SCRATCH, Store, write_json
 from sparsekit.store.tensors import PARTS_FILE, TOPOLOGY, load_network, save_network
 from sparsekit.system.files import write_measured
@@ -40,6 +40,7 @@ from sparsekit.training.settings import Runtime, Train
 from sparsekit.training.several_nodes import Nodes, as_leader, as_worker
 from sparsekit.training.stopping import train_
 from sparsekit.training.strangers import Shown, made
+from sparsekit.training.teacher import asked_teacher
 from sparsekit.training.viewing import ViewedNetwork
 
 FIT_VERSION = 3
@@ -91,7 +92,8 @@ def fit_stage(spec: FitSpec) -> Stage:
     """Return the identity of the fit that `spec` asks for."""
     described = describe(spec)
     asked = {name: described[name] for name in described if name not in ("_target_", "pruned")}
-    return Stage("fit", asked, inputs=(spec.pruned,), version=FIT_VERSION)
+    inputs = dict.fromkeys((spec.pruned, *keys_in(asked)))
+    return Stage("fit", asked, inputs=tuple(inputs), version=FIT_VERSION)
 
 
 def _train(
@@ -112,6 +114,7 @@ def _train(
     state, masks = load_network(store, spec.pruned)
     at = (fit_schedule.first, state) if saved is None else (saved["step"], saved["model"])
     module = _module(spec, data, network, fit_schedule, at, (state, masks), runtime=runtime)
+    module.teacher = asked_teacher(spec, network, module.model, store=store, runtime=runtime)
     masking = Masking(
         masks,
         mover=spec.mover,
@@ -189,6 +192,7 @@ class Results(Callback):
         snapshots = {"num_snapshots": max(1, self.average.count)}
         write_json(self.folder / TOPOLOGY, {**self.masking.mask_history.summary(), **snapshots})
         cost = {"seconds": time.time() - self.started, "devices": trainer.world_size}
+        cost |= pl_module.cost_of_teacher()
         write_json(self.folder / "cost.json", cost)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy
@@ -13,7 +14,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from sparsekit.core.types import Masks
-from sparsekit.data.batches import call
+from sparsekit.data.batches import Inputs, call
 from sparsekit.data.types import Data
 from sparsekit.tasks.types import Task
 from sparsekit.training.evaluate import in_layout
@@ -21,6 +22,7 @@ from sparsekit.training.fit_schedule import Batches, FitSchedule
 from sparsekit.training.optimizers import set_rate_
 from sparsekit.training.penalising import Penalised
 from sparsekit.training.settings import Train
+from sparsekit.training.teacher import Teacher
 from sparsekit.training.viewing import ViewedNetwork
 from sparsekit.training.whole_batch import WholeBatch, check_pieces, has_batch_norm
 
@@ -32,7 +34,7 @@ class FitModule(LightningModule):
     `between_steps` is False while the pieces of one batch are being accumulated.
     `reads_gradients`: somebody looks at the gradients between backward pass and optimizer step.
     `viewed`: the network as forward passes see it, where that is not as it is. `penalised`: what
-    else pulls at its weights, if anything.
+    else pulls at its weights, if anything. `teacher`: a network it learns from beside its task.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class FitModule(LightningModule):
         self.reads_gradients = reads_gradients
         self.viewed = viewed
         self.penalised = penalised
+        self.teacher: Teacher | None = None
         self.steps_in_sum = 0
         self.between_steps = True
         self.shares_batches = False
@@ -83,6 +86,8 @@ class FitModule(LightningModule):
         self.loss_sum = torch.zeros((), device=self.device)
         num_devices = self.trainer.world_size
         check_pieces(self.model, accumulate=self.train_settings.accumulate, num_devices=num_devices)
+        if self.teacher is not None:
+            self.teacher.model.to(self.device)
         self.shares_batches = num_devices > 1 and has_batch_norm(self.model)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -99,10 +104,15 @@ class FitModule(LightningModule):
         if self.train_settings.channels_last:
             inputs = in_layout(inputs)
         with WholeBatch() if self.shares_batches else contextlib.nullcontext():
-            outputs = call(self._forward[0], inputs)
-        loss = self.task.loss(outputs, targets)
+            loss = self._loss(inputs, targets)
         self.loss_sum += loss.detach() / self.train_settings.accumulate
         return loss
+
+    def _loss(self, inputs: Inputs, targets: Any) -> Tensor:
+        forward = partial(call, self._forward[0])
+        if self.teacher is None:
+            return self.task.loss(forward(inputs), targets)
+        return self.teacher.loss(self.model, forward, inputs, targets)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.viewed is not None:
@@ -135,6 +145,16 @@ class FitModule(LightningModule):
         self.loss_sum.zero_()
         self.steps_in_sum = 0
         return mean
+
+    def cost_of_teacher(self) -> dict[str, float]:
+        """Return what the teacher cost this fit on all devices, however often it was stopped."""
+        if self.teacher is None:
+            return {}
+        train, schedule = self.train_settings, self.fit_schedule
+        passes = train.accumulate * self.trainer.world_size
+        return self.teacher.cost(
+            schedule.last - schedule.first, batch_size=train.batch_size, passes_per_step=passes
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]

@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from sparsekit.core.fit_spec import FitSpec
-from sparsekit.store.identity import describe
+from sparsekit.store.identity import describe, keys_in
 from sparsekit.store.store import SCRATCH, Store
 from sparsekit.system import interruption
 from sparsekit.system.files import checksum
@@ -71,9 +72,9 @@ def as_worker(team: Team, call: Call, store: Store) -> Iterator[Nodes]:
     """The nodes on which to train when this node was called, once it sees what the leader sees."""
     with team.part(call.number):
         saved = Path(call.work["folder"]) / SCRATCH / LAST
-        pruned = call.work["spec"]["pruned"]
         _until_seen(saved, call.work["saved"])
-        _wait(lambda: store.has(pruned), f"{pruned} in {store.root}")
+        for key in keys_in(call.work["spec"]):
+            _wait(partial(store.has, key), f"{key} in {store.root}")
         yield Nodes(team.size, Rendezvous(call, team.rank))
 
 

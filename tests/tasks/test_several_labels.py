@@ -56,7 +56,9 @@ def test_an_ensemble_averages_probabilities_label_by_label():
     mean = TASK.mean_prediction([one, other]).sigmoid()
     torch.testing.assert_close(mean, torch.tensor([[0.5, 0.625]]))
     assert torch.equal(TASK.mean_prediction([LOGITS]), LOGITS)
-    assert torch.equal(TASK.soften(LOGITS, 2.0), LOGITS / 2)
+    softened = TASK.soften(LOGITS, 2.0)
+    assert softened.shape == (*LOGITS.shape, 2)
+    assert torch.allclose(softened.softmax(-1)[..., 0], (LOGITS / 2).sigmoid())
     assert TASK.classes is None
 
 
