@@ -52,6 +52,15 @@ def test_every_option_composes_and_builds(group: str) -> None:
         prepare_run(compose_one([f"{group}={file.stem}"]))
 
 
+@pytest.mark.parametrize(("group", "method"), [("view", "sr_ste"), ("penalty", "group_lasso")])
+def test_every_part_of_a_fit_composes_and_builds(group: str, method: str) -> None:
+    files = list((CONFIGS / group).glob("*.yaml"))
+    assert files
+    for file in files:
+        chosen = f"{group}@method.{group}={file.stem}"
+        assert getattr(prepare_run(compose_one([f"method={method}", chosen])).method, group)
+
+
 def test_experiments_and_options_need_no_plus_but_may_have_one() -> None:
     for bare in ("experiment=imp_mnist_lenet", "method=imp", "debug=one_batch", "seed=1"):
         assert composed(bare) == composed(f"+{bare}") == composed(f"++{bare}")
