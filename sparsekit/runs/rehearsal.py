@@ -34,7 +34,7 @@ from sparsekit.store.identity import canonical, describe
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
-from sparsekit.training.freezing import freeze_
+from sparsekit.training.freezing import check_trainable
 from sparsekit.training.judge import NetworkJudge, device_of
 from sparsekit.training.layouts import check_channels_last
 from sparsekit.training.optimizers import check_rates
@@ -88,13 +88,7 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
         if asked.train.channels_last:
             check_channels_last(rehearsed.model, device_of(judge.runtime))
         check_rates(leaf(list(rehearsed.model.named_parameters())), leaf)
-        if asked.train.trainable is not None:
-            freeze_(rehearsed.network.build(), rehearsed.network, asked.train.trainable)
-            if asked.mover is not None or asked.view is not None:
-                raise ValueError(
-                    f"train.trainable={asked.train.trainable} with a mover or a view: masks of "
-                    "frozen weights would move"
-                )
+        check_trainable(asked, rehearsed.network)
         if asked.mover is not None:
             num_steps = fit_schedule.last - fit_schedule.first
             rehearse_mover = functools.partial(_move, cycle, rehearsed, judge, num_steps)

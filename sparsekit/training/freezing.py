@@ -6,8 +6,21 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from sparsekit.core.fit_spec import FitSpec
 from sparsekit.networks.heads import head_names, matching
 from sparsekit.networks.network import Network
+
+
+def check_trainable(spec: FitSpec, network: Network) -> None:
+    """Raise ValueError if what a fit trains is not there, or masks of the rest would move."""
+    trainable = spec.train.trainable
+    if trainable is None:
+        return
+    freeze_(network.build(), network, trainable)
+    if spec.mover is not None or spec.view is not None:
+        raise ValueError(
+            f"train.trainable={trainable} with a mover or a view: frozen weights would move"
+        )
 
 
 def freeze_(model: nn.Module, network: Network, trainable: str | Sequence[str] | None) -> None:
