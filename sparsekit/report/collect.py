@@ -151,8 +151,8 @@ def record_files(path: Path) -> list[Path]:
     """The record files a path stands for."""
     if path.is_file():
         return [path]
-    named = path / "named"
-    return sorted((named if named.is_dir() else path).rglob("*.json"))
+    is_store = (path / "stages").is_dir() or (path / "named").is_dir()
+    return sorted((path / "named" if is_store else path).rglob("*.json"))
 
 
 def _read_record(file: Path) -> Record:
