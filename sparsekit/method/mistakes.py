@@ -133,6 +133,12 @@ def _distillation(method: Method) -> Iterator[str]:
             f"distillation.teacher={teacher!r} is neither 'dense' nor the key of a stored "
             "network, such as ticket-0123456789abcdef0123"
         )
+    by_layer = method.distillation.features_weight and not method.distillation.layers
+    if method.transform is not None and by_layer:
+        yield (
+            "distillation of features with `transform`: layers may lose the shape they have in the "
+            "teacher; name those that keep it with distillation.layers=[PATTERN]"
+        )
     if method.retrain_epochs == 0 and (teacher == DENSE or not method.dense_first):
         yield "distillation with retrain_epochs=0 would be ignored: nothing is trained"
 

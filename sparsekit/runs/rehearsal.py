@@ -89,18 +89,7 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
             check_channels_last(rehearsed.model, device_of(judge.runtime))
         check_rates(leaf(list(rehearsed.model.named_parameters())), leaf)
         check_trainable(asked, rehearsed.network)
-        if asked.mover is not None:
-            num_steps = fit_schedule.last - fit_schedule.first
-            rehearse_mover = functools.partial(_move, cycle, rehearsed, judge, num_steps)
-            kind = [judge.identity, asked.mover, cycle.prune, cycle.sparsity, num_steps]
-            _once(kind, rehearse_mover)
-        if asked.view is not None:
-            _view(asked.view, rehearsed)
-        if asked.penalty is not None:
-            _penalise(asked.penalty, rehearsed, fit_schedule.last)
-        if asked.distillation is not None:
-            teach = functools.partial(_teach, asked.distillation, rehearsed, judge)
-            _once([judge.identity, asked.distillation, judge.runtime], teach)
+        _try_options(cycle, asked, fit_schedule, rehearsed, judge)
     last = cycles[-1]
     if last.sparsity > 0:
         _require_prunable(rehearsed)
@@ -109,6 +98,28 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
     of_cycle = [last.prune, last.sparsity, last.transform, redrawn]
     _once([judge.identity, *of_cycle, judge.runtime], work)
     return "\n".join([layer_table(rehearsed.model, rehearsed.masks), *rehearsed.remarks])
+
+
+def _try_options(
+    cycle: Cycle,
+    asked: FitSpec,
+    fit_schedule: FitSchedule,
+    rehearsed: RehearsalModel,
+    judge: NetworkJudge,
+) -> None:
+    """Try whatever acts on the network while it is trained, beside the optimizer."""
+    if asked.mover is not None:
+        num_steps = fit_schedule.last - fit_schedule.first
+        rehearse_mover = functools.partial(_move, cycle, rehearsed, judge, num_steps)
+        kind = [judge.identity, asked.mover, cycle.prune, cycle.sparsity, num_steps]
+        _once(kind, rehearse_mover)
+    if asked.view is not None:
+        _view(asked.view, rehearsed)
+    if asked.penalty is not None:
+        _penalise(asked.penalty, rehearsed, fit_schedule.last)
+    if asked.distillation is not None:
+        teach = functools.partial(_teach, asked.distillation, rehearsed, judge)
+        _once([judge.identity, asked.distillation, judge.runtime], teach)
 
 
 @functools.lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from sparsekit import run
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "adding-a-method.md"
 CARDS = sorted((ROOT / "docs" / "methods").glob("*.md"))
+GUIDES = [ROOT / "docs" / "distillation.md"]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 METHODS = sorted(path.stem for path in (ROOT / "configs" / "method").glob("*.yaml"))
 
@@ -39,7 +40,7 @@ def test_readme_commands_compose(arguments: list[str], capsys: pytest.CaptureFix
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("card", [*CARDS, *GUIDES], ids=lambda path: path.stem)
 def test_commands_of_a_card_compose(card: Path, capsys: pytest.CaptureFixture[str]) -> None:
     typed = commands(card)
     assert typed, "a card says how to run what it is about"

@@ -234,6 +234,7 @@ def test_two_devices_have_a_teacher_each(run_tiny: RunTiny) -> None:
         (("method=dense", "+distillation=logits"), "cannot learn from itself"),
         ((*LOGITS, "method.distillation.teacher=best"), "'best' is neither 'dense' nor the key"),
         ((*LOGITS, "method.retrain_epochs=0"), "nothing is trained"),
+        ((*FEATURES, "+transform=remove_channels"), "name those that keep it"),
         ((*LOGITS, "method.distillation.teacher=ticket-0123456789abcdef0123"), "not in the store"),
         ((*LOGITS, "data=diabetes"), "outputs that are logits"),
         ((*FEATURES, "method.distillation.layers=[head]"), "'head' matches none"),
