@@ -19,6 +19,7 @@ CASES += [
     pytest.param(["method=imp", "method.cycles=2", "method.rewind_step=3"], id="imp, rewind 3"),
     pytest.param(["method=imp", "method.cycles=1", "+control=reinitialise"], id="drawn anew"),
     pytest.param(["method=snip", "+control=shuffle_layers"], id="shuffled"),
+    pytest.param(["method=imp", "method.cycles=1", "+distillation=logits"], id="distilled"),
     pytest.param(["method=one_shot", "+transform=remove_channels"], id="transformed"),
     pytest.param(
         ["method=soup", "method.cycles=1", "method.num_particles=1", VARIATIONS], id="var"
