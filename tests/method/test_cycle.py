@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from sparsekit.core.patterns import unstructured
 from sparsekit.core.penalties import GroupLasso
 from sparsekit.core.prune import prune
 from sparsekit.core.views import StraightThrough
-from sparsekit.method.cycle import Cycle, Method
+from sparsekit.method.cycle import OF_FITS, Cycle, Method
 from sparsekit.method.mistakes import check_budgets
 from sparsekit.store.identity import describe
 from sparsekit.training.optimizers import sgd
@@ -297,3 +298,16 @@ def test_what_a_view_that_prunes_does_not_go_with(asked: dict[str, Any], message
 def test_a_penalty_is_not_part_of_one_training() -> None:
     with pytest.raises(ValueError, match="penalty with `span`"):
         Method(**ALONG, penalty=GroupLasso(strength=0.1))
+
+
+@pytest.mark.parametrize(
+    "name", sorted({f.name for f in dataclasses.fields(Method)} & set(OF_FITS))
+)
+def test_what_a_method_asks_of_fits_is_in_its_plan(name: str) -> None:
+    """A setting that its author forgot in the plan would be ignored without a word."""
+    method, asked = (
+        Method(sparsity=0.5, cycles=1, **CUT),
+        SimpleNamespace(sparsity=None, teacher=""),
+    )
+    object.__setattr__(method, name, asked)  # whatever is valid of it is no matter here
+    assert any(getattr(cycle, name) is asked for cycle in method.plan())
