@@ -54,11 +54,14 @@ def measures(study: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers in the result of a study, by their path.
 
     Numbers below a list are summarised, because lists of two seeds need not be as long: mean, least
-    and most. Of a list of points (x, y), x ascending, that is said of y, and its first and last; of
-    a square matrix with a diagonal of zeros it is said of what stands above it.
+    and most. An item that has a name or a layer to itself is told alone. Of a list of points
+    (x, y), x ascending, that is said of y, and its first and last; of a square matrix with a
+    diagonal of zeros it is said of what stands above it.
 
     >>> measures({"a": {"b": 1, "c": "text"}, "d": [1.0, 3.0]})
     {'a.b': 1.0, 'd.mean': 2.0, 'd.min': 1.0, 'd.max': 3.0}
+    >>> measures({"layers": [{"name": "fc", "zeros": 0.5}]})
+    {'layers.fc.zeros': 0.5}
     >>> measures({"curve": [[0, 0.5], [1, 0.75], [2, 0.25]]})["curve.last"]
     0.25
     """
@@ -96,8 +99,10 @@ def _leaves(value: Any, path: str, is_one_of_many: bool) -> Iterator[tuple[str, 
         for i, j in itertools.combinations(range(len(value)), 2):
             yield path, float(value[i][j]), True
     elif isinstance(value, list):
-        for item in value:
-            yield from _leaves(item, _path_of_item(item, path), True)
+        paths = [_path_of_item(item, path) for item in value]
+        for item, own in zip(value, paths, strict=True):
+            is_listed = own == path or paths.count(own) > 1 or "kind" in item
+            yield from _leaves(item, own, is_listed or is_one_of_many)
 
 
 def _is_curve(value: Any) -> bool:
