@@ -29,6 +29,7 @@ def at_most_one_cycle(run: Run) -> list[str]:
     """Overrides of a run of one cycle, and of no more parts than one step has."""
     method = run.config["method"]
     shorter = {"method.cycles": 1} if method.get("cycles", 0) > 1 else {}
+    shorter |= {"method.several_from": 1} if method.get("several_from", 0) > 1 else {}
     shorter |= {"method.rewind_step": 0} if method.get("rewind_step") else {}
     shorter |= {"method.retrain_epochs": 0.0001} if method.get("retrain_epochs") else {}
     shorter |= {"method.retrain_times": 1} if method.get("retrain_times") else {}
