@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize, prune
@@ -84,8 +85,12 @@ def steps(
     *,
     before: Callable[[], None] = lambda: None,
     after: Callable[[], None] = lambda: None,
+    inside: Callable[[], float] = lambda: 0.0,
 ) -> Way:
-    """A way that trains on; `before` and `after` are called around the optimizer's step."""
+    """A way that trains on; `before` and `after` are called around the optimizer's step.
+
+    `inside` gives the seconds that hooks of the optimizer have taken since it was last asked.
+    """
     memory_format = torch.channels_last if setting.channels_last else torch.contiguous_format
     drawn = random_batches(NUM_BATCHES, setting.batch_size, setting.image_shape)
     pairs = [(images.to(memory_format=memory_format), labels) for images, labels in drawn]
@@ -102,7 +107,7 @@ def steps(
             loss.backward()
             hooks += timed_before()
             optimizer.step()
-            hooks += timed_after()
+            hooks += timed_after() + inside()
         total = clock() - started
         return Sample(total / setting.num_steps, hooks / setting.num_steps, loss.item())
 
@@ -144,15 +149,22 @@ def ours(setting: Setting, clock: timing.Clock, *, mask_gradients: bool) -> Way:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    masking = Masking(masks, mask_gradients=mask_gradients)
-    masking.on_train_start(trainer, model)
+    trainer.optimizers = [optimizer]
+    module = LightningModule()
+    module.model = model
+    masking = Masking(masks, mask_gradients=mask_gradients, prefix="model.")
+    spent: list[float] = []
+    apply = timing.timed(masking.apply_, clock)
+    masking.apply_ = lambda: spent.append(apply())  # type: ignore[method-assign]
+    masking.on_train_start(trainer, module)
     return steps(
         setting,
         model,
         optimizer,
         clock,
-        before=lambda: masking.on_before_optimizer_step(trainer, model, optimizer),
-        after=lambda: masking.on_train_batch_end(trainer, model, None, None, 0),
+        before=lambda: masking.on_before_optimizer_step(trainer, module, optimizer),
+        after=lambda: masking.on_train_batch_end(trainer, module, None, None, 0),
+        inside=lambda: math.fsum(spent.pop() for _ in range(len(spent))),
     )
 
 

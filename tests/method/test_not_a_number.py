@@ -34,7 +34,7 @@ def test_a_run_is_not_ended_by_it(
     run_tiny: Callable[..., tuple[Store, list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, tickets = run_tiny("method=one_shot", TASK)
-    assert "validation recall not a number" in capsys.readouterr().err
+    assert "validation not a number (recall)" in capsys.readouterr().err
     metrics = [store.read(ticket, "metrics.json") for ticket in tickets]
     assert [one["test_recall"] for one in metrics] == [None, None]
     assert all(0 < one["test_accuracy"] <= 1 for one in metrics)

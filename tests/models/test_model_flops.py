@@ -324,6 +324,7 @@ class Everything(nn.Module):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_gpu_counts_and_checks_what_a_cpu_does(dtype):
     model = Everything()
