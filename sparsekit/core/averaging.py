@@ -1,4 +1,4 @@
-"""From several states to one: (states, score, lineage) -> state.
+"""From several states to one: (states, score, context) -> state.
 
 Floating tensors are averaged in float64 and cast back, so that reduced precision loses nothing on
 the way; integer tensors (batch counters) come from the first state. Running statistics of
@@ -21,7 +21,7 @@ Quality = Callable[[State], float]
 """How good a state is on the validation split, higher = better: an accuracy, or minus a loss."""
 
 
-def single(states: Sequence[State], score: Quality, lineage: MergeContext | None = None) -> State:
+def single(states: Sequence[State], score: Quality, context: MergeContext | None = None) -> State:
     """Return the only state. ValueError if there is not exactly one.
 
     >>> single([{"a": torch.tensor([1.0])}], lambda state: 0.0)
@@ -32,7 +32,7 @@ def single(states: Sequence[State], score: Quality, lineage: MergeContext | None
     return dict(states[0])
 
 
-def best(states: Sequence[State], score: Quality, lineage: MergeContext | None = None) -> State:
+def best(states: Sequence[State], score: Quality, context: MergeContext | None = None) -> State:
     """Return the state that scores highest, of equal ones the first. ValueError for a NaN.
 
     >>> best([{"a": torch.tensor(1.0)}, {"a": torch.tensor(3.0)}], lambda state: state["a"].item())
@@ -43,13 +43,13 @@ def best(states: Sequence[State], score: Quality, lineage: MergeContext | None =
 
 
 def uniform_soup(
-    states: Sequence[State], score: Quality, lineage: MergeContext | None = None
+    states: Sequence[State], score: Quality, context: MergeContext | None = None
 ) -> State:
     """Return the mean of all states (Wortsman et al. 2022; sparse: Zimmer et al. 2024).
 
     States that are averages themselves weigh as much as the number of snapshots in them, so that
     the result is the mean of all snapshots (SWAMP, Choi et al. 2024, arXiv 2305.14852). ValueError
-    if `lineage` does not count 1 or more snapshots for every state.
+    if `context` does not count 1 or more snapshots for every state.
 
     >>> states = [{"a": torch.tensor([1.0])}, {"a": torch.tensor([4.0])}]
     >>> uniform_soup(states, lambda state: 0.0)
@@ -57,25 +57,25 @@ def uniform_soup(
     >>> uniform_soup(states, lambda state: 0.0, MergeContext(base=None, counts=(2, 1)))
     {'a': tensor([2.])}
     """
-    return weighted_mean(states, _counts(states, lineage))
+    return weighted_mean(states, _counts(states, context))
 
 
 def greedy_soup(
-    states: Sequence[State], score: Quality, lineage: MergeContext | None = None
+    states: Sequence[State], score: Quality, context: MergeContext | None = None
 ) -> State:
     """Return the mean of the states that do not lower the validation score.
 
-    Wortsman et al. 2022, recipe 1; sparse: Zimmer et al. 2024. The candidates are ranked once by
+    Wortsman et al. 2022, recipe 1; sparse: Zimmer et al. 2024. The states are ranked once by
     `score` (higher = better, ties in their order). The best one starts the soup; each next one
     stays if the mean with it scores at least the best so far. Every soup is the mean of the raw
-    candidates in it, weighted as `uniform_soup` weights them: equally, unless their numbers of
+    states in it, weighted as `uniform_soup` weights them: equally, unless their numbers of
     snapshots differ. ValueError for a score of NaN.
 
     >>> states = [{"a": torch.tensor([value])} for value in (0.0, 1.0, 3.0)]
     >>> greedy_soup(states, lambda state: -abs(float(state["a"]) - 0.6))
     {'a': tensor([0.5000])}
     """
-    counts, scores = _counts(states, lineage), _scores(states, score)
+    counts, scores = _counts(states, context), _scores(states, score)
     ranked = sorted(range(len(states)), key=lambda index: -scores[index])
     chosen, highest = ranked[:1], scores[ranked[0]]
     for index in ranked[1:]:
@@ -92,7 +92,7 @@ def _soup(states: Sequence[State], counts: Sequence[int], chosen: list[int]) -> 
 def weighted_soup(
     states: Sequence[State],
     score: Quality,
-    lineage: MergeContext | None = None,
+    context: MergeContext | None = None,
     *,
     exponent: float = 1.0,
 ) -> State:
@@ -160,27 +160,27 @@ def _mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     return (total / sum(weights)).to(tensors[0].dtype)
 
 
-def _counts(states: Sequence[State], lineage: MergeContext | None) -> tuple[int, ...]:
+def _counts(states: Sequence[State], context: MergeContext | None) -> tuple[int, ...]:
     """Return how many snapshots are averaged in each of the states."""
-    if lineage is None:
+    if context is None:
         return (1,) * len(states)
-    if len(lineage.counts) != len(states) or min(lineage.counts, default=1) < 1:
-        raise ValueError(f"expected {len(states)} counts of 1 or more, got {lineage.counts}")
-    return lineage.counts
+    if len(context.counts) != len(states) or min(context.counts, default=1) < 1:
+        raise ValueError(f"expected {len(states)} counts of 1 or more, got {context.counts}")
+    return context.counts
 
 
 def _scores(states: Sequence[State], score: Quality) -> list[float]:
     _require_alike_all(states)
     scores = [score(state) for state in states]
     if any(math.isnan(value) for value in scores):
-        raise ValueError(f"a candidate scored NaN: {scores}")
+        raise ValueError(f"a state scored NaN: {scores}")
     return scores
 
 
 def ties(
     states: Sequence[State],
     score: Quality,
-    lineage: MergeContext | None = None,
+    context: MergeContext | None = None,
     *,
     density: float = 0.2,
     scale: float = 1.0,
@@ -205,13 +205,13 @@ def ties(
     >>> ties(states, lambda state: 0.0, MergeContext(base=base, counts=(1, 1)), density=0.5)
     {'a': tensor([ 3.,  0., -5.,  0.])}
     """
-    if lineage is None or lineage.base is None:
+    if context is None or context.base is None:
         raise ValueError("ties needs one base that all states started from, got none")
     if not 0 < density <= 1:
         raise ValueError(f"density must lie in (0, 1], got {density}")
     if not 0 <= scale < math.inf:
         raise ValueError(f"scale must be finite and not negative, got {scale}")
-    base = lineage.base
+    base = context.base
     _require_alike_all(states)
     _require_alike(states[0], base)
     kept = [_trimmed_counts(state, base, density) for state in states]

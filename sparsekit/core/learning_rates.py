@@ -119,7 +119,7 @@ def _progress(step: int, steps: int, warmup: float) -> float:
 
 
 @dataclass(frozen=True)
-class Trunk:
+class DenseSchedule:
     """The dense training that retraining schedules refer to.
 
     `rates` are the learning rates of its updates, the first `num_warmup` of them warmup.
@@ -179,87 +179,97 @@ def _energy(tensor: Tensor) -> float:
     return float(tensor.detach().double().square().sum())
 
 
-def fine_tune(step: int, steps: int, trunk: Trunk, cut: Cut) -> float:
-    """Hold the lowest rate the trunk reached after its warmup (FT, Han et al. 2015).
+def fine_tune(step: int, steps: int, dense: DenseSchedule, cut: Cut) -> float:
+    """Hold the lowest rate the dense schedule reached after its warmup (FT, Han et al. 2015).
 
-    >>> fine_tune(0, 2, Trunk((0.1, 0.3, 0.2), 1), Cut(0.1, 0.2))
+    >>> fine_tune(0, 2, DenseSchedule((0.1, 0.3, 0.2), 1), Cut(0.1, 0.2))
     0.2
     """
     require_step(step, steps)
-    return trunk.lowest
+    return dense.lowest
 
 
-def rewound(step: int, steps: int, trunk: Trunk, cut: Cut) -> float:
-    """Repeat the last `steps` rates of the trunk (LRW, Renda et al. 2020).
+def rewound(step: int, steps: int, dense: DenseSchedule, cut: Cut) -> float:
+    """Repeat the last `steps` rates of the dense schedule (LRW, Renda et al. 2020).
 
-    ValueError if the trunk is shorter than `steps`.
+    ValueError if the dense schedule is shorter than `steps`.
 
-    >>> [rewound(step, 2, Trunk((0.3, 0.2, 0.1), 0), Cut(0.1, 0.2)) for step in range(2)]
+    >>> [rewound(step, 2, DenseSchedule((0.3, 0.2, 0.1), 0), Cut(0.1, 0.2)) for step in range(2)]
     [0.2, 0.1]
     """
     require_step(step, steps)
-    if steps > len(trunk.rates):
-        raise ValueError(f"cannot rewind {steps} updates; the trunk has {len(trunk.rates)}")
-    return trunk.rates[len(trunk.rates) - steps + step]
+    if steps > len(dense.rates):
+        raise ValueError(
+            f"cannot rewind {steps} updates; the dense schedule has {len(dense.rates)}"
+        )
+    return dense.rates[len(dense.rates) - steps + step]
 
 
-def scaled(step: int, steps: int, trunk: Trunk, cut: Cut, *, warmup: float = 0.1) -> float:
-    """Run the whole trunk schedule compressed to `steps` (SLR, Le & Hua 2021).
+def scaled(step: int, steps: int, dense: DenseSchedule, cut: Cut, *, warmup: float = 0.1) -> float:
+    """Run the whole dense schedule compressed to `steps` (SLR, Le & Hua 2021).
 
-    The warmup of the trunk counts as its highest rate; the new warmup is that of `linear_restart`.
+    The warmup of the dense schedule counts as its highest rate; the new warmup is that of
+    `linear_restart`.
 
-    >>> [scaled(step, 2, Trunk((0.4, 0.3, 0.2, 0.1), 0), Cut(0.1, 0.2)) for step in range(2)]
+    >>> dense = DenseSchedule((0.4, 0.3, 0.2, 0.1), 0)
+    >>> [scaled(step, 2, dense, Cut(0.1, 0.2)) for step in range(2)]
     [0.4, 0.2]
     """
 
     def rate(index: int, num: int) -> float:
-        position = index * len(trunk.rates) // num
-        return trunk.highest if position < trunk.num_warmup else trunk.rates[position]
+        position = index * len(dense.rates) // num
+        return dense.highest if position < dense.num_warmup else dense.rates[position]
 
-    return _restart(step, steps, peak=trunk.highest, warmup=warmup, rate=rate)
+    return _restart(step, steps, peak=dense.highest, warmup=warmup, rate=rate)
 
 
-def cyclic(step: int, steps: int, trunk: Trunk, cut: Cut, *, warmup: float = 0.1) -> float:
-    """Fall along half a cosine from the highest to the lowest rate of the trunk (CLR).
+def cyclic(step: int, steps: int, dense: DenseSchedule, cut: Cut, *, warmup: float = 0.1) -> float:
+    """Fall along half a cosine from the highest to the lowest rate of the dense schedule (CLR).
 
     Le & Hua 2021. The warmup is that of `linear_restart`.
 
-    >>> [round(cyclic(step, 2, Trunk((0.5, 0.1), 0), Cut(0.1, 0.2)), 3) for step in range(2)]
+    >>> dense = DenseSchedule((0.5, 0.1), 0)
+    >>> [round(cyclic(step, 2, dense, Cut(0.1, 0.2)), 3) for step in range(2)]
     [0.5, 0.3]
     """
 
     def rate(index: int, num: int) -> float:
         fall = (1 + math.cos(math.pi * index / num)) / 2
-        return trunk.lowest + (trunk.highest - trunk.lowest) * fall
+        return dense.lowest + (dense.highest - dense.lowest) * fall
 
-    return _restart(step, steps, peak=trunk.highest, warmup=warmup, rate=rate)
+    return _restart(step, steps, peak=dense.highest, warmup=warmup, rate=rate)
 
 
-def linear_restart(step: int, steps: int, trunk: Trunk, cut: Cut, *, warmup: float = 0.1) -> float:
-    """Fall in equal steps from the highest rate of the trunk towards 0 (LLR, Zimmer et al. 2023).
+def linear_restart(
+    step: int, steps: int, dense: DenseSchedule, cut: Cut, *, warmup: float = 0.1
+) -> float:
+    """Fall in equal steps from the highest dense rate towards 0 (LLR, Zimmer et al. 2023).
 
     The warmup climbs half a cosine from 0, so its first update does nothing, and reaches the peak
     once before the fall starts there again, as in the authors' code. A retraining too short for a
     whole update of warmup has none.
 
-    >>> [linear_restart(step, 4, Trunk((0.4, 0.2), 0), Cut(0.1, 0.2)) for step in range(4)]
+    >>> [linear_restart(step, 4, DenseSchedule((0.4, 0.2), 0), Cut(0.1, 0.2)) for step in range(4)]
     [0.4, 0.30000000000000004, 0.2, 0.1]
     """
-    return _linear_restart(step, steps, peak=trunk.highest, warmup=warmup)
+    return _linear_restart(step, steps, peak=dense.highest, warmup=warmup)
 
 
-def adaptive_linear(step: int, steps: int, trunk: Trunk, cut: Cut, *, warmup: float = 0.1) -> float:
+def adaptive_linear(
+    step: int, steps: int, dense: DenseSchedule, cut: Cut, *, warmup: float = 0.1
+) -> float:
     """Fall as `linear_restart` from a peak that grows with the damage (ALLR, Zimmer et al. 2023).
 
     peak = highest * norm_drop / sqrt(fraction), at most `highest` and at least `highest` *
-    steps / (steps of the trunk). A cut of nothing leaves the least peak.
+    steps / (steps of the dense schedule). A cut of nothing leaves the least peak.
 
-    >>> [adaptive_linear(step, 2, Trunk((0.4,) * 8, 0), Cut(0.2, 0.16)) for step in range(2)]
+    >>> dense = DenseSchedule((0.4,) * 8, 0)
+    >>> [adaptive_linear(step, 2, dense, Cut(0.2, 0.16)) for step in range(2)]
     [0.2, 0.1]
     """
-    least = min(steps / len(trunk.rates), 1.0)
+    least = min(steps / len(dense.rates), 1.0)
     damage = cut.norm_drop / math.sqrt(cut.fraction) if cut.fraction > 0 else 0.0
-    peak = trunk.highest * min(max(damage, least), 1.0)
+    peak = dense.highest * min(max(damage, least), 1.0)
     return _linear_restart(step, steps, peak=peak, warmup=warmup)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.status import provenance as lineage
+from sparsekit.status import provenance
 from sparsekit.status.provenance import Made, folder_size
 from sparsekit.status.wording import plural, size
 from sparsekit.store import claims
@@ -41,12 +41,14 @@ class Garbage:
 def find(root: Path, *, days: float) -> list[Garbage]:
     """All garbage of a store older than `days`; Unreadable where a record or stage cannot be."""
     before = time.time() - days * DAY
-    records = lineage.records(root)
-    stages = {key: lineage.made(folder) for key, folder in lineage.stages_of(root)}
+    records = provenance.records(root)
+    stages = {key: provenance.made(folder) for key, folder in provenance.stages_of(root)}
     unfinished = [record for record in records.values() if record["status"] != "done"]
     kept = _kept(root, stages, unfinished, before)
     found = [(one.folder, "nothing refers to it") for key, one in stages.items() if key not in kept]
-    found += _work(root, stages, before, named=lineage.mentioned(root), any_left=bool(unfinished))
+    found += _work(
+        root, stages, before, named=provenance.mentioned(root), any_left=bool(unfinished)
+    )
     found += [(p, "failed its checksums") for p in _entries(root / CORRUPT) if _age(p) < before]
     for place in (root, root / WORK):
         trash = (path for path in _entries(place) if path.name.startswith(TRASH))
@@ -84,10 +86,10 @@ def delete(found: Sequence[Garbage], root: Path) -> None:
 def _kept(
     root: Path, stages: Mapping[str, Made], unfinished: Sequence[Mapping[str, Any]], before: float
 ) -> set[str]:
-    named = lineage.mentioned(root)
+    named = provenance.mentioned(root)
     young = {key for key, one in stages.items() if one.finished >= before}
     began = [key for key, one in stages.items() if any(_begins(one, r) for r in unfinished)]
-    return lineage.ancestors(named | young | lineage.descendants(began, stages), stages)
+    return provenance.ancestors(named | young | provenance.descendants(began, stages), stages)
 
 
 def _begins(stage: Made, record: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.status import provenance as lineage
+from sparsekit.status import provenance
 from sparsekit.status.columns import cut
 from sparsekit.status.lookup import Unknown, every
 from sparsekit.status.provenance import Made
@@ -24,10 +24,10 @@ LONG = 40
 
 def key_of(root: Path, given: str) -> str:
     """The one key, published or in work, that begins with `given`; Unknown else."""
-    keys = {key for key, _ in lineage.stages_of(root)}
+    keys = {key for key, _ in provenance.stages_of(root)}
     work = root / "work"
     keys |= (
-        {p.name for p in work.iterdir() if lineage.KEY.fullmatch(p.name)}
+        {p.name for p in work.iterdir() if provenance.KEY.fullmatch(p.name)}
         if work.is_dir()
         else set()
     )
@@ -49,7 +49,7 @@ def why_page(root: Path, key: str, *, depth: int, width: int | None) -> str:
     folder = root / "stages" / key.partition("-")[0] / key
     if not folder.is_dir():
         return "\n".join([f"{key} is not published", *_in_work(root, key)])
-    stages = {name: _made(place) for name, place in lineage.stages_of(root)}
+    stages = {name: _made(place) for name, place in provenance.stages_of(root)}
     lines = [key, *_about(folder, key), *_in_work(root, key), "", "settings"]
     lines += [f"  {text}" for text in settings(stages[key].config)]
     lines += ["", "made of", *(_shown(line, width) for line in _tree(key, stages, depth))]
@@ -72,8 +72,8 @@ def settings(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _made(folder: Path) -> Made:
     try:
-        return lineage.made(folder)
-    except lineage.Unreadable:
+        return provenance.made(folder)
+    except provenance.Unreadable:
         return Made(folder, (), 0.0, {})
 
 
@@ -153,7 +153,7 @@ def _tree(key: str, stages: Mapping[str, Made], depth: int) -> list[str]:
                 walk(source, level + 1)
 
     walk(key, 0)
-    hidden = len(lineage.ancestors([key], stages) - seen)
+    hidden = len(provenance.ancestors([key], stages) - seen)
     return [*lines, f"  ... and {plural(hidden, 'stage')} before (--depth)"] if hidden else lines
 
 
@@ -168,15 +168,15 @@ def _brief(one: Made, told: set[str]) -> str:
 
 def _references(root: Path, key: str, stages: Mapping[str, Made]) -> list[str]:
     """Who refers to a stage, or to what was made from it."""
-    offspring = lineage.descendants([key], stages)
+    offspring = provenance.descendants([key], stages)
     try:
-        records = lineage.records(root)
-    except lineage.Unreadable as error:
+        records = provenance.records(root)
+    except provenance.Unreadable as error:
         return [f"who refers to it is not known: {error}"]
     names = [
         f"{file.parent.name}/{file.stem}"
         for file, record in records.items()
-        if lineage.containing(offspring, record)
+        if provenance.containing(offspring, record)
     ]
     sweeps = {
         f"{run['experiment']}/{run['name']}": f"  run {run['number']} of {sweep.name}"

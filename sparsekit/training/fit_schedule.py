@@ -12,7 +12,7 @@ import torch
 
 from sparsekit.core.counts import num_steps as whole_steps
 from sparsekit.core.fit_spec import FitSpec
-from sparsekit.core.learning_rates import Cut, Trunk, num_warmup
+from sparsekit.core.learning_rates import Cut, DenseSchedule, num_warmup
 from sparsekit.core.seeds import derive
 from sparsekit.data.batches import Inputs, chunk
 from sparsekit.data.types import Data
@@ -81,9 +81,9 @@ def _learning_rate(
         return functools.partial(_scheduled, steps=length, schedule=schedule)
     rates = tuple(schedule(step, total) for step in range(total))
     warmup = num_warmup(total, describe(schedule).get("warmup", 0.0))
-    trunk = Trunk(rates, warmup)
+    dense = DenseSchedule(rates, warmup)
     removed = Cut(norm_drop=cut["norm_drop"], fraction=cut["fraction"])
-    return functools.partial(_retrained, steps=length, retrain=retrain, trunk=trunk, cut=removed)
+    return functools.partial(_retrained, steps=length, retrain=retrain, dense=dense, cut=removed)
 
 
 # At the top of the module, and not nested, because courses travel to the processes of DDP.
@@ -92,9 +92,9 @@ def _scheduled(step: int, *, steps: int, schedule: Callable[[int, int], float]) 
 
 
 def _retrained(
-    step: int, *, steps: int, retrain: Callable[..., float], trunk: Trunk, cut: Cut
+    step: int, *, steps: int, retrain: Callable[..., float], dense: DenseSchedule, cut: Cut
 ) -> float:
-    return retrain(step, steps, trunk, cut)
+    return retrain(step, steps, dense, cut)
 
 
 class Batches:

@@ -115,10 +115,10 @@ def test_greedy_soup_refuses_scores_that_are_no_numbers() -> None:
 @pytest.mark.parametrize(
     "merge", [averaging.uniform_soup, averaging.greedy_soup, averaging.weighted_soup]
 )
-@pytest.mark.parametrize("lineage", [None, counted(7)])
-def test_a_soup_of_one_has_its_bits_but_not_its_memory(merge, lineage) -> None:
+@pytest.mark.parametrize("context", [None, counted(7)])
+def test_a_soup_of_one_has_its_bits_but_not_its_memory(merge, context) -> None:
     state = {"w": torch.tensor([0.1, -0.0, 3e-45]), "n": torch.tensor(7)}
-    result = merge([state], lambda state: 0.3, lineage)
+    result = merge([state], lambda state: 0.3, context)
     assert bits(result["w"]) == bits(state["w"])
     assert result["n"].item() == 7
     assert result["w"].data_ptr() != state["w"].data_ptr()
@@ -149,9 +149,9 @@ def test_merges_change_no_input_and_keep_order_and_integers(merge) -> None:
 )
 def test_averages_weighted_by_snapshots_are_the_mean_of_all_snapshots(particles) -> None:
     means = [scalar(sum(values) / len(values), torch.float64) for values in particles]
-    lineage = counted(*(len(values) for values in particles))
+    context = counted(*(len(values) for values in particles))
     flat = [value for values in particles for value in values]
-    result = averaging.uniform_soup(means, never, lineage)
+    result = averaging.uniform_soup(means, never, context)
     assert float(result["w"]) == pytest.approx(sum(flat) / len(flat), abs=1e-9)
 
 
@@ -165,9 +165,9 @@ def test_equal_counts_give_the_bits_of_the_plain_mean(values: list[float], count
     for value in values[1:]:
         total += value
     expected = bits(scalar(total / len(values), torch.float64)["w"])
-    lineage = counted(*(count for _ in values))
+    context = counted(*(count for _ in values))
     assert bits(averaging.uniform_soup(states, never)["w"]) == expected
-    assert bits(averaging.uniform_soup(states, never, lineage)["w"]) == expected
+    assert bits(averaging.uniform_soup(states, never, context)["w"]) == expected
     assert bits(averaging.weighted_soup(states, lambda state: 0.1 * count)["w"]) == expected
 
 
@@ -315,8 +315,8 @@ def test_running_mean_equals_swamp(vectors) -> None:
         means.append(mean)
     for mean, expected in zip(means, case["particle_swa"], strict=True):
         assert mean["w"].tolist() == pytest.approx(expected, abs=1e-12)
-    lineage = counted(*(len(particle) for particle in snapshots))
-    average = averaging.uniform_soup(means, never, lineage)["w"]
+    context = counted(*(len(particle) for particle in snapshots))
+    average = averaging.uniform_soup(means, never, context)["w"]
     assert average.tolist() == pytest.approx(case["particle_average"], abs=1e-12)
     assert (average[torch.tensor(case["mask"]) == 0] == 0).all()
 

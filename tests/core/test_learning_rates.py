@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sparsekit.core import learning_rates as rates
-from sparsekit.core.learning_rates import Cut, Trunk
+from sparsekit.core.learning_rates import Cut, DenseSchedule
 
 CUT = Cut(norm_drop=0.3, fraction=0.36)
 RESTARTS = [rates.scaled, rates.cyclic, rates.linear_restart, rates.adaptive_linear]
@@ -85,23 +85,23 @@ def test_steps_outside_the_training_are_refused(step: int) -> None:
             rate(step, 4, peak=1.0)
     for rate in RETRAINING:
         with pytest.raises(ValueError, match=rf"\[0, 4\), got {step}"):
-            rate(step, 4, Trunk((0.1,) * 8, 0), CUT)
+            rate(step, 4, DenseSchedule((0.1,) * 8, 0), CUT)
 
 
 def test_retraining_equals_the_recorded_sequences(vectors) -> None:
     data = vectors("retrain")
-    trunk = Trunk(tuple(data["trunk"]), data["num_warmup"])
+    dense = DenseSchedule(tuple(data["trunk"]), data["num_warmup"])
     names = {"FT": rates.fine_tune, "LRW": rates.rewound, "LLR": rates.linear_restart}
     assert set(names) == set(data["rates"])
     for name, rate in names.items():
         expected = data["rates"][name]
-        assert sequence(rate, len(expected), trunk, CUT) == pytest.approx(expected, abs=1e-12)
+        assert sequence(rate, len(expected), dense, CUT) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("rate", RESTARTS)
 def test_restarts_climb_half_a_cosine_and_use_the_peak_twice(rate) -> None:
-    trunk = Trunk(tuple(0.1 * (1 - k / 200) for k in range(200)), 0)
-    values = sequence(rate, 40, trunk, Cut(0.6, 0.36))
+    dense = DenseSchedule(tuple(0.1 * (1 - k / 200) for k in range(200)), 0)
+    values = sequence(rate, 40, dense, Cut(0.6, 0.36))
     climb = [0.05 * (1 - math.cos(math.pi * k / 4)) for k in range(5)]
     assert values[:6] == pytest.approx([*climb, 0.1], abs=1e-12)
     assert max(values) <= 0.1
@@ -110,35 +110,35 @@ def test_restarts_climb_half_a_cosine_and_use_the_peak_twice(rate) -> None:
 
 @pytest.mark.parametrize("rate", RESTARTS)
 def test_restarts_too_short_for_a_warmup_begin_at_the_peak(rate) -> None:
-    assert rate(0, 9, Trunk((0.2, 0.1), 0), Cut(1.0, 1.0)) == 0.2
-    assert rate(0, 40, Trunk((0.2, 0.1), 0), Cut(1.0, 1.0), warmup=0.0) == 0.2
+    assert rate(0, 9, DenseSchedule((0.2, 0.1), 0), Cut(1.0, 1.0)) == 0.2
+    assert rate(0, 40, DenseSchedule((0.2, 0.1), 0), Cut(1.0, 1.0), warmup=0.0) == 0.2
 
 
 def test_fine_tuning_ignores_the_warmup_of_the_trunk() -> None:
-    assert sequence(rates.fine_tune, 3, Trunk((0.0, 0.1, 0.3, 0.2), 1), CUT) == [0.1] * 3
+    assert sequence(rates.fine_tune, 3, DenseSchedule((0.0, 0.1, 0.3, 0.2), 1), CUT) == [0.1] * 3
 
 
 def test_rewinding_repeats_the_end_or_the_whole() -> None:
-    trunk = Trunk((0.0, 0.3, 0.2, 0.1), 1)
-    assert sequence(rates.rewound, 2, trunk, CUT) == [0.2, 0.1]
-    assert sequence(rates.rewound, 4, trunk, CUT) == [0.0, 0.3, 0.2, 0.1]
-    with pytest.raises(ValueError, match="cannot rewind 5 updates; the trunk has 4"):
-        rates.rewound(0, 5, trunk, CUT)
+    dense = DenseSchedule((0.0, 0.3, 0.2, 0.1), 1)
+    assert sequence(rates.rewound, 2, dense, CUT) == [0.2, 0.1]
+    assert sequence(rates.rewound, 4, dense, CUT) == [0.0, 0.3, 0.2, 0.1]
+    with pytest.raises(ValueError, match="cannot rewind 5 updates; the dense schedule has 4"):
+        rates.rewound(0, 5, dense, CUT)
 
 
 def test_scaled_compresses_and_stretches_without_the_old_warmup() -> None:
-    trunk = Trunk((0.0, 0.4, 0.3, 0.2), 1)
-    assert sequence(rates.scaled, 2, trunk, CUT) == [0.4, 0.3]
-    assert sequence(rates.scaled, 8, trunk, CUT) == [0.4, 0.4, 0.4, 0.4, 0.3, 0.3, 0.2, 0.2]
-    # with warmup: peak twice, then every (200 / 36)-th rate of the trunk
-    long = Trunk(tuple(1 - k / 200 for k in range(200)), 0)
+    dense = DenseSchedule((0.0, 0.4, 0.3, 0.2), 1)
+    assert sequence(rates.scaled, 2, dense, CUT) == [0.4, 0.3]
+    assert sequence(rates.scaled, 8, dense, CUT) == [0.4, 0.4, 0.4, 0.4, 0.3, 0.3, 0.2, 0.2]
+    # with warmup: peak twice, then every (200 / 36)-th rate of the dense schedule
+    long = DenseSchedule(tuple(1 - k / 200 for k in range(200)), 0)
     after = sequence(rates.scaled, 40, long, CUT)[5:]
     assert after == [long.rates[int(j * 200 / 36)] for j in range(35)]
 
 
 def test_cyclic_falls_to_the_lowest_rate_of_the_trunk() -> None:
-    trunk = Trunk((0.0, 0.5, 0.1), 1)
-    values = sequence(rates.cyclic, 4, trunk, CUT)
+    dense = DenseSchedule((0.0, 0.5, 0.1), 1)
+    values = sequence(rates.cyclic, 4, dense, CUT)
     half = 0.5**0.5
     assert values == pytest.approx([0.5, 0.3 + 0.2 * half, 0.3, 0.3 - 0.2 * half], abs=1e-12)
 
@@ -148,13 +148,13 @@ def test_cyclic_falls_to_the_lowest_rate_of_the_trunk() -> None:
     [
         (0.3, 0.36, 0.5),  # 0.3 / 0.6
         (0.6, 0.36, 1.0),
-        (0.9, 0.36, 1.0),  # never above the trunk
+        (0.9, 0.36, 1.0),  # never above the dense schedule
         (0.01, 0.36, 0.25),  # never below 8 of 32 steps
         (0.0, 0.0, 0.25),  # nothing was cut
     ],
 )
 def test_the_adaptive_peak_grows_with_the_damage(drop, fraction, peak) -> None:
-    value = rates.adaptive_linear(0, 8, Trunk((2.0,) * 32, 0), Cut(drop, fraction))
+    value = rates.adaptive_linear(0, 8, DenseSchedule((2.0,) * 32, 0), Cut(drop, fraction))
     assert value == pytest.approx(2.0 * peak, abs=1e-12)
 
 
@@ -168,7 +168,7 @@ def test_norm_drop_counts_all_parameters_but_cuts_the_masked() -> None:
 @pytest.mark.parametrize(("values", "num_warmup"), [((), 0), ((0.1,), 1), ((0.1,), -1)])
 def test_a_trunk_of_nothing_but_warmup_is_refused(values, num_warmup) -> None:
     with pytest.raises(ValueError, match=f"num_warmup={num_warmup} of {len(values)} updates"):
-        Trunk(values, num_warmup)
+        DenseSchedule(values, num_warmup)
 
 
 @pytest.mark.parametrize("cut", [(1.1, 0.5), (0.5, -0.1), (math.nan, 0.5)])

@@ -198,7 +198,7 @@ def test_other_data_under_the_same_name_is_refused(
         ),
         (["method=rigl", "method.mover.fraction=2"], "fraction must lie in"),
     ],
-    ids=["negative", "longer than the trunk", "mover"],
+    ids=["negative", "longer than the dense schedule", "mover"],
 )
 def test_impossible_values_are_found_in_rehearsal(
     tiny: Callable[..., PreparedRun], overrides: list[str], message: str
