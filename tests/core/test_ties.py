@@ -53,8 +53,8 @@ def test_ties_is_the_one_of_the_paper(num_states: int, size: int, data) -> None:
         return {"a": floats[:cut], "n": torch.tensor(3), "b": floats[cut:].view(1, -1)}
 
     states = [state(values) for values in vectors]
-    lineage = from_base(state(base), num_states)
-    result = averaging.ties(states, never, lineage, density=density, scale=scale)
+    context = from_base(state(base), num_states)
+    result = averaging.ties(states, never, context, density=density, scale=scale)
     found = result["a"].tolist() + result["b"].flatten().tolist()
     assert found == pytest.approx(plain_ties(base, vectors, density, scale), abs=1e-12)
 
@@ -98,13 +98,13 @@ def test_ties_of_literal_task_vectors(density, scale, expected) -> None:
 )
 def test_ties_keeps_the_larger_half_of_each(first, second, expected) -> None:
     states = [{"w": torch.tensor(values)} for values in (first, second)]
-    lineage = from_base({"w": torch.zeros(4)}, 2)
-    assert averaging.ties(states, never, lineage, density=0.5)["w"].tolist() == expected
+    context = from_base({"w": torch.zeros(4)}, 2)
+    assert averaging.ties(states, never, context, density=0.5)["w"].tolist() == expected
 
 
 def test_ties_keeps_a_fifth_unless_told_otherwise() -> None:
-    lineage = from_base({"w": torch.zeros(1000)}, 1)
-    result = averaging.ties([{"w": torch.arange(1000.0)}], never, lineage)["w"]
+    context = from_base({"w": torch.zeros(1000)}, 1)
+    result = averaging.ties([{"w": torch.arange(1000.0)}], never, context)["w"]
     assert result.nonzero().flatten().tolist() == list(range(800, 1000))
 
 
@@ -128,9 +128,9 @@ def test_ties_of_one_untrimmed_state_is_that_state() -> None:
 
 def test_ties_refuses_what_it_cannot_use() -> None:
     states, base = [scalar(1.0), scalar(2.0)], from_base(scalar(0.0), 2)
-    for lineage in (None, MergeContext(base=None, counts=(1, 1))):
+    for context in (None, MergeContext(base=None, counts=(1, 1))):
         with pytest.raises(ValueError, match="needs one base"):
-            averaging.ties(states, never, lineage)
+            averaging.ties(states, never, context)
     for density in (0.0, -0.5, 1.1, math.nan):
         with pytest.raises(ValueError, match=rf"density must lie in \(0, 1\], got {density}"):
             averaging.ties(states, never, base, density=density)
