@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks import timing
 from benchmarks.start_up import Command, execute
 from sparsekit.configuration.compose import compose_one, identity_of
-from sparsekit.store.identity import key_of
+from sparsekit.store.identity import stage_key
 from sparsekit.sweeps.records import Sweep, freeze, member_of
 
 TYPED = ("method=imp", "model=resnet18_cifar", "data=cifar10", "cluster=slurm")
@@ -84,13 +84,13 @@ def _write_run(sweep: Sweep, number: int, member: str, *, done: bool) -> None:
     metrics = {"val_accuracy": 0.9, "test_accuracy": 0.9, "layers": layers}
     folder = sweep.root / "stages" / "ticket" / rows[-1]["ticket"]
     _write(folder / "metrics.json", metrics)
-    said = {
+    status = {
         "state": "done" if done else "running",
         "reason": "", "error": None, "job": f"1000_{number}", "node": f"n{number % 9}",
         "pid": number + 1, "log": str(sweep.folder / "jobs" / f"1000_{number}_0_log.out"),
-        "begun": time.time(), "lives": 1, "seconds": 100.0, "idle_lives": 0, "position": None,
+        "begun": time.time(), "attempts": 1, "seconds": 100.0, "idle_attempts": 0, "position": None,
     }  # fmt: skip
-    _write(sweep.folder / "members" / f"{member}.json", said)
+    _write(sweep.folder / "members" / f"{member}.json", status)
     told = {"key": _key("fit", run=number), "cycle": 5, "particle": 0, "time": time.time()}
     steps = {"step": 40, "last_step": 900, "validation": 0.8}
     _write(sweep.progress(member), {**told, **steps})
@@ -126,7 +126,7 @@ def write_stages(root: Path, num_stages: int) -> int:
 
 
 def _key(kind: str, **of: int) -> str:
-    return key_of({"kind": kind, "config": of})
+    return stage_key({"kind": kind, "config": of})
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -50,6 +50,9 @@ MODULES = {
     "sparsekit.training.together": "sparsekit.training.several_nodes",
 }
 NAMES = {
+    "sparsekit.store.identity": {"key_of": "stage_key"},
+    "sparsekit.sweeps.attempts": {"attend": "run_attempt"},
+    "sparsekit.sweeps.records": {"every": "list_sweeps", "find": "find_sweep"},
     "sparsekit.store.tensors": {"load_ticket": "load_network", "save_ticket": "save_network"},
     "sparsekit.training.fit_schedule": {"Course": "FitSchedule"},
     "sparsekit.training.mask_history": {"Topology": "MaskHistory"},

@@ -39,18 +39,18 @@ def decimal(value: float) -> Fraction:
 
 
 @functools.lru_cache(maxsize=1024)  # movers ask at every step
-def num_steps(steps: int, fraction: float) -> int:
-    """Return the number of whole steps in `fraction` of `steps`, rounded down.
+def whole_part(count: int, fraction: float) -> int:
+    """Return `fraction` of `count`, such as steps or weights, rounded down.
 
     A float near a ratio of small integers counts as that ratio: a third of 90 steps is 30, although
     the float 1/3 is less than a third. ValueError unless 0 <= fraction <= 1.
 
-    >>> num_steps(45, 0.1), num_steps(90, 1 / 3)
+    >>> whole_part(45, 0.1), whole_part(90, 1 / 3)
     (4, 30)
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"a fraction of the steps must lie in [0, 1], got {fraction}")
-    return math.floor(decimal(fraction).limit_denominator(10**9) * steps)
+    return math.floor(decimal(fraction).limit_denominator(10**9) * count)
 
 
 def cumulative_sparsity(remove: float, cycle: int) -> float:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from sparsekit.core.counts import num_steps
+from sparsekit.core.counts import whole_part
 from sparsekit.core.types import Masks, Weights
 
 
@@ -22,7 +22,7 @@ def num_warmup(steps: int, warmup: float) -> int:
     >>> num_warmup(200, 0.05)
     10
     """
-    return num_steps(steps, warmup)
+    return whole_part(steps, warmup)
 
 
 def constant(step: int, steps: int, *, peak: float, warmup: float = 0.0) -> float:
@@ -48,7 +48,7 @@ def multistep(
     >>> [multistep(step, 4, peak=1.0, milestones=[0.5, 0.75], gamma=0.5) for step in range(4)]
     [1.0, 1.0, 0.5, 0.25]
     """
-    num_passed = sum(num_steps(steps, milestone) <= step for milestone in milestones)
+    num_passed = sum(whole_part(steps, milestone) <= step for milestone in milestones)
     return peak * float(gamma**num_passed) * _ramp(step, steps, warmup)
 
 
@@ -79,7 +79,7 @@ def held(
     [1.0, 0.927, 0.75, 0.573, 0.5, 0.5]
     """
     require_step(step, steps)
-    falling, warming = num_steps(steps, start), num_warmup(steps, warmup)
+    falling, warming = whole_part(steps, start), num_warmup(steps, warmup)
     if falling < warming:
         raise ValueError(f"start={start} is before the end of the warmup, warmup={warmup}")
     if step < warming:

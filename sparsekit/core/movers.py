@@ -11,8 +11,7 @@ from typing import Literal
 
 from sparsekit.core import schedules
 from sparsekit.core.compute import average_density, parts_of_steps
-from sparsekit.core.counts import budget
-from sparsekit.core.counts import num_steps as steps_in
+from sparsekit.core.counts import budget, whole_part
 from sparsekit.core.prune import prune, total_kept
 from sparsekit.core.rules import Rule
 from sparsekit.core.seeds import derive
@@ -143,7 +142,7 @@ class Rewire:
         return chosen
 
     def _end(self, num_steps: int) -> int:
-        return steps_in(num_steps, self.until)
+        return whole_part(num_steps, self.until)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +205,7 @@ class Gradual:
     def acts(self, step: int, num_steps: int) -> bool:
         """Whether the masks move at `step` of `num_steps`."""
         first, last = self.bounds(num_steps)
-        return schedules.every(step, interval=self.interval, first=first, until=last)
+        return schedules.is_due(step, interval=self.interval, first=first, until=last)
 
     def bounds(self, num_steps: int) -> tuple[int, int]:
         """The steps at which the ramp begins and ends."""
@@ -220,7 +219,7 @@ class Gradual:
                 ramp=ramp,
                 after=1 - self.sparsity,
             )
-        begin, until = (steps_in(num_steps, min(part, 1.0)) for part in parts)
+        begin, until = (whole_part(num_steps, min(part, 1.0)) for part in parts)
         return begin, until
 
     def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:

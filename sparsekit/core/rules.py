@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from sparsekit.core import selection
-from sparsekit.core.counts import decimal
-from sparsekit.core.counts import num_steps as whole_part
+from sparsekit.core.counts import decimal, whole_part
 
 Rule = Callable[[Tensor, Tensor, Tensor, float, int], Tensor]
 """(weight, gradient, mask, fraction, seed) -> mask."""

@@ -102,13 +102,13 @@ def harmonic(step: int, start: float, stop: float, steps: int, *, rate: float = 
     return _between(start, stop, (1 + rate) * progress / (1 + rate * progress))
 
 
-def every(step: int, *, interval: int, until: int, first: int = 0) -> bool:
+def is_due(step: int, *, interval: int, until: int, first: int = 0) -> bool:
     """Say whether to act at `step`: at first, first + interval, ... and always at `until`.
 
     `until` is included even off the grid, or a gradual method would end short of its target.
     ValueError unless interval >= 1.
 
-    >>> [step for step in range(30) if every(step, interval=10, until=25, first=10)]
+    >>> [step for step in range(30) if is_due(step, interval=10, until=25, first=10)]
     [10, 20, 25]
     """
     if interval < 1:

@@ -35,7 +35,7 @@ from sparsekit.system.interruption import Stopped
 from sparsekit.system.team import Team
 from sparsekit.training.fit import Observer, fit
 from sparsekit.training.judge import NetworkJudge
-from sparsekit.training.problem import PARTS, Source, ensure_init, try_source
+from sparsekit.training.problem import PROBLEM_PARTS, Source, ensure_init, try_source
 from sparsekit.training.settings import Runtime
 
 
@@ -84,7 +84,7 @@ def prepare_run(run: Run) -> PreparedRun:
     try:
         built = {name: _built(given[name]) for name in ("method", "runtime", "executor")}
         built["executor"](str, [])  # refuses its settings even when there is nothing to do
-        problem = Problem(**{name: _built(given[name]) for name in PARTS})
+        problem = Problem(**{name: _built(given[name]) for name in PROBLEM_PARTS})
         common = FitSpec(
             problem,
             _built(given["train"]),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.status import acting, garbage, logs, lookup, why
-from sparsekit.status.lookup import Unknown, run_of, runs_of, store_of
+from sparsekit.status.lookup import Unknown, run_of, runs_of, store_of, sweep_of
 from sparsekit.status.pages import PROGRAM, runs_page, store_option, sweeps_page
 from sparsekit.status.provenance import Unreadable
 from sparsekit.status.views import SweepView, view_store, view_sweep
@@ -102,8 +102,8 @@ def _look(options: argparse.Namespace) -> int:
 
 def _views(options: argparse.Namespace) -> SweepView | list[SweepView]:
     root = store_of(options.store)
-    sweep = lookup.find(root, options.sweep) if options.sweep else lookup.only_one(root)
-    return view_store(lookup.every(root)) if sweep is None else view_sweep(sweep)
+    sweep = sweep_of(root, options.sweep) if options.sweep else lookup.only_one(root)
+    return view_store(lookup.readable_sweeps(root)) if sweep is None else view_sweep(sweep)
 
 
 def _page(options: argparse.Namespace, views: SweepView | list[SweepView]) -> str:
@@ -133,17 +133,17 @@ def _width() -> int | None:
 
 
 def _retry(options: argparse.Namespace) -> int:
-    sweep = lookup.find(store_of(options.store), options.sweep)
+    sweep = sweep_of(store_of(options.store), options.sweep)
     return acting.retry(sweep, runs_of(sweep, options.runs), only_failed=options.failed)
 
 
 def _cancel(options: argparse.Namespace) -> int:
-    sweep = lookup.find(store_of(options.store), options.sweep)
+    sweep = sweep_of(store_of(options.store), options.sweep)
     return acting.cancel(sweep, runs_of(sweep, options.runs))
 
 
 def _logs(options: argparse.Namespace) -> int:
-    sweep = lookup.find(store_of(options.store), options.sweep)
+    sweep = sweep_of(store_of(options.store), options.sweep)
     number = run_of(sweep, options.run)
     print(logs.logs_page(sweep, number, num_lines=options.lines, fits=options.fits))
     return 0
@@ -151,14 +151,14 @@ def _logs(options: argparse.Namespace) -> int:
 
 def _why(options: argparse.Namespace) -> int:
     root = store_of(options.store)
-    key = why.key_of(root, options.key)
+    key = why.full_key(root, options.key)
     print(why.why_page(root, key, depth=options.depth, width=_width()))
     return 0
 
 
 def _gc(options: argparse.Namespace) -> int:
     root = store_of(options.store)
-    found = garbage.find(root, days=options.days)
+    found = garbage.find_garbage(root, days=options.days)
     if options.delete:
         garbage.delete(found, root)
     days = f" --days {options.days:g}" if options.days != 1 else ""

@@ -64,8 +64,8 @@ def cancel(sweep: Sweep, numbers: Sequence[int]) -> int:
     for number in numbers:
         if observations[number].state == "done":
             raise Refused(f"run {number} is done; there is nothing to cancel")
-    every = [one for one in observations if one.state != "done"]
-    chosen = [one for one in every if one.number in numbers] if numbers else every
+    unfinished = [one for one in observations if one.state != "done"]
+    chosen = [one for one in unfinished if one.number in numbers] if numbers else unfinished
     members = [member_of(one.number) for one in chosen]
     sweep.cancel(members)
     if is_on_slurm(sweep):
@@ -77,7 +77,7 @@ def cancel(sweep: Sweep, numbers: Sequence[int]) -> int:
     far = [one for one in chosen if one.state == "running" and one not in ended]
     far = [one for one in far if _is_held(sweep, one.number)]
     for one in far:
-        print(f"run {one.number} is at work on {one.said.get('node')}: end it there")
+        print(f"run {one.number} is at work on {one.last_status.get('node')}: end it there")
     return int(bool(far))
 
 

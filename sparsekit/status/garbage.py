@@ -26,7 +26,7 @@ from sparsekit.store.identity import canonical
 WORK, CORRUPT, TRASH = "work", "corrupt", ".trash."
 STALE_SECONDS = 300.0
 DAY = 86400.0
-PARTS = ("model", "data", "prunable")
+PARTS_OF_INIT = ("model", "data", "prunable")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Garbage:
     num_bytes: int
 
 
-def find(root: Path, *, days: float) -> list[Garbage]:
+def find_garbage(root: Path, *, days: float) -> list[Garbage]:
     """All garbage of a store older than `days`; Unreadable where a record or stage cannot be."""
     before = time.time() - days * DAY
     records = provenance.records(root)
@@ -97,7 +97,9 @@ def _begins(stage: Made, record: Mapping[str, Any]) -> bool:
     config = stage.config
     if stage.inputs or "problem" not in config or config.get("seed") != record["seed"]:
         return False
-    return all(_covers(config["problem"].get(part), record["config"].get(part)) for part in PARTS)
+    return all(
+        _covers(config["problem"].get(part), record["config"].get(part)) for part in PARTS_OF_INIT
+    )
 
 
 def _covers(whole: Any, given: Any) -> bool:

@@ -33,8 +33,8 @@ def log_files(sweep: Sweep, member: str) -> list[Path]:
     """Where the jobs of a member print, the latest last, as far as the files are there."""
     jobs = sweep.folder / "jobs"
     files = [jobs / f"{member}.log", *(jobs / f"{job}_0_log.out" for job in _jobs(sweep, member))]
-    said = sweep.last_status(member).get("log")
-    files = [file for file in files if str(file) != said] + ([Path(said)] if said else [])
+    last = sweep.last_status(member).get("log")
+    files = [file for file in files if str(file) != last] + ([Path(last)] if last else [])
     return [file for file in files if file.is_file()]
 
 
@@ -50,13 +50,13 @@ def tail(file: Path, num_lines: int) -> list[str]:
 
 def _page(sweep: Sweep, member: str, num_lines: int) -> str:
     files = log_files(sweep, member)
-    said = sweep.last_status(member)
+    status = sweep.last_status(member)
     lines = [f"--- {member}: {file}" for file in files]
     if files:
         lines += tail(files[-1], num_lines)
     else:
         lines.append(f"--- {member}: {_no_log(sweep, member)}")
-    error = said.get("error")
+    error = status.get("error")
     if error and error.rstrip() not in "\n".join(lines):
         lines += [f"--- {member}: error", error.rstrip()]
     return "\n".join(lines)

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sparsekit.store.references import VARIABLE, default_store
-from sparsekit.sweeps import records as sweeps
-from sparsekit.sweeps.records import FOLDER, FROZEN, Sweep
+from sparsekit.sweeps.records import FOLDER, FROZEN, Sweep, find_sweep, list_sweeps
 
-PARTS = (FOLDER, "named", "stages", "work")
+STORE_FOLDERS = (FOLDER, "named", "stages", "work")
 
 
 class Unknown(LookupError):
@@ -20,31 +19,33 @@ class Unknown(LookupError):
 def store_of(given: Path | None) -> Path:
     """The store that was given, or the one that runs use by default; it must be one."""
     root = (given or default_store()).expanduser()
-    if not any((root / part).is_dir() for part in PARTS):
+    if not any((root / part).is_dir() for part in STORE_FOLDERS):
         what = (
-            "has no " + ", ".join(f"{part}/" for part in PARTS) if root.is_dir() else "is not there"
+            "has no " + ", ".join(f"{part}/" for part in STORE_FOLDERS)
+            if root.is_dir()
+            else "is not there"
         )
         raise Unknown(f"{root} is no store: it {what}; give one by --store FOLDER or {VARIABLE}")
     return root.absolute()
 
 
-def find(root: Path, name: str) -> Sweep:
+def sweep_of(root: Path, name: str) -> Sweep:
     """The sweep of that name, or the only one whose name begins like that."""
     try:
-        return _whole(sweeps.find(root, name))
+        return _whole(find_sweep(root, name))
     except LookupError as error:
         raise Unknown(*error.args) from error
 
 
 def only_one(root: Path) -> Sweep | None:
     """The sweep of a store that holds one; None for none or several."""
-    found = sweeps.every(root)
+    found = list_sweeps(root)
     return _whole(found[0]) if len(found) == 1 else None
 
 
-def every(root: Path) -> list[Sweep]:
+def readable_sweeps(root: Path) -> list[Sweep]:
     """All sweeps of a store, the latest last."""
-    return [_whole(sweep) for sweep in sweeps.every(root)]
+    return [_whole(sweep) for sweep in list_sweeps(root)]
 
 
 def runs_of(sweep: Sweep, given: Iterable[str]) -> list[int]:

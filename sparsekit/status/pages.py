@@ -60,7 +60,7 @@ def _what(view: SweepView) -> list[Column]:
         Column("step", [_step(run) for run in runs], rank=3),
         Column(_validation_title(runs), _validations(runs), rank=5),
         Column("time", [duration(run.seconds) if run.seconds else "" for run in runs], rank=6),
-        Column("lives", [str(run.lives or "") for run in runs], rank=7),
+        Column("attempts", [str(run.attempts or "") for run in runs], rank=7),
         Column("log", [_log(run.log) for run in runs], rank=9, least=20, keeps_end=True),
     ]
 

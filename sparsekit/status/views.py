@@ -28,7 +28,7 @@ KEEPERS = ("controller", "watchdog")
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """How far a fit is, as far as it said: of steps `step` of `last_step`, and the last value of
+    """How far a fit is, by its progress file: step `step` of `last_step`, and the last value of
     the `primary` metric on the validation split."""
 
     key: str
@@ -43,7 +43,7 @@ class Fit:
 @dataclasses.dataclass(frozen=True)
 class RunView:
     """One run of a sweep. Times are seconds; `validation` is the `primary` metric of the current
-    fit (`fit`), or else of the last finished ticket; None stands for what nobody has said."""
+    fit (`fit`), or else of the last finished ticket; None stands for what is not known."""
 
     number: int
     name: str
@@ -58,7 +58,7 @@ class RunView:
     primary: Metric | None
     validation: float | None
     seconds: float
-    lives: int
+    attempts: int
     job: str | None
     node: str | None
     pid: int | None
@@ -158,12 +158,12 @@ def _controller(sweep: Sweep, ask: Ask) -> str | None:
 
 
 def _view_run(sweep: Sweep, one: Observation) -> RunView:
-    run, said = sweep.runs[one.number], one.said
+    run, status = sweep.runs[one.number], one.last_status
     rows = one.record["rows"] if one.record else []
     fit = None if one.state == "done" else _fit(sweep.progress(member_of(one.number)))
     primary, validation = _reached(sweep.root, rows, fit)
     is_running = one.state == "running"
-    life = time.time() - said["begun"] if is_running and "begun" in said else 0.0
+    this_attempt = time.time() - status["begun"] if is_running and "begun" in status else 0.0
     return RunView(
         number=one.number,
         name=run["name"],
@@ -177,24 +177,24 @@ def _view_run(sweep: Sweep, one: Observation) -> RunView:
         fit=fit,
         primary=primary,
         validation=validation,
-        seconds=said.get("seconds", 0.0) + life,
-        lives=said.get("lives", 0),
+        seconds=status.get("seconds", 0.0) + this_attempt,
+        attempts=status.get("attempts", 0),
         job=one.job,
-        node=said.get("node"),
-        pid=said.get("pid"),
-        log=said.get("log"),
-        error=None if one.state == "done" else said.get("error"),
+        node=status.get("node"),
+        pid=status.get("pid"),
+        log=status.get("log"),
+        error=None if one.state == "done" else status.get("error"),
     )
 
 
 def _fit(file: Path) -> Fit | None:
-    """What a fit said; None for what is no progress of a fit. Files of older releases speak of
+    """Read the progress file of a fit; None for what is none. Files of older releases speak of
     `val_accuracy` alone."""
     told = read_if_there(file)
     try:
-        said = {name: told[name] for name in ("key", "cycle", "particle", "step", "last_step")}
+        place = {name: told[name] for name in ("key", "cycle", "particle", "step", "last_step")}
         validation = told.get("validation", told.get("val_accuracy"))
-        return Fit(**said, primary=metric_of(told), validation=validation)
+        return Fit(**place, primary=metric_of(told), validation=validation)
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sparsekit.status import provenance
 from sparsekit.status.columns import cut
-from sparsekit.status.lookup import Unknown, every
+from sparsekit.status.lookup import Unknown, readable_sweeps
 from sparsekit.status.provenance import Made
 from sparsekit.status.views import read_if_there
 from sparsekit.status.wording import duration, plural, size
@@ -22,7 +22,7 @@ MOST_NAMES = 20
 LONG = 40
 
 
-def key_of(root: Path, given: str) -> str:
+def full_key(root: Path, given: str) -> str:
     """The one key, published or in work, that begins with `given`; Unknown else."""
     keys = {key for key, _ in provenance.stages_of(root)}
     work = root / "work"
@@ -120,13 +120,13 @@ def _mtime(file: Path, other: Path) -> float:
 
 
 def _workers(root: Path, key: str) -> Iterator[str]:
-    """The runs whose fit this is, by what they said."""
-    for sweep in every(root):
+    """The runs whose fit this is, as their progress files say."""
+    for sweep in readable_sweeps(root):
         for file in sorted((sweep.folder / "progress").glob("*.json")):
             told = read_if_there(file)
             if told and told["key"] == key:
-                said = sweep.last_status(file.stem)
-                where = f"on {said.get('node')}, job {said.get('job')}"
+                status = sweep.last_status(file.stem)
+                where = f"on {status.get('node')}, job {status.get('job')}"
                 step = f"step {told['step']} of {told['last_step']}"
                 yield f"  run {number_of(file.stem)} of {sweep.name}, {where}: {step}"
 
@@ -180,7 +180,7 @@ def _references(root: Path, key: str, stages: Mapping[str, Made]) -> list[str]:
     ]
     sweeps = {
         f"{run['experiment']}/{run['name']}": f"  run {run['number']} of {sweep.name}"
-        for sweep in every(root)
+        for sweep in readable_sweeps(root)
         for run in sweep.runs
     }
     lines = [f"  {name}{sweeps.get(name, '')}" for name in names]

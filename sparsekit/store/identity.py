@@ -42,13 +42,13 @@ class Stage:
     @functools.cached_property
     def key(self) -> str:
         """Address of the result, e.g. `fit-3f0c...`: kind and 80 bits of its hash."""
-        return key_of(self.description())
+        return stage_key(self.description())
 
 
-def key_of(description: Mapping[str, Any], *, with_none: bool = False) -> str:
+def stage_key(description: Mapping[str, Any], *, with_none: bool = False) -> str:
     """Return the key that belongs to a stage's description; `with_none` as for `canonical`.
 
-    >>> key_of({"kind": "fit", "config": {"epochs": 1}, "inputs": [], "version": 1})
+    >>> stage_key({"kind": "fit", "config": {"epochs": 1}, "inputs": [], "version": 1})
     'fit-3f698378a9d24ea734c4'
     """
     text = canonical(description, with_none=with_none)

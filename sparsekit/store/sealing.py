@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.store.claims import HEARTBEAT
-from sparsekit.store.identity import Stage, canonical, key_of
+from sparsekit.store.identity import Stage, canonical, stage_key
 from sparsekit.system.files import checksum, parsed, read_bytes, spelled, sync, write_json
 
 DESCRIPTION = "description.json"
@@ -87,7 +87,7 @@ def _is_sealed(body: Mapping[str, Any], key: str, *, with_none: bool) -> bool:
     identity = {name: body[name] for name in _IDENTITY}
     return (
         body["checksum"] == hashlib.sha256(text.encode()).hexdigest()
-        and key_of(identity, with_none=with_none) == key
+        and stage_key(identity, with_none=with_none) == key
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparsekit.store.store import Store, write_json
 
-PARTS = ("state", "masks")
+STORED_PARTS = ("state", "masks")
 PARTS_FILE = "parts.json"
 TOPOLOGY = "topology.json"
 NETWORK = "network.json"
@@ -27,7 +27,7 @@ def save_network(folder: Path, *, state: Part, masks: Part, network: Mapping[str
     settled by the order of the network.
     """
     parts: dict[str, dict[str, object]] = {}
-    for name, part in zip(PARTS, (state, masks), strict=True):
+    for name, part in zip(STORED_PARTS, (state, masks), strict=True):
         if isinstance(part, str):
             parts[name] = {"stage": part}
         else:
@@ -43,7 +43,7 @@ def load_network(store: Store, key: str) -> tuple[dict[str, Tensor], dict[str, T
     The weights of a `pruned` stage are not yet masked: they are those of the stage it refers to.
     Raises CorruptResult for a file that is not what was published.
     """
-    state, masks = (_load_part(store, key, name) for name in PARTS)
+    state, masks = (_load_part(store, key, name) for name in STORED_PARTS)
     return state, masks
 
 

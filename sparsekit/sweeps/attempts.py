@@ -1,7 +1,7 @@
-"""One life of a job at a member of a sweep: claim it, work, and say how it ended.
+"""One attempt of a job at a member of a sweep: claim it, work, and record how it ended.
 
-What a job says of itself is for people and for whoever looks after the sweep; no result depends
-on it. However a life ends, the next one goes on from what is in the store.
+What a job records about itself is read by people and by the controller; no result depends on it.
+However an attempt ends, the next one resumes from what is in the store.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sparsekit.system.files import read_json
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
 
-MAX_IDLE_LIVES = 3
+MAX_IDLE_ATTEMPTS = 3
 END = 1000
 ELSEWHERE = "another process is at work on it"
 
@@ -36,10 +36,10 @@ def run_attempt(
     log: str | None = None,
     stale_after: float = 60.0,
 ) -> str:
-    """State at the end of this life: done, stopped, waiting, parked or failed.
+    """Work at a member and return how that ended: done, stopped, waiting, parked or failed.
 
-    Waiting also where another process is at work on the same member; then nothing is said.
-    KeyboardInterrupt leaves as it came, when it is said that the life was stopped.
+    Returns waiting, and records nothing, if another process is at work on the same member. A
+    KeyboardInterrupt is raised again once the attempt is recorded as stopped.
     """
     interruption.listen()
     place = claims.claim(sweep.claims, member, stale_after=stale_after)
@@ -48,7 +48,7 @@ def run_attempt(
         return "waiting"
     try:
         with claims.heartbeat(place):
-            return _live(sweep, member, work, log)
+            return _run_claimed(sweep, member, work, log)
     finally:
         claims.release(place)
 
@@ -70,9 +70,9 @@ class _End:
     interrupt: KeyboardInterrupt | None = None
 
 
-def _live(sweep: Sweep, member: str, work: Callable[[], None], log: str | None) -> str:
+def _run_claimed(sweep: Sweep, member: str, work: Callable[[], None], log: str | None) -> str:
     before = sweep.last_status(member)
-    said = {
+    status = {
         "state": "running",
         "reason": "",
         "error": None,
@@ -81,21 +81,21 @@ def _live(sweep: Sweep, member: str, work: Callable[[], None], log: str | None) 
         "pid": os.getpid(),
         "log": log,
         "begun": time.time(),
-        "lives": before.get("lives", 0) + 1,
+        "attempts": before.get("attempts", 0) + 1,
         "seconds": before.get("seconds", 0.0),
-        "idle_lives": before.get("idle_lives", 0),
+        "idle_attempts": before.get("idle_attempts", 0),
         "position": before.get("position"),
     }
-    sweep.say(member, said)
+    sweep.write_status(member, status)
     end = _worked(work)
-    seconds = said["seconds"] + time.time() - said["begun"]
+    seconds = status["seconds"] + time.time() - status["begun"]
     position = _position(sweep, member)
-    idle = _idle_lives(said, end, position)
-    if idle >= MAX_IDLE_LIVES:
+    idle = _idle_attempts(status, end, position)
+    if idle >= MAX_IDLE_ATTEMPTS:
         end = _End("failed", f"stopped {idle} times at the same place; give it more minutes")
     final = {n: getattr(end, n) for n in ("state", "reason", "error", "waits_for")}
-    spent = {"seconds": seconds, "position": position, "idle_lives": idle}
-    sweep.say(member, {**said, **final, **spent})
+    spent = {"seconds": seconds, "position": position, "idle_attempts": idle}
+    sweep.write_status(member, {**status, **final, **spent})
     if end.interrupt is not None:
         raise end.interrupt
     return end.state
@@ -124,7 +124,7 @@ def _shortened(error: BaseException) -> str:
 
 
 def _position(sweep: Sweep, member: str) -> Any:
-    """Where the last fit of this member was, as far as a stopped life can tell."""
+    """Return key and step of the last fit of this member; None if none has begun."""
     try:
         told = read_json(sweep.progress(member))
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def _position(sweep: Sweep, member: str) -> Any:
     return [told["key"], told["step"]]
 
 
-def _idle_lives(said: dict[str, Any], end: _End, position: Any) -> int:
-    if end.state != "stopped" or position is None or position != said["position"]:
+def _idle_attempts(status: dict[str, Any], end: _End, position: Any) -> int:
+    if end.state != "stopped" or position is None or position != status["position"]:
         return 0
-    return int(said["idle_lives"]) + 1
+    return int(status["idle_attempts"]) + 1

@@ -151,8 +151,8 @@ def _submit_lost(sweep: Sweep) -> bool:
         print(f"run {one.number}: {one.state}{': ' * bool(one.reason)}{one.reason}")
     rounds = _cluster(sweep).rounds
     gone = [one for one in observations if one.state in TRIED_AGAIN]
-    waiting = [one.number for one in gone if one.said.get("state") == "waiting"]
-    stopped = [one.number for one in gone if one.said.get("state") == "stopped"]
+    waiting = [one.number for one in gone if one.last_status.get("state") == "waiting"]
+    stopped = [one.number for one in gone if one.last_status.get("state") == "stopped"]
     lost = [
         one.number
         for one in gone
@@ -217,18 +217,18 @@ def _in_queue(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) -
 
 def _times(sweep: Sweep, member: str, kind: str) -> int:
     """How often a member was submitted, since somebody last asked for it."""
-    since = sweep.renewed(member)
+    since = sweep.last_reset(member)
     notes = [note for note in sweep.submissions() if note["kind"] == kind and note["time"] > since]
     return sum(member in note["members"] for note in notes)
 
 
 def _refuse_failed(sweep: Sweep, fits: Mapping[str, Any]) -> None:
-    said = {one: sweep.last_status(one) for one in fits}
-    failed = {one: about for one, about in said.items() if about.get("state") == "failed"}
+    statuses = {one: sweep.last_status(one) for one in fits}
+    failed = {one: status for one, status in statuses.items() if status.get("state") == "failed"}
     if failed:
         listing = "\n".join(
-            f"--- {one}: {about['reason']} (log: {about['log']})\n{about['error'] or ''}"
-            for one, about in failed.items()
+            f"--- {one}: {status['reason']} (log: {status['log']})\n{status['error'] or ''}"
+            for one, status in failed.items()
         )
         raise RuntimeError(f"{len(failed)} of {len(fits)} fits failed\n{listing}")
 

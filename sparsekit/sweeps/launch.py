@@ -72,7 +72,7 @@ def start(sweep: Sweep, numbers: Sequence[int]) -> int:
 def _inline(sweep: Sweep, numbers: Sequence[int], cluster: Inline) -> int:
     interruption.listen()
     members = [member_of(number) for number in numbers]
-    sweep.renew(members)
+    sweep.reset(members)
     records = []
     for turn, (number, member) in enumerate(zip(numbers, members, strict=True), 1):
         if interruption.asked():
@@ -85,13 +85,13 @@ def _inline(sweep: Sweep, numbers: Sequence[int], cluster: Inline) -> int:
 
         state = run_attempt(sweep, member, work, stale_after=sweep.stale_after)
         if state != "done":
-            said = sweep.last_status(member)
-            _say(f"{title} {state}: {said['error'] or said['reason']}")
+            status = sweep.last_status(member)
+            _say(f"{title} {state}: {status['error'] or status['reason']}")
     return _finish(sweep, records, num_runs=len(numbers))
 
 
 def _local(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> int:
-    sweep.renew([member_of(number) for number in numbers])
+    sweep.reset([member_of(number) for number in numbers])
     _say(f"{sweep.name}: {cluster.processes} processes; {_look(sweep)}")
     states = run_pool(sweep, numbers, cluster)
     done = [number for number, state in states.items() if state == "done"]
@@ -106,7 +106,7 @@ def _slurm(sweep: Sweep, numbers: Sequence[int], cluster: Slurm) -> int:
         with sweep.submitting():
             observed = [one for one in observe(sweep) if one.number in set(numbers)]
             missing = [one.number for one in observed if one.is_missing]
-            sweep.renew([member_of(number) for number in missing])
+            sweep.reset([member_of(number) for number in missing])
             jobs = submit_runs(sweep, missing) if missing else []
     except RuntimeError as error:
         raise ConfigError(str(error)) from error

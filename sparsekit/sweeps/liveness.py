@@ -20,13 +20,13 @@ from sparsekit.sweeps.scheduler import Ended, Queued
 STATES = {
     "done": "its results are published",
     "running": "a job is at work on it",
-    "starting": "its job has begun, and has not said anything yet",
+    "starting": "its job has begun, and has not status anything yet",
     "queued": "its job waits to begin, or to go on",
     "waiting": "another run computes what it needs; its job looks again now and then",
     "parked": "its fits are jobs of their own; it goes on when they have ended",
-    "failed": "it raised an error; it is not tried again unless asked",
-    "cancelled": "its job was cancelled; it is not tried again unless asked",
-    "lost": "its job ended without a result or a reason; it is tried again, so many times",
+    "failed": "it raised an error; it is retried only if asked",
+    "cancelled": "its job was cancelled; it is retried only if asked",
+    "lost": "its job ended without result or reason; retried up to `cluster.rounds` times",
     "open": "no job was submitted for it",
 }
 LIVE = ("running", "starting", "queued", "waiting", "parked")
@@ -39,13 +39,13 @@ Ask = Callable[[str], list[Queued] | None]
 
 @dataclasses.dataclass(frozen=True)
 class Observation:
-    """State of one run, the reason for it in words, its job, and what it said of itself."""
+    """State of one run, the reason for it in words, its job, and the last status of that."""
 
     number: int
     state: str
     reason: str
     job: str | None
-    said: Mapping[str, Any]
+    last_status: Mapping[str, Any]
     record: Mapping[str, Any] | None
 
     @property
@@ -115,55 +115,58 @@ def _jobs_of(
 
 def _observe(known: _Known, number: int) -> Observation:
     member = member_of(number)
-    said = known.sweep.last_status(member)
+    status = known.sweep.last_status(member)
     record = known.sweep.record(number)
     jobs = known.jobs.get(member, [])
 
     def observation(state: str, reason: str, job: str | None = None) -> Observation:
-        return Observation(number, state, reason, job or said.get("job"), said, record)
+        return Observation(number, state, reason, job or status.get("job"), status, record)
 
     if record is not None and record["status"] == "done":
         return observation("done", "")
     entries = [known.queued[job] for job in jobs if known.queued and job in known.queued]
     held = claims.is_held(known.sweep.claims, member, stale_after=known.stale_after, now=known.now)
     if held:
-        return observation("running", "", said.get("job"))
+        return observation("running", "", status.get("job"))
     if entries:
-        return observation(*_in_queue(entries[-1], said), entries[-1].job)
-    return observation(*_out_of_queue(known, member, said, jobs), jobs[-1] if jobs else None)
+        return observation(*_in_queue(entries[-1], status), entries[-1].job)
+    return observation(*_out_of_queue(known, member, status, jobs), jobs[-1] if jobs else None)
 
 
-def _in_queue(entry: Queued, said: Mapping[str, Any]) -> tuple[str, str]:
-    if entry.is_live and said.get("job") == entry.job and said.get("state") == "failed":
-        return "failed", said["reason"]
+def _in_queue(entry: Queued, status: Mapping[str, Any]) -> tuple[str, str]:
+    if entry.is_live and status.get("job") == entry.job and status.get("state") == "failed":
+        return "failed", status["reason"]
     if entry.is_live:
         return "starting", entry.state.lower()
-    if said.get("state") == "waiting":
-        return "waiting", said["reason"]
-    if said.get("state") == "parked":
-        return "parked", said["reason"]
-    return "queued", said.get("reason") or entry.reason
+    if status.get("state") == "waiting":
+        return "waiting", status["reason"]
+    if status.get("state") == "parked":
+        return "parked", status["reason"]
+    return "queued", status.get("reason") or entry.reason
 
 
 def _out_of_queue(
-    known: _Known, member: str, said: Mapping[str, Any], jobs: Sequence[str]
+    known: _Known, member: str, status: Mapping[str, Any], jobs: Sequence[str]
 ) -> tuple[str, str]:
     noted = known.noted.get(member)
-    state = said.get("state")
+    state = status.get("state")
     if known.sweep.is_cancelled(member):
         return "cancelled", "as somebody asked"
     if state == "failed":
-        return state, said["reason"]
-    if noted is None and not said:
+        return state, status["reason"]
+    if noted is None and not status:
         return "open", "not begun"
     if known.queued is None and noted is not None:
         return "queued", "the scheduler does not answer"
-    begun = bool(jobs) and said.get("job") == jobs[-1]
+    begun = bool(jobs) and status.get("job") == jobs[-1]
     if noted is not None and not begun and time.time() - noted < SETTLING_SECONDS:
         return "queued", "just submitted"
     if jobs and not begun:
         return "cancelled", UNBEGUN
-    return "lost", f"its job ended, and was last {state}: {said.get('reason') or 'no reason given'}"
+    return (
+        "lost",
+        f"its job ended, and was last {state}: {status.get('reason') or 'no reason given'}",
+    )
 
 
 def _explained(one: Observation, ended: Ended | None) -> Observation:

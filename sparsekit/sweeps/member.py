@@ -45,17 +45,17 @@ def main(arguments: Sequence[str]) -> int:
 def slurm_run(folder: Path, number: int) -> None:
     """A job of SLURM that runs one run; it goes back into the queue when it has more to do."""
 
-    def life(team: Team | None) -> str:
+    def attempt(team: Team | None) -> str:
         return run_member(folder, number, log=_slurm_log(folder), team=team)
 
-    _on_its_nodes(Sweep(folder), member_of(number), life)
+    _on_its_nodes(Sweep(folder), member_of(number), attempt)
 
 
 def slurm_fit(folder: Path, member: str, item: FitSpec) -> None:
     """A job of SLURM that computes one fit of a run."""
     sweep = Sweep(folder)
 
-    def life(team: Team | None) -> str:
+    def attempt(team: Team | None) -> str:
         def work() -> None:
             with uncollected():
                 from sparsekit.runs.runner import fit_of
@@ -68,7 +68,7 @@ def slurm_fit(folder: Path, member: str, item: FitSpec) -> None:
             sweep, member, work, log=_slurm_log(folder), stale_after=sweep.stale_after
         )
 
-    _on_its_nodes(sweep, member, life)
+    _on_its_nodes(sweep, member, attempt)
 
 
 def slurm_controller(folder: Path, patience: int) -> None:
@@ -115,23 +115,23 @@ def shown_by(job: PreparedRun, sweep: Sweep, member: str) -> PreparedRun:
     return dataclasses.replace(job, observers=(*job.observers, shown))
 
 
-def _on_its_nodes(sweep: Sweep, member: str, life: Callable[[Team | None], str]) -> None:
-    """One life of a job: on its first node, or only one, `life`; on the others what that asks."""
+def _on_its_nodes(sweep: Sweep, member: str, attempt: Callable[[Team | None], str]) -> None:
+    """Run `attempt` on the first node of the job; on the others take part in what that asks."""
     if os.environ.get("SLURM_NNODES", "1") == "1":
-        _leave(sweep, member, life(None))
+        _leave(sweep, member, attempt(None))
         return
     from sparsekit.system.team import team_here
 
     team = team_here(sweep.folder / "teams", member)
-    if not team.leads:
-        _follow(team, sweep, member)
+    if not team.is_leader:
+        _take_part(team, sweep, member)
         return
     with team:
-        state = life(team)
+        state = attempt(team)
     _leave(sweep, member, state)
 
 
-def _follow(team: Team, sweep: Sweep, member: str) -> None:
+def _take_part(team: Team, sweep: Sweep, member: str) -> None:
     """Take part in the fits of the job, until its first node has no more."""
     from sparsekit.training.fit import take_part
 
@@ -199,10 +199,10 @@ def _leave(sweep: Sweep, member: str, state: str) -> None:
 
 def _tell(sweep: Sweep, member: str, state: str) -> None:
     """The last words in a log."""
-    said = sweep.last_status(member)
-    if state == "failed" and said.get("error"):
-        print(said["error"], file=sys.stderr)
-    reason = said.get("reason", "").partition("\n")[0]
+    status = sweep.last_status(member)
+    if state == "failed" and status.get("error"):
+        print(status["error"], file=sys.stderr)
+    reason = status.get("reason", "").partition("\n")[0]
     print(f"{sweep.name} {member}: {state} {reason}", file=sys.stderr, flush=True)
 
 

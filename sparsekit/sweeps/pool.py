@@ -58,31 +58,31 @@ def run_pool(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> dict[int, 
 
 
 def _begin(pool: _Pool) -> None:
-    free = sorted(set(range(pool.cluster.processes)) - {seat for _, seat in pool.running.values()})
+    free = sorted(set(range(pool.cluster.processes)) - {slot for _, slot in pool.running.values()})
     ready = [one for one in pool.open_runs if one[0] <= time.monotonic()]
     if interruption.asked():
         return
-    for seat, one in zip(free, ready, strict=False):
+    for slot, one in zip(free, ready, strict=False):
         pool.open_runs.remove(one)
-        pool.running[one[1]] = (_process(pool, one[1], seat), seat)
+        pool.running[one[1]] = (_process(pool, one[1], slot), slot)
 
 
-def _process(pool: _Pool, number: int, seat: int) -> subprocess.Popen[bytes]:
+def _process(pool: _Pool, number: int, slot: int) -> subprocess.Popen[bytes]:
     log = pool.sweep.folder / "jobs" / f"{member_of(number)}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "sparsekit.sweeps.member", str(pool.sweep.folder), str(number)]
-    environment = {**os.environ, **_surroundings(pool.cluster, seat)}
+    environment = {**os.environ, **_surroundings(pool.cluster, slot)}
     with log.open("ab") as file, interruption.held():
         # Not of the terminal's group: Ctrl-C asks this process, which asks each of them once.
         return subprocess.Popen(command, stdout=file, stderr=file, env=environment, process_group=0)
 
 
-def _surroundings(cluster: Local, seat: int) -> dict[str, str]:
+def _surroundings(cluster: Local, slot: int) -> dict[str, str]:
     """Environment of a process: its share of the cores, and its GPU where there are any."""
     num_cores = max(1, len(os.sched_getaffinity(0)) // cluster.processes)
     threads = os.environ.get("OMP_NUM_THREADS", str(num_cores))
     gpus = visible_gpus()
-    shown = {"CUDA_VISIBLE_DEVICES": gpus[seat // cluster.per_gpu % len(gpus)]} if gpus else {}
+    shown = {"CUDA_VISIBLE_DEVICES": gpus[slot // cluster.per_gpu % len(gpus)]} if gpus else {}
     return {"OMP_NUM_THREADS": threads, **shown}
 
 
@@ -118,6 +118,6 @@ def _say(pool: _Pool, number: int, num_runs: int) -> None:
 
 
 def _why(sweep: Sweep, number: int) -> str:
-    said = sweep.last_status(member_of(number))
+    status = sweep.last_status(member_of(number))
     log = Path(sweep.folder / "jobs" / f"{member_of(number)}.log")
-    return f"{said.get('error') or said.get('reason')}; log: {log}"
+    return f"{status.get('error') or status.get('reason')}; log: {log}"

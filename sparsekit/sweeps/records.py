@@ -1,8 +1,8 @@
-"""A sweep on disk: what was asked for, frozen, and what every job last said of itself.
+"""A sweep on disk: what was asked for, frozen, and the last status of every job.
 
 STORE/sweeps/NAME/
   sweep.json          the runs with their whole configurations, where and how they are to run
-  members/MEMBER.json what the job of a member last said; a member is a run, or a fit of a run
+  members/MEMBER.json last status of the job of a member, which is a run or a fit of one
   progress/MEMBER.json how far its fit is; cancelled/MEMBER: it is not wanted any more
   claims/MEMBER/        who works at a member (see claims.py)
   submissions/ID.json which members were submitted as which job; written before and after
@@ -31,6 +31,10 @@ from sparsekit.system.files import read_json, write_json
 FOLDER = "sweeps"
 FROZEN = "sweep.json"
 SUBMISSION = "submission"
+RESETS = ("reset", "renewed")
+"""Folders of the times of `Sweep.reset`; the second is that of earlier releases."""
+RENAMED = {"lives": "attempts", "idle_lives": "idle_attempts"}
+"""Fields of a status by their names in earlier releases."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +74,12 @@ class Sweep:
         return record is not None and record["status"] == "done"
 
     def last_status(self, member: str) -> dict[str, Any]:
-        """What the job at a member last said of itself; empty where none has begun."""
-        return _read(self.folder / "members" / f"{member}.json") or {}
+        """Return what the job at a member last recorded; empty if none has begun."""
+        status: dict[str, Any] = _read(self.folder / "members" / f"{member}.json") or {}
+        return {RENAMED.get(name, name): value for name, value in status.items()}
 
-    def say(self, member: str, content: Mapping[str, Any]) -> None:
-        """Replace what was said at a member."""
+    def write_status(self, member: str, content: Mapping[str, Any]) -> None:
+        """Replace the status of a member."""
         (self.folder / "members").mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "members" / f"{member}.json", content)
 
@@ -92,25 +97,28 @@ class Sweep:
         """Is a member not wanted any more?"""
         return (self.folder / "cancelled" / member).exists()
 
-    def renew(self, members: Iterable[str]) -> None:
+    def reset(self, members: Iterable[str]) -> None:
         """Forget what went wrong at members, and at their fits, so that they can be tried again;
         nothing of those that somebody is at work on."""
         if not (self.folder / "members").exists() and not self.submissions():
             return
-        (self.folder / "renewed").mkdir(exist_ok=True)
+        (self.folder / "reset").mkdir(exist_ok=True)
         for member in members:
             if is_held(self.claims, member, stale_after=self.stale_after):
                 continue
-            write_json(self.folder / "renewed" / f"{member}.json", time.time())
+            write_json(self.folder / "reset" / f"{member}.json", time.time())
             (self.folder / "cancelled" / member).unlink(missing_ok=True)
             for file in (self.folder / "members").glob(f"{member}.*.json"):
                 file.unlink(missing_ok=True)
-            spent = {k: v for k, v in self.last_status(member).items() if k in ("lives", "seconds")}
-            self.say(member, spent)
+            spent = {
+                k: v for k, v in self.last_status(member).items() if k in ("attempts", "seconds")
+            }
+            self.write_status(member, spent)
 
-    def renewed(self, member: str) -> float:
-        """When somebody last asked for a member, or a fit's run, to be tried again; 0 for never."""
-        return float(_read(self.folder / "renewed" / f"{member.partition('.')[0]}.json") or 0)
+    def last_reset(self, member: str) -> float:
+        """Return when a member, or the run of a fit, was last asked to be retried; 0 for never."""
+        file = f"{member.partition('.')[0]}.json"
+        return max(float(_read(self.folder / name / file) or 0) for name in RESETS)
 
     @property
     def stale_after(self) -> float:
@@ -172,9 +180,9 @@ def freeze(root: Path, label: str, content: Mapping[str, Any]) -> Sweep:
     return Sweep(sweep.folder)
 
 
-def find(root: Path, name: str) -> Sweep:
+def find_sweep(root: Path, name: str) -> Sweep:
     """The sweep of a store whose name is, or alone begins with, `name`; LookupError else."""
-    names = [sweep.name for sweep in every(root)]
+    names = [sweep.name for sweep in list_sweeps(root)]
     near = [other for other in names if other == name] or [o for o in names if o.startswith(name)]
     if len(near) == 1:
         return Sweep(root / FOLDER / near[0])
@@ -182,7 +190,7 @@ def find(root: Path, name: str) -> Sweep:
     raise LookupError(f"{name}: {what} in {root}; there are {', '.join(near or names) or 'none'}")
 
 
-def every(root: Path) -> list[Sweep]:
+def list_sweeps(root: Path) -> list[Sweep]:
     """All sweeps of a store, the latest last."""
     folders = [file.parent for file in (root / FOLDER).glob(f"*/{FROZEN}")]
     return [Sweep(f) for f in sorted(folders, key=lambda f: (f / FROZEN).stat().st_mtime)]

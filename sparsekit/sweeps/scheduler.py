@@ -44,10 +44,10 @@ class Ended:
 
 def queue(user: str) -> list[Queued] | None:
     """All jobs of a user that wait or run; None where the scheduler cannot be asked."""
-    said = ask("squeue", "-h", "-r", "-u", user, "-o", "%i|%T|%r|%N|%j")
-    if said is None:
+    printed = ask("squeue", "-h", "-r", "-u", user, "-o", "%i|%T|%r|%N|%j")
+    if printed is None:
         return None
-    return [Queued(*line.split("|", 4)) for line in said.splitlines() if line.count("|") >= 4]
+    return [Queued(*line.split("|", 4)) for line in printed.splitlines() if line.count("|") >= 4]
 
 
 def accounts(jobs: Iterable[str]) -> Mapping[str, Ended]:
@@ -55,8 +55,8 @@ def accounts(jobs: Iterable[str]) -> Mapping[str, Ended]:
     asked = ",".join(sorted(set(jobs)))
     if not asked:
         return {}
-    said = ask("sacct", "-n", "-P", "-X", "-j", asked, "-o", "JobID,State,ExitCode")
-    fields = [line.split("|") for line in (said or "").splitlines()]
+    printed = ask("sacct", "-n", "-P", "-X", "-j", asked, "-o", "JobID,State,ExitCode")
+    fields = [line.split("|") for line in (printed or "").splitlines()]
     return {one[0]: Ended(one[1].split()[0], one[2]) for one in fields if len(one) == 3}
 
 

@@ -116,7 +116,7 @@ def _parameters(cluster: Slurm, resources: Resources) -> dict[str, Any]:
 
 
 def _srun(resources: Resources) -> list[str]:
-    """A node that is lost ends the job, whose next life goes on with as many as it needs."""
+    """A node that is lost ends the job, and the next attempt gets as many as it needs."""
     together = ["--kill-on-bad-exit=1"] if resources.nodes > 1 else []
     return ["--cpus-per-task", str(resources.cpus), *together]
 
@@ -169,5 +169,5 @@ def _clean_environment() -> Iterator[None]:
 
 def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if "sbatch: error:" in line]
-    return " ".join(said or lines[-1:]) or type(error).__name__
+    errors = [line for line in lines if "sbatch: error:" in line]
+    return " ".join(errors or lines[-1:]) or type(error).__name__

@@ -1,12 +1,12 @@
-"""The nodes of one job that train a fit together: the first leads, the others follow its calls.
+"""The nodes of one job that train a fit together: the first is the leader, the others its workers.
 
 Every node runs one process. The leader alone claims, computes and publishes. Where a fit is to be
-trained it calls the followers, and each starts its own ranks of that fit. They talk through a
+trained it calls the workers, and each starts its own ranks of that fit. They talk through a
 key-value store of PyTorch in the leader's process, whose address stands in a file of the sweep.
 
 As soon as a node's part of a fit has ended unfinished, all others end theirs. What the leader
 raises tells of all nodes: a RuntimeError where one failed, Stopped where they were asked to end or
-where one was lost. Then the next life goes on from the last checkpoint.
+where one was lost. The next attempt then resumes from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DONE, STOPPED, FAILED, ENDED = "done", "stopped", "failed", "ended"
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """Fit `number` of this life: what to train, and where its ranks find each other."""
+    """Fit `number` of this attempt: what to train, and where its ranks find each other."""
 
     number: int
     work: Mapping[str, Any]
@@ -48,9 +48,9 @@ class Call:
 
 
 class Team:
-    """This node among `size`, of which number 0 leads. `file` is of this life of the job alone.
+    """This node among `size`, of which number 0 leads. `file` is of this attempt of the job alone.
 
-    To be used as a context by the leader; the followers' calls end with it.
+    To be used as a context by the leader; the workers' calls end with it.
     """
 
     def __init__(self, file: Path, *, rank: int, size: int) -> None:
@@ -63,7 +63,7 @@ class Team:
         self._store: dist.TCPStore | None = None
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         return self.rank == 0
 
     def __enter__(self) -> Team:
@@ -78,7 +78,7 @@ class Team:
             self._store = None
 
     def call(self, work: Mapping[str, Any]) -> Call:
-        """Ask the followers to take part in `work`, plain data."""
+        """Ask the workers to take part in `work`, plain data."""
         store = self._opened()
         call = Call(self.num_calls, work, socket.gethostname(), free_port())
         self.num_calls += 1
@@ -86,7 +86,8 @@ class Team:
         return call
 
     def calls(self) -> Iterator[Call]:
-        """The leader's calls, until it has no more; ConnectionError where it is gone unsaid."""
+        """The leader's calls, until it has no more; ConnectionError if it disappears without
+        closing."""
         try:
             self._store = self._met()
             while self._store is not None:
@@ -111,19 +112,19 @@ class Team:
                 yield
         except BaseException as error:
             self.tell(number, *_outcome(error, was_ended=watch.has_ended))
-            if self.leads:
+            if self.is_leader:
                 raise self._reason(number) from error
             raise
         self.tell(number, DONE)
-        if self.leads:
+        if self.is_leader:
             self._wait_for(self._outcomes(number).values(), ANSWER_SECONDS)
 
     def tell(self, number: int, state: str, text: str = "") -> None:
         """Tell how the part of this node ended; `text`: of a failure the traceback."""
         assert self._store is not None, "there is a call"
-        said = {"state": state, "text": text, "host": socket.gethostname()}
+        outcome = {"state": state, "text": text, "host": socket.gethostname()}
         with contextlib.suppress(dist.DistError):
-            self._store.set(self._outcomes(number)[self.rank], json.dumps(said))
+            self._store.set(self._outcomes(number)[self.rank], json.dumps(outcome))
 
     def told(self, number: int) -> dict[int, dict[str, str]]:
         """How the parts of all nodes have ended so far, by node."""
@@ -163,7 +164,7 @@ class Team:
         return {rank: f"outcome/{number}/{rank}" for rank in range(self.size)}
 
     def _wait_for(self, keys: Collection[str], seconds: float) -> None:
-        """Until the followers have told all of this, or it takes too long, or time is up."""
+        """Wait until the workers have told all of this, or it takes too long, or time is up."""
         assert self._store is not None, "there is a call"
         deadline = time.monotonic() + seconds
         while not self._store.check(list(keys)) and time.monotonic() < deadline:
@@ -229,8 +230,8 @@ def team_here(folder: Path, member: str) -> Team:
     `folder`: where they meet, on a file system they share.
     """
     size = int(os.environ["SLURM_NNODES"])
-    life = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
-    file = folder / f"{member}-{life}.json"
+    attempt = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+    file = folder / f"{member}-{attempt}.json"
     return Team(file, rank=int(os.environ["SLURM_PROCID"]), size=size)
 
 

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sparsekit.configuration import config
-from sparsekit.core.counts import num_steps as whole_steps
+from sparsekit.core.counts import whole_part
 from sparsekit.core.fit_spec import FitSpec
 from sparsekit.core.prune import apply
 from sparsekit.core.types import Masks, State
@@ -153,7 +153,7 @@ def _first_averaged(fraction: float | None, fit_schedule: FitSchedule) -> float:
     if fraction is None:
         return math.inf
     first, last = fit_schedule.first, fit_schedule.last
-    return first + whole_steps(last - first, fraction)
+    return first + whole_part(last - first, fraction)
 
 
 class Results(Callback):

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from sparsekit.core.counts import num_steps as whole_steps
+from sparsekit.core.counts import whole_part
 from sparsekit.core.fit_spec import FitSpec
 from sparsekit.core.learning_rates import Cut, DenseSchedule, num_warmup
 from sparsekit.core.seeds import derive
 from sparsekit.data.batches import Inputs, chunk
 from sparsekit.data.types import Data
 from sparsekit.store.identity import describe
-from sparsekit.training.settings import Train, num_steps
+from sparsekit.training.settings import Train, steps_of_epochs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +56,12 @@ def plan_fit(spec: FitSpec, data: Data, cut: Mapping[str, float]) -> FitSchedule
             f"train.batch_size={train.batch_size} is more than the {data.num_train} "
             f"training examples of {data.name}"
         )
-    total = num_steps(train.epochs, per_epoch)
+    total = steps_of_epochs(train.epochs, per_epoch)
     asked = train.epochs if spec.epochs is None else spec.epochs
-    length = num_steps(asked * spec.length_factor, per_epoch)
+    length = steps_of_epochs(asked * spec.length_factor, per_epoch)
     first, last = spec.first_step, spec.last_step or length
     if spec.phase is not None:
-        first, last = (whole_steps(length, fraction) for fraction in spec.phase)
+        first, last = (whole_part(length, fraction) for fraction in spec.phase)
     if not 0 <= first < last <= length:
         raise ValueError(
             f"a fit from step {first} to step {last} is not within its {length} steps "

@@ -28,7 +28,7 @@ SOURCE = "source.json"
 Source = Callable[..., tuple[Network, State, Masks]]
 """(wanted network, store) -> network, weights and masks to start from."""
 
-PARTS = ("task", "model", "data", "prunable")
+PROBLEM_PARTS = ("task", "model", "data", "prunable")
 
 
 def load_data(problem: Problem, root: Path) -> Data:

@@ -107,13 +107,13 @@ class Runtime:
         return Path(self.data).expanduser()
 
 
-def num_steps(epochs: float, steps_per_epoch: int) -> int:
+def steps_of_epochs(epochs: float, steps_per_epoch: int) -> int:
     """Optimizer steps in a possibly fractional number of epochs; at least one.
 
     The epochs are the decimal number that was written: 0.285 of 100 steps are 28.5 and not a
     little less, so they are rounded up.
 
-    >>> num_steps(1.5, 390), num_steps(0.001, 390), num_steps(0.285, 100)
+    >>> steps_of_epochs(1.5, 390), steps_of_epochs(0.001, 390), steps_of_epochs(0.285, 100)
     (585, 1, 29)
     """
     exact = Fraction(str(float(epochs))).limit_denominator(10**9)

@@ -51,13 +51,13 @@ def test_budget_is_the_nearest_integer(total: int, sparsity: int) -> None:
     ("steps", "fraction", "expected"),
     [(40, 0.1, 4), (45, 0.1, 4), (9, 0.1, 0), (10, 1.0, 10), (112680, 1 / 3, 37560), (30, 0.7, 21)],
 )
-def test_num_steps(steps: int, fraction: float, expected: int) -> None:
-    assert counts.num_steps(steps, fraction) == expected
+def test_whole_part(steps: int, fraction: float, expected: int) -> None:
+    assert counts.whole_part(steps, fraction) == expected
 
 
-def test_num_steps_refuses_what_is_no_fraction() -> None:
+def test_whole_part_refuses_what_is_no_fraction() -> None:
     with pytest.raises(ValueError, match=r"\[0, 1\], got 1.5"):
-        counts.num_steps(10, 1.5)
+        counts.whole_part(10, 1.5)
 
 
 def test_cumulative_sparsity_of_twenty_percent_per_cycle() -> None:

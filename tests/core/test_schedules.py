@@ -106,11 +106,11 @@ def test_every(interval, until, first, expected) -> None:
     found = [
         step
         for step in range(-1, 50)
-        if schedules.every(step, interval=interval, until=until, first=first)
+        if schedules.is_due(step, interval=interval, until=until, first=first)
     ]
     assert found == expected
 
 
 def test_every_refuses_an_interval_of_nothing() -> None:
     with pytest.raises(ValueError, match="got 0"):
-        schedules.every(0, interval=0, until=9)
+        schedules.is_due(0, interval=0, until=9)

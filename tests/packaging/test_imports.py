@@ -84,7 +84,7 @@ def test_lines_that_were_written_for_the_last_release(monkeypatch: pytest.Monkey
     assert {warning.filename for warning in caught} == {"written_before.py"}
     assert (found["config"].build, found["config"].ConfigError) == (build, ConfigError)
     assert found["claims"].claim is claims.claim
-    assert (found["canonical"], found["key_of"]) == (identity.canonical, identity.key_of)
+    assert (found["canonical"], found["key_of"]) == (identity.canonical, identity.stage_key)
     assert (found["Store"], found["spelled"]) == (store.Store, files.spelled)
     assert found["load_ticket"] is tensors.load_network
     assert found["save_ticket"] is tensors.save_network

@@ -16,7 +16,7 @@ import pytest
 from sparsekit.report import __main__ as report
 from sparsekit.report.collect import collect, last_of, read_records, results_of
 from sparsekit.report.rows import rows_of
-from sparsekit.store.identity import canonical, key_of
+from sparsekit.store.identity import canonical, stage_key
 from sparsekit.system.files import spelled
 from tests.report.writer import Writer, three_seeds
 
@@ -194,8 +194,8 @@ def test_stores_are_read_that_were_sealed_with_what_is_none(
 ) -> None:
     """Addresses once had every setting in them, also those that nobody used."""
     description = {"kind": "ticket", "config": {"a": 1, "mover": None}, "inputs": [], "version": 1}
-    key = key_of(description, with_none=True)
-    assert key != key_of(description)
+    key = stage_key(description, with_none=True)
+    assert key != stage_key(description)
     copied = writer.store.path(writer.ticket("a", 0.9, 0.8))
     folder = copied.with_name(key)
     folder.mkdir()

@@ -88,8 +88,8 @@ class Cluster:
 
     def jobs(self) -> list[Row]:
         """All jobs that wait or run, members of arrays one by one."""
-        said = self.run("squeue", "--noheader", "--array", "--all", "--format=%i|%j|%P|%T|%r|%N")
-        return [Row(*line.split("|")) for line in said.splitlines()]
+        printed = self.run("squeue", "--noheader", "--array", "--all", "--format=%i|%j|%P|%T|%r|%N")
+        return [Row(*line.split("|")) for line in printed.splitlines()]
 
     def wait(self, condition: Callable[[], Value]) -> Value:
         """The first true value of `condition`; AssertionError shows the queue if there is none."""
@@ -103,16 +103,16 @@ class Cluster:
         chosen = {"DIRECTORY": str(self.folder), **settings}
         environment = {f"TEST_CLUSTER_{name}": value for name, value in chosen.items()}
         # Not captured by a pipe: daemons that kept it open would keep us waiting.
-        with tempfile.TemporaryFile("w+") as said:
+        with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 ["bash", str(SCRIPT), *command],
                 env={**os.environ, **environment},
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
             )
             if done.returncode:
-                said.seek(0)
-                raise RuntimeError(f"{SCRIPT.name} {' '.join(command)}: {said.read().strip()}")
+                output.seek(0)
+                raise RuntimeError(f"{SCRIPT.name} {' '.join(command)}: {output.read().strip()}")
 
 
 def folder_of_this_run() -> Path:

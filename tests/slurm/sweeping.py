@@ -16,7 +16,7 @@ from sparsekit.report.compare import differences
 from sparsekit.store.store import Store
 from sparsekit.sweeps.controller import jobs_of
 from sparsekit.sweeps.liveness import Observation, observe
-from sparsekit.sweeps.records import Sweep, every
+from sparsekit.sweeps.records import Sweep, list_sweeps
 from tests.slurm.troubled import HARM, PACE
 from tests.waiting import PATIENCE, wait_until
 from tests.warm import Forked
@@ -62,7 +62,7 @@ class Asked:
 
     @property
     def sweep(self) -> Sweep:
-        (sweep,) = every(self.store)
+        (sweep,) = list_sweeps(self.store)
         return sweep
 
     def start(self, *more: str) -> subprocess.Popen[str]:

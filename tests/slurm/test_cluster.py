@@ -10,7 +10,7 @@ from tests.slurm.cluster import Cluster
 
 pytestmark = pytest.mark.slurm
 TICKING = """
-echo life ${SLURM_RESTART_COUNT:-0} >>lives
+echo attempt ${SLURM_RESTART_COUNT:-0} >>attempts
 while true; do date >>ticks; sleep 0.2; done
 """
 
@@ -39,8 +39,8 @@ def test_a_job_runs_and_is_remembered(cluster: Cluster, folder: Path) -> None:
     job = submit(cluster, script, "--nodelist=n2", "--gres=gpu:1")
     cluster.wait(lambda: state(cluster, job) == "gone" or "COMPLETING" in state(cluster, job))
     assert text(folder / "out-4294967294").split() == ["n2", "0"]
-    said = ("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}")
-    cluster.wait(lambda: cluster.run(*said, "--format=State,ExitCode") == "FAILED|3:0")
+    command = ("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}")
+    cluster.wait(lambda: cluster.run(*command, "--format=State,ExitCode") == "FAILED|3:0")
 
 
 def test_an_array_has_members(cluster: Cluster, folder: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_job_is_requeued(cluster: Cluster, folder: Path) -> None:
     cluster.wait(lambda: (folder / "ticks").exists())
     cluster.run("scontrol", "requeue", job)
     cluster.wait(lambda: state(cluster, job) == "PENDING BeginTime")
-    cluster.wait(lambda: text(folder / "lives") == "life 0\nlife 1\n")
+    cluster.wait(lambda: text(folder / "attempts") == "attempt 0\nattempt 1\n")
     cluster.run("scancel", job)
 
 
@@ -95,7 +95,7 @@ def test_jobs_outlive_a_cut_and_the_controller(own_cluster: Cluster, folder: Pat
     cluster.start_controller()
     cluster.start_node("n1")
     assert len(text(folder / "ticks")) > length
-    assert text(folder / "lives") == "life 0\n"
+    assert text(folder / "attempts") == "attempt 0\n"
     cluster.run("scancel", job)
 
 

@@ -24,8 +24,8 @@ BOTH = ("0000", "0001")
 HIGHER = ("--cpus-per-task=4", "--mem=1G", "--wrap=sleep 3", "--output=/dev/null")
 
 
-def next_life(sweep: Sweep, member: str, lives: int) -> bool:
-    return bool(sweep.last_status(member).get("lives", 0) > lives)
+def next_attempt(sweep: Sweep, member: str, attempts: int) -> bool:
+    return bool(sweep.last_status(member).get("attempts", 0) > attempts)
 
 
 @pytest.mark.parametrize("partition", ["preempt", "preempt0", "scavenge"])
@@ -34,7 +34,7 @@ def test_evicted_by_a_higher_partition(cluster: Any, tmp_path: Path, partition: 
     sweep = asked.submit(f"cluster.partition={partition}", "cluster.options.nodelist=n4")
     wait(lambda: training(sweep, "0000"))
     subprocess.run(["sbatch", "--nodelist=n4", *HIGHER], check=True)
-    wait(lambda: next_life(sweep, "0000", 1))
+    wait(lambda: next_attempt(sweep, "0000", 1))
     settled(sweep)
     asked.conclude(f"evicted from {partition} by a higher partition", injected=1)
 
@@ -43,9 +43,9 @@ def test_time_limit_hit_twice(cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, ("method=random", "seed=0"), pace=2.2)
     sweep = asked.submit("resources.minutes=2", "cluster.signal_seconds=40")
     settled(sweep)
-    assert sweep.last_status("0000")["lives"] >= 3, "the limit was not hit twice"
+    assert sweep.last_status("0000")["attempts"] >= 3, "the limit was not hit twice"
     assert len(list(Store(asked.store).keys("fit"))) == 1
-    asked.conclude("time limit", injected=sweep.last_status("0000")["lives"] - 1)
+    asked.conclude("time limit", injected=sweep.last_status("0000")["attempts"] - 1)
 
 
 @pytest.mark.parametrize("accounting", [True, False])
@@ -96,26 +96,26 @@ def test_a_member_that_fails(
     first, second = settled(sweep)
     assert (first.state, second.state) == (state, "done")
     assert reason in first.reason
-    assert first.said["log"] in asked.status("logs", sweep.name, "0")
+    assert first.last_status["log"] in asked.status("logs", sweep.name, "0")
     if state == "failed":
-        assert "troubled.py" in first.said["error"]
+        assert "troubled.py" in first.last_status["error"]
         assert "troubled.py" in asked.status("logs", sweep.name, "0")
-    lives = first.said["lives"]
+    attempts = first.last_status["attempts"]
     # An error would only come again; a job that just ended is given another chance.
-    assert lives == (1 if state == "failed" else 2)
+    assert attempts == (1 if state == "failed" else 2)
     asked.harm.unlink()
     asked.status("retry", sweep.name)
     settled(sweep)
-    asked.conclude(f"member that does this: {what}", injected=lives)
+    asked.conclude(f"member that does this: {what}", injected=attempts)
 
 
 def test_processes_killed(cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, SEVERAL, pace=0.15)
     sweep = asked.submit("cluster.patrol_minutes=1")
-    for life in (1, 2):
+    for attempt in (1, 2):
         wait(lambda: training(sweep, "0000"))
         os.kill(sweep.last_status("0000")["pid"], signal.SIGKILL)
-        wait(lambda life=life: next_life(sweep, "0000", life))
+        wait(lambda attempt=attempt: next_attempt(sweep, "0000", attempt))
     settled(sweep)
     asked.conclude("kill -9 of a job's processes", injected=2)
 
@@ -128,7 +128,7 @@ def test_a_node_is_lost(own_cluster: Any, tmp_path: Path) -> None:
     time.sleep(5)
     own_cluster.start_node("n4")
     settled(sweep)
-    assert sweep.last_status("0000")["lives"] > 1
+    assert sweep.last_status("0000")["attempts"] > 1
     asked.conclude("a node dies with its jobs, and comes back", injected=1)
 
 
@@ -179,7 +179,7 @@ def test_submitted_twice_at_once(cluster: Any, tmp_path: Path) -> None:
     assert sorted("nothing to submit" in text for text in printed) == [False, True]
     sweep = asked.sweep
     settled(sweep)
-    assert [sweep.last_status(member)["lives"] for member in BOTH] == [1, 1]
+    assert [sweep.last_status(member)["attempts"] for member in BOTH] == [1, 1]
     asked.conclude("the same sweep submitted twice at once", injected=1)
 
 
@@ -213,7 +213,7 @@ def test_sigterm_is_the_only_warning(cluster: Any, tmp_path: Path) -> None:
     sweep = asked.submit("cluster.rounds=0")
     wait(lambda: training(sweep, "0000"))
     subprocess.run(["scancel", "--signal=TERM", sweep.last_status("0000")["job"]], check=True)
-    wait(lambda: next_life(sweep, "0000", 1))
+    wait(lambda: next_attempt(sweep, "0000", 1))
     assert len(list(Store(asked.store).keys("fit"))) == 0
     settled(sweep)
     asked.conclude("SIGTERM alone", injected=1)
@@ -222,10 +222,10 @@ def test_sigterm_is_the_only_warning(cluster: Any, tmp_path: Path) -> None:
 def test_requeuing_is_forbidden(cluster: Any, tmp_path: Path) -> None:
     asked = Asked(tmp_path, ("method=random", "seed=0"), pace=0.2)
     sweep = asked.submit("cluster.options={no_requeue:true}", "cluster.rounds=0")
-    for life in (1, 2):
+    for attempt in (1, 2):
         wait(lambda: training(sweep, "0000"))
         subprocess.run(["scancel", "--signal=USR2", sweep.last_status("0000")["job"]], check=True)
-        wait(lambda life=life: next_life(sweep, "0000", life))
+        wait(lambda attempt=attempt: next_attempt(sweep, "0000", attempt))
     settled(sweep)
     asked.conclude("warned where requeuing is forbidden", injected=2)
 

@@ -32,8 +32,8 @@ def on_node(job: str, number: int) -> int:
     raise AssertionError(f"job {job} has no process on node {number}")
 
 
-def lives(sweep: Sweep) -> int:
-    return int(sweep.last_status("0000").get("lives", 0))
+def num_attempts(sweep: Sweep) -> int:
+    return int(sweep.last_status("0000").get("attempts", 0))
 
 
 def test_warned_and_robbed_of_a_node(cluster: Any, tmp_path: Path) -> None:
@@ -41,12 +41,12 @@ def test_warned_and_robbed_of_a_node(cluster: Any, tmp_path: Path) -> None:
     sweep = asked.submit("resources.nodes=2")
     wait(lambda: training(sweep, "0000"))
     subprocess.run(["scancel", "--signal=USR2", sweep.last_status("0000")["job"]], check=True)
-    wait(lambda: lives(sweep) == 2 and training(sweep, "0000"))
+    wait(lambda: num_attempts(sweep) == 2 and training(sweep, "0000"))
     os.kill(on_node(sweep.last_status("0000")["job"], 1), signal.SIGKILL)
-    wait(lambda: lives(sweep) == 3 and training(sweep, "0000"))
+    wait(lambda: num_attempts(sweep) == 3 and training(sweep, "0000"))
     os.kill(on_node(sweep.last_status("0000")["job"], 0), signal.SIGKILL)
     settled(sweep)
-    assert lives(sweep) == 4
+    assert num_attempts(sweep) == 4
     asked.conclude("a fit on two nodes: warned, kill -9 on either", injected=3)
 
 
@@ -56,8 +56,8 @@ def test_an_error_on_the_second_node_is_one_of_the_run(cluster: Any, tmp_path: P
     sweep = asked.submit("resources.nodes=2")
     (seen,) = settled(sweep)
     assert seen.state == "failed"
-    assert "1 of 2 nodes failed\n--- node 1" in seen.said["error"]
-    assert "this run was told to fail" in seen.said["error"]
+    assert "1 of 2 nodes failed\n--- node 1" in seen.last_status["error"]
+    assert "this run was told to fail" in seen.last_status["error"]
     asked.harm.unlink()
     asked.status("retry", sweep.name)
     settled(sweep)

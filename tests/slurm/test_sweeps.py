@@ -47,5 +47,5 @@ def test_shared_stages_are_computed_once(cluster: object, tmp_path: Path) -> Non
     assert states(sweep) == ["done"] * 3
     assert len(list(Store(asked.store).keys("fit"))) == 1 + 3
     # Who waits gives its place up, and comes back: nobody holds a processor for nothing.
-    assert max(sweep.last_status(f"{number:04d}")["lives"] for number in range(3)) > 1
+    assert max(sweep.last_status(f"{number:04d}")["attempts"] for number in range(3)) > 1
     asked.conclude("none", injected=0)

@@ -17,7 +17,7 @@ import pytest
 
 from sparsekit import run
 from sparsekit.status.__main__ import main
-from sparsekit.sweeps.records import Sweep, every
+from sparsekit.sweeps.records import Sweep, list_sweeps
 from sparsekit.system import interruption
 from tests.conftest import TINY
 from tests.waiting import PATIENCE
@@ -40,7 +40,7 @@ class Asked:
 
     @property
     def sweep(self) -> Sweep:
-        (sweep,) = every(self.store)
+        (sweep,) = list_sweeps(self.store)
         return sweep
 
     def typed(self, *more: str) -> list[str]:

@@ -29,7 +29,7 @@ def test_failed_runs_are_tried_again_where_the_sweep_says(
     answer = status(capsys, asked.store, "retry", "custom", "1", "--failed")
     assert answer.status == 1, "it fails again"
     assert "trying again 1 run" in answer.out
-    assert [run["lives"] for run in asked.seen()["runs"]] == [1, 2]
+    assert [run["attempts"] for run in asked.seen()["runs"]] == [1, 2]
     asked.fail(False)
     answer = status(capsys, asked.store, "retry", "custom")
     assert answer.status == 0
@@ -44,7 +44,7 @@ def test_only_what_failed(asked: Asked, capsys: pytest.CaptureFixture[str]) -> N
     asked.fail(True)
     assert asked.here() == 1
     sweep = asked.sweep
-    sweep.say("0001", {"state": "stopped", "reason": "stopped by SIGTERM"})
+    sweep.write_status("0001", {"state": "stopped", "reason": "stopped by SIGTERM"})
     answer = status(capsys, asked.store, "retry", sweep.name, "1", "--failed")
     assert answer.status == 2
     assert "run 1 is lost, not failed; leave out --failed" in answer.err
@@ -79,7 +79,7 @@ def test_one_run_is_cancelled_and_later_goes_on(
     assert status(capsys, asked.store, "retry", name).status == 0
     view = asked.seen()
     assert view["counts"] == {"done": 2}
-    assert view["runs"][0]["lives"] == 2
+    assert view["runs"][0]["attempts"] == 2
     apart = dataclasses.replace(asked, name="apart")
     assert apart.here() == 0
     assert list(Store(apart.store).keys("ticket"))
@@ -161,7 +161,7 @@ def test_runs_on_other_machines_are_named(
     sweep = finished.sweep
     run = sweep.runs[0]
     (sweep.root / "named" / run["experiment"] / f"{run['name']}.json").unlink()
-    sweep.say("0000", {"state": "running", "reason": "", "node": "far"})
+    sweep.write_status("0000", {"state": "running", "reason": "", "node": "far"})
     owner = sweep.claims / "0000" / f"abcdef.{os.getpid()}.1.00000000"
     owner.mkdir(parents=True)
     (owner / "heartbeat").touch()

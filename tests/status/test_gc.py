@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.status.garbage import DAY, delete, find
+from sparsekit.status.garbage import DAY, delete, find_garbage
 from sparsekit.store import claims
 from sparsekit.store.identity import Stage
 from sparsekit.store.sealing import DESCRIPTION
@@ -27,7 +27,7 @@ def keys(asked: Asked) -> set[str]:
 
 
 def found(asked: Asked, days: float = 0.0) -> set[str]:
-    return {one.path.name for one in find(asked.store, days=days)}
+    return {one.path.name for one in find_garbage(asked.store, days=days)}
 
 
 def record_of(asked: Asked, number: int) -> Path:
@@ -96,7 +96,7 @@ def test_what_was_made_from_garbage_lately_keeps_it(finished: Asked) -> None:
 def test_a_key_in_a_sweep_keeps_a_stage(finished: Asked) -> None:
     given_up(finished, 2)
     fit = next(key for key in found(finished) if key.startswith("fit-"))
-    finished.sweep.say("0002", {"state": "stopped", "reason": "", "position": [fit, 7]})
+    finished.sweep.write_status("0002", {"state": "stopped", "reason": "", "position": [fit, 7]})
     assert {key.partition("-")[0] for key in found(finished)} == {"ticket"}
 
 
@@ -168,7 +168,7 @@ def test_work_folders(finished: Asked) -> None:
     assert found(finished, days=1) == expected, "not what this process is at work on"
     rewritten(record_of(finished, 1), status="interrupted")
     assert found(finished, days=1) == expected - {lost}, "its checkpoint may be there"
-    delete(find(finished.store, days=1), finished.store)
+    delete(find_garbage(finished.store, days=1), finished.store)
     assert sorted(os.listdir(work)) == [lost, held]
 
 
@@ -179,10 +179,10 @@ def test_damaged_results_and_trash(finished: Asked) -> None:
     (store.path(ticket) / "metrics.json").write_text("{}")
     assert not store.has(ticket)
     (finished.store / "work" / ".trash.1").mkdir(parents=True)
-    names = {one.path.parent.name for one in find(finished.store, days=0)}
+    names = {one.path.parent.name for one in find_garbage(finished.store, days=0)}
     assert names == {"corrupt", "work", "fit", "pruned"}
     before = keys(finished)
-    delete(find(finished.store, days=0), finished.store)
+    delete(find_garbage(finished.store, days=0), finished.store)
     assert list((finished.store / "corrupt").iterdir()) == []
     assert list((finished.store / "work").iterdir()) == []
     assert len(before - keys(finished)) == 2

@@ -14,7 +14,7 @@ import pytest
 
 from sparsekit.status.views import Fit, RunView, SweepView
 from sparsekit.sweeps import scheduler
-from sparsekit.sweeps.records import every
+from sparsekit.sweeps.records import list_sweeps
 from tests.status.sweeps import ROOT, Asked, started, status
 from tests.waiting import PATIENCE
 
@@ -111,7 +111,7 @@ def test_slurm_is_asked_once_for_all_sweeps(
 ) -> None:
     copied(finished, "other-12345678", "the other command")
     shutil.rmtree(finished.store / "named")
-    for sweep in every(finished.store):
+    for sweep in list_sweeps(finished.store):
         sweep.submit("runs", ["0000"])
     asked: list[str] = []
     monkeypatch.setattr(scheduler, "queue", lambda user: asked.append(user) or [])

@@ -1,4 +1,4 @@
-"""What is said of runs in every state; of those that only SLURM knows, tests/slurm has more."""
+"""Runs in every state; of those that only SLURM knows, tests/slurm has more."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_running_lost_and_open(asked: Asked, capsys: pytest.CaptureFixture[str])
         assert (first["state"], second["state"]) == ("running", "open")
         assert 0 <= first["heartbeat"] <= time.time() - begun
         assert 0 < first["fit"]["last_step"] >= first["fit"]["step"]
-        assert (first["cycles_done"], first["cycles"], first["lives"]) == (0, 1, 1)
+        assert (first["cycles_done"], first["cycles"], first["attempts"]) == (0, 1, 1)
         assert first["seconds"] > 0
         answer = status(capsys, asked.store)
         assert "1 running, 1 open" in answer.out
@@ -122,9 +122,9 @@ def test_what_the_queue_says(
     sweep = finished.sweep
     forgotten(sweep, 0, 1, 2, 3)
     note = sweep.submitted(sweep.submit("runs", ["0000", "0001", "0002", "0003"]), "77")
-    sweep.say("0001", {"state": "waiting", "reason": "another run computes fit-1"})
-    sweep.say("0002", {"state": "parked", "reason": "5 fits are jobs 78"})
-    sweep.say("0003", {"state": "stopped", "reason": "stopped by SIGUSR2", "lives": 2})
+    sweep.write_status("0001", {"state": "waiting", "reason": "another run computes fit-1"})
+    sweep.write_status("0002", {"state": "parked", "reason": "5 fits are jobs 78"})
+    sweep.write_status("0003", {"state": "stopped", "reason": "stopped by SIGUSR2", "attempts": 2})
     job = f"sparsekit.{sweep.name}.{note['id']}"
     rows = [f"77_{n}|{'RUNNING' if n == 0 else 'PENDING'}|None||{job}" for n in range(4)]
     queue(*rows, "99|RUNNING|None||of somebody else")
@@ -133,7 +133,7 @@ def test_what_the_queue_says(
         "starting", "waiting", "parked", "queued",
     ]  # fmt: skip
     assert four.reason == "stopped by SIGUSR2"
-    assert (four.job, four.lives) == ("77_3", 2)
+    assert (four.job, four.attempts) == ("77_3", 2)
     answer = status(capsys, finished.store)
     assert "another run computes fit-1" in answer.out
     assert "retry" not in answer.out
@@ -174,7 +174,7 @@ def test_without_a_scheduler_nothing_is_taken_for_lost(
 def test_cancelled_runs_are_cancelled_however_their_jobs_ended(finished: Asked) -> None:
     sweep = finished.sweep
     forgotten(sweep, 0, 1)
-    sweep.say("0000", {"state": "stopped", "reason": "stopped by SIGTERM"})
+    sweep.write_status("0000", {"state": "stopped", "reason": "stopped by SIGTERM"})
     assert view_sweep(sweep).counts == {"done": 2, "lost": 2}
     sweep.cancel(["0000", "0001", "0002"])
     assert view_sweep(sweep).counts == {"done": 2, "cancelled": 2}

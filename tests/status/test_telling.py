@@ -44,8 +44,10 @@ def test_logs_of_jobs_and_of_fits(finished: Asked, capsys: pytest.CaptureFixture
         time.sleep(0.01)
     for name in ("70_0", "70_1", "71_0", "72"):
         (jobs / f"{name}_0_log.out").write_text(f"first of {name}\nlast of {name}\n")
-    sweep.say("0001", {"state": "done", "reason": "", "log": str(jobs / "72_0_log.out")})
-    sweep.say(fit, {"state": "failed", "reason": "", "log": None, "error": "Traceback\nof it\n"})
+    sweep.write_status("0001", {"state": "done", "reason": "", "log": str(jobs / "72_0_log.out")})
+    sweep.write_status(
+        fit, {"state": "failed", "reason": "", "log": None, "error": "Traceback\nof it\n"}
+    )
     answer = status(capsys, finished.store, "logs", "custom", "1", "--lines", "1")
     assert answer.out.splitlines() == [
         f"--- 0001: {jobs}/70_1_0_log.out",

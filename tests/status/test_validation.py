@@ -1,4 +1,4 @@
-"""The column of the validation metric: of one task, of several, and of runs that said nothing."""
+"""The column of the validation metric: of one task, of several, and of runs without one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def run_view(number: int, primary: Metric | None, validation: float | None) -> R
     return RunView(
         number=number, name=f"r{number}", experiment="e", differs={}, state="running", reason="",
         heartbeat=None, cycles_done=0, cycles=1, fit=None, primary=primary, validation=validation,
-        seconds=0.0, lives=1, job=None, node=None, pid=None, log=None, error=None,
+        seconds=0.0, attempts=1, job=None, node=None, pid=None, log=None, error=None,
     )  # fmt: skip
 
 
-def page(said: Sequence[tuple[Metric | None, float | None]]) -> tuple[str, list[str]]:
+def page(measured: Sequence[tuple[Metric | None, float | None]]) -> tuple[str, list[str]]:
     """The words above the table of these runs, and its rows without what all of them have."""
-    runs = tuple(run_view(number, *one) for number, one in enumerate(said))
+    runs = tuple(run_view(number, *one) for number, one in enumerate(measured))
     counts = {"running": len(runs)}
     view = SweepView("s", "f", 0.0, "command", "user", len(runs), counts, None, runs)
     lines = runs_page(view, store="", width=None).splitlines()
@@ -33,22 +33,22 @@ def page(said: Sequence[tuple[Metric | None, float | None]]) -> tuple[str, list[
 
 
 @pytest.mark.parametrize(
-    ("said", "heading", "cells"),
+    ("measured", "heading", "cells"),
     [
-        ([(ACCURACY, 0.9712), (None, None)], "run state cycles val % lives", ["97.12", ""]),
+        ([(ACCURACY, 0.9712), (None, None)], "run state cycles val % attempts", ["97.12", ""]),
         (
             [(PERPLEXITY, 12.5), (PERPLEXITY, None)],
-            "run state cycles val lives perplexity",
+            "run state cycles val attempts perplexity",
             ["12.5000", ""],
         ),
         (
             [(ACCURACY, 0.9712), (PERPLEXITY, 12.5)],
-            "run state cycles validation lives",
+            "run state cycles validation attempts",
             ["accuracy 97.12 %", "perplexity 12.5000"],
         ),
     ],
 )
 def test_values_have_the_unit_of_their_task(
-    said: Sequence[tuple[Metric | None, float | None]], heading: str, cells: list[str]
+    measured: Sequence[tuple[Metric | None, float | None]], heading: str, cells: list[str]
 ) -> None:
-    assert page(said) == (heading, cells)
+    assert page(measured) == (heading, cells)

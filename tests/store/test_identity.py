@@ -12,7 +12,7 @@ import pytest
 from sparsekit.core.prune import prune
 from sparsekit.core.scores import magnitude, random
 from sparsekit.core.types import Sample
-from sparsekit.store.identity import Stage, canonical, describe, import_path, key_of
+from sparsekit.store.identity import Stage, canonical, describe, import_path, stage_key
 from sparsekit.store.source import source_digest
 
 
@@ -71,7 +71,7 @@ def test_everything_of_a_stage_is_part_of_its_key() -> None:
 
 def test_key_can_be_computed_from_the_description_as_json_gives_it_back() -> None:
     stage = Stage("fit", {"rule": functools.partial(double, factor=3)}, ("x",))
-    assert key_of(stage.description()) == stage.key
+    assert stage_key(stage.description()) == stage.key
 
 
 def test_equal_numbers_and_containers_have_equal_keys() -> None:

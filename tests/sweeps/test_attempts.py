@@ -1,4 +1,4 @@
-"""One life of a job: what it says of itself, however it ends."""
+"""One attempt of a job: what it records, however it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from sparsekit.store.claims import claim
 from sparsekit.store.store import Busy
-from sparsekit.sweeps.attempts import MAX_IDLE_LIVES, job_number, run_attempt
+from sparsekit.sweeps.attempts import MAX_IDLE_ATTEMPTS, job_number, run_attempt
 from sparsekit.sweeps.records import Sweep, freeze
 from sparsekit.system import interruption
 from sparsekit.system.files import write_json
@@ -52,14 +52,14 @@ def test_it_says_how_it_ended(
     sweep: Sweep, work: Callable[[], None], state: str, reason: str
 ) -> None:
     assert run_attempt(sweep, MEMBER, work, log="a.log") == state
-    said = sweep.last_status(MEMBER)
-    assert (said["state"], said["reason"], said["log"]) == (state, reason, "a.log")
-    assert (said["pid"], said["lives"]) == (os.getpid(), 1)
-    assert bool(said["error"]) == (state == "failed")
-    assert said["waits_for"] == ("fit-1" if state == "waiting" else None)
+    status = sweep.last_status(MEMBER)
+    assert (status["state"], status["reason"], status["log"]) == (state, reason, "a.log")
+    assert (status["pid"], status["attempts"]) == (os.getpid(), 1)
+    assert bool(status["error"]) == (state == "failed")
+    assert status["waits_for"] == ("fit-1" if state == "waiting" else None)
     assert run_attempt(sweep, MEMBER, lambda: None) == "done"
-    assert sweep.last_status(MEMBER)["lives"] == 2
-    assert sweep.last_status(MEMBER)["seconds"] > said["seconds"]
+    assert sweep.last_status(MEMBER)["attempts"] == 2
+    assert sweep.last_status(MEMBER)["seconds"] > status["seconds"]
 
 
 def test_a_signal_stops_it(sweep: Sweep) -> None:
@@ -97,7 +97,7 @@ def test_lives_that_come_no_further_are_not_repeated_for_ever(sweep: Sweep) -> N
 
     for step in (5, 6, 7, 8):
         assert run_attempt(sweep, MEMBER, stop_at(step)) == "stopped"
-    for _ in range(MAX_IDLE_LIVES - 1):
+    for _ in range(MAX_IDLE_ATTEMPTS - 1):
         assert run_attempt(sweep, MEMBER, stop_at(8)) == "stopped"
     assert run_attempt(sweep, MEMBER, stop_at(8)) == "failed"
     assert "give it more minutes" in sweep.last_status(MEMBER)["reason"]
@@ -112,3 +112,18 @@ def test_the_number_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     assert job_number() == "10_2"
+
+
+def test_a_status_of_an_earlier_release_is_read(sweep: Sweep) -> None:
+    sweep.write_status(MEMBER, {"state": "stopped", "lives": 3, "idle_lives": 1, "seconds": 2.5})
+    run_attempt(sweep, MEMBER, lambda: None)
+    status = sweep.last_status(MEMBER)
+    assert (status["attempts"], status["seconds"] > 2.5) == (4, True)
+    assert "lives" not in status
+
+
+def test_resets_of_an_earlier_release_are_read(sweep: Sweep) -> None:
+    (sweep.folder / "renewed").mkdir(parents=True)
+    (sweep.folder / "renewed" / f"{MEMBER}.json").write_text("123.5")
+    assert sweep.last_reset(f"{MEMBER}.fit-1") == 123.5
+    assert sweep.last_reset("0001") == 0

@@ -12,7 +12,7 @@ from sparsekit.run import main
 from sparsekit.sweeps import controller as control
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.liveness import observe
-from sparsekit.sweeps.records import Sweep, every
+from sparsekit.sweeps.records import Sweep, list_sweeps
 from sparsekit.sweeps.scheduler import Ended, Queued
 from tests.conftest import TINY
 
@@ -23,7 +23,7 @@ ONE = Queued("7", "PENDING", "Priority", "", "sparsekit.other.0")
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     monkeypatch.setattr(control, "SECONDS_BETWEEN_QUESTIONS", 0.01)
     assert main([*TINY, "method=dense", "seed=0", f"runtime.store={tmp_path}"]) == 0
-    return every(tmp_path)[0]
+    return list_sweeps(tmp_path)[0]
 
 
 def test_the_same_runs_in_another_store_are_not_its_jobs(

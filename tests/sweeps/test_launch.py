@@ -13,7 +13,7 @@ import pytest
 from sparsekit.report.compare import differences
 from sparsekit.run import main
 from sparsekit.store.store import Store
-from sparsekit.sweeps.records import every
+from sparsekit.sweeps.records import list_sweeps
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +95,7 @@ def test_processes_leave_the_same_bits_as_this_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "[4/4]" in done.stderr
     assert differences(Store(tmp_path / "here"), Store(tmp_path / "apart")) == []
-    (here,), (apart,) = every(tmp_path / "here"), every(tmp_path / "apart")
+    (here,), (apart,) = list_sweeps(tmp_path / "here"), list_sweeps(tmp_path / "apart")
     assert here.name == apart.name
     assert len({apart.last_status(f"{number:04d}")["pid"] for number in range(4)}) == 4
     assert all((apart.folder / "jobs" / f"{number:04d}.log").exists() for number in range(4))
@@ -103,7 +103,7 @@ def test_processes_leave_the_same_bits_as_this_one(tmp_path: Path) -> None:
 
 def test_what_is_frozen_is_all_there_is_to_know(tmp_path: Path) -> None:
     assert main(asked(tmp_path / "runs")) == 0
-    (sweep,) = every(tmp_path / "runs")
+    (sweep,) = list_sweeps(tmp_path / "runs")
     assert [run["differs"] for run in sweep.runs] == [
         {"method": method, "seed": seed} for method in ("one_shot", "random") for seed in "01"
     ]

@@ -129,8 +129,8 @@ def test_signals_to_all_processes_stop_workers_at_any_moment_of_their_lives(
 ) -> None:
     """From before they are born; nobody dies, and nothing is complained about."""
     moments = random.Random(0)
-    for life in range(12):
-        folder = tmp_path / str(life)
+    for attempt in range(12):
+        folder = tmp_path / str(attempt)
         folder.mkdir()
         parent = stopped_run(two_workers, stoppable, [f"{folder}:{name}" for name in "abc"])
         wait_for(folder / "listens")
