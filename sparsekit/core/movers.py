@@ -80,19 +80,19 @@ class Rewire:
             )
 
     def acts(self, step: int, num_steps: int) -> bool:
-        """Whether the masks move at `step` of `num_steps`."""
+        """Say whether the masks move at `step` of `num_steps`."""
         end = self._end(num_steps)
         is_within = 0 < step < end or (self.inclusive and 0 < step == end)
         return is_within and step % self.interval == 0 and self.moved(step, num_steps) > 0
 
     def moved(self, step: int, num_steps: int) -> float:
-        """The fraction of the active weights that moves at `step`."""
+        """Return the fraction of the active weights that moves at `step`."""
         return self.decay(step, start=self.fraction, stop=0.0, steps=self._end(num_steps))
 
     def move(
         self, step: int, weights: Weights, grads: Weights, masks: Masks, num_steps: int
     ) -> Masks | None:
-        """Masks with `moved` of the active weights dropped and as many grown in every layer."""
+        """Return masks with `moved` of the weights dropped, and as many grown, in every layer."""
         trained = [name for name in masks if name in grads]
         if masks and not trained:
             raise ValueError(f"no gradients for {list(masks)}; there are those of {sorted(grads)}")
@@ -129,7 +129,7 @@ class Rewire:
         self.move(first, kept, {name: weights[name] for name in masks}, masks, num_steps)
 
     def rules(self, names: list[str]) -> dict[str, Rule]:
-        """The rule of every layer."""
+        """Return the rule of every layer."""
         exceptions = self.exceptions or {}
         unused = [p for p in exceptions if not any(fnmatchcase(name, p) for name in names)]
         if unused:
@@ -203,12 +203,12 @@ class Gradual:
         return 0
 
     def acts(self, step: int, num_steps: int) -> bool:
-        """Whether the masks move at `step` of `num_steps`."""
+        """Say whether the masks move at `step` of `num_steps`."""
         first, last = self.bounds(num_steps)
         return schedules.is_due(step, interval=self.interval, first=first, until=last)
 
     def bounds(self, num_steps: int) -> tuple[int, int]:
-        """The steps at which the ramp begins and ends."""
+        """Return the steps at which the ramp begins and ends."""
         parts = (self.begin, self.until)
         if self.clock == "compute":
             ramp = average_density(self.schedule, start=self.initial, stop=self.sparsity)
@@ -233,7 +233,7 @@ class Gradual:
     def move(
         self, step: int, weights: Weights, grads: Weights, masks: Masks, num_steps: int
     ) -> Masks:
-        """Masks of the sparsity of this step, nested in `masks`."""
+        """Return masks of the sparsity of this step, nested in `masks`."""
         first, last = self.bounds(num_steps)
         sparsity = self.schedule(
             step - first, start=self.initial, stop=self.sparsity, steps=last - first

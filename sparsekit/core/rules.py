@@ -84,7 +84,7 @@ def srigl_rule(
     normalise: bool = False,
     budget: int | None = None,
 ) -> Tensor:
-    """RigL with constant fan-in and neuron ablation: SRigL (Lasby et al. 2024, section 3).
+    """Move weights at constant fan-in and ablate neurons: SRigL (Lasby et al. 2024, section 3).
 
     1. Salient are the kept largest |w| and, as many as are dropped, the largest |gradient| of the
        layer. A neuron (row) with fewer salient weights than `gamma_sal` is ablated: its row is
@@ -263,7 +263,7 @@ def _cut(kept: Tensor, weight: Tensor, fan_in: int) -> Tensor:
 
 
 def _top_per_row(rows: Tensor, k: int) -> Tensor:
-    """`selection.top_per_row`, which settles ties slowly, only for the rows that have ties."""
+    """Apply `selection.top_per_row`, which settles ties slowly, only to the rows that have ties."""
     rows = selection.comparable(rows)
     threshold = rows.topk(k, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
     mask = rows >= threshold

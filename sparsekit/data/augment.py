@@ -92,7 +92,7 @@ def cutout(
 
 
 def _pad(images: Tensor, padding: int, *, mode: PaddingMode) -> Tensor:
-    """Images with `padding` more pixels on all four sides, contiguous."""
+    """Return images with `padding` more pixels on all four sides, contiguous."""
     if mode not in ("constant", "reflect"):
         raise ValueError(f"mode={mode!r}: must be 'constant' or 'reflect'")
     if padding < 0:
@@ -126,7 +126,7 @@ def _rotate(images: Tensor, radians: Tensor) -> Tensor:
 
 
 def _covered(draws: Tensor, length: int, size: int) -> Tensor:
-    """Bool [B, length]: which pixels of one side the square of each image covers."""
+    """Return which pixels of one side the square of each image covers: bool [B, length]."""
     centres = (draws * length).long()
     positions = torch.arange(length)
     first = centres - size // 2

@@ -109,7 +109,7 @@ def call(model: Callable[..., Any], inputs: Inputs) -> Any:
 
 
 def input_shape(example: Inputs) -> Shapes:
-    """Shape of one example without the batch; of several inputs a tuple or dict of shapes.
+    """Return the shape of one example without the batch; of several inputs a tuple or dict.
 
     >>> input_shape(torch.zeros(1, 3, 8, 8))
     (3, 8, 8)

@@ -42,11 +42,11 @@ def cifar10(
     split_seed: int = 42,
     augment: Sequence[Augment] = (random_crop, random_flip),
 ) -> InMemory:
-    """50,000 + 10,000 RGB images of 32x32 pixels in 10 classes.
+    """Read 50,000 + 10,000 RGB images of 32x32 pixels in 10 classes.
 
-    Read from root/cifar-10-batches-py (the original Python batches, checked by torchvision) or
-    else from root/cifar10/{train,test}/<class>/<image>. Augmented by a crop from 4 pixels of black
-    padding and a flip. Mean (0.4914, 0.4822, 0.4465), standard deviation (0.2470, 0.2435, 0.2616).
+    From root/cifar-10-batches-py (the original Python batches, checked by torchvision) or else from
+    root/cifar10/{train,test}/<class>/<image>. Augmented by a crop from 4 pixels of black padding
+    and a flip. Mean (0.4914, 0.4822, 0.4465), standard deviation (0.2470, 0.2435, 0.2616).
     """
     return _cifar(root, _CIFAR10, num_val=num_val, split_seed=split_seed, augment=augment)
 
@@ -58,10 +58,10 @@ def cifar100(
     split_seed: int = 42,
     augment: Sequence[Augment] = (random_crop, random_flip),
 ) -> InMemory:
-    """50,000 + 10,000 RGB images of 32x32 pixels in 100 classes.
+    """Read 50,000 + 10,000 RGB images of 32x32 pixels in 100 classes.
 
-    Read from root/cifar-100-python or else from root/cifar100/{train,test}/<class>/<image>, as
-    CIFAR-10. Mean (0.5071, 0.4865, 0.4409), standard deviation (0.2673, 0.2564, 0.2762).
+    From root/cifar-100-python or else from root/cifar100/{train,test}/<class>/<image>, as CIFAR-10.
+    Mean (0.5071, 0.4865, 0.4409), standard deviation (0.2673, 0.2564, 0.2762).
     """
     return _cifar(root, _CIFAR100, num_val=num_val, split_seed=split_seed, augment=augment)
 
@@ -106,7 +106,7 @@ def _cifar(
 
 
 def _read_batches(root: Path, source: _Source, *, train: bool) -> Split:
-    """torchvision's reader: it unpickles only files whose MD5 sums it knows."""
+    """Read a split by torchvision, which unpickles only files whose MD5 sums it knows."""
     from torchvision import datasets
 
     readers: dict[str, Any] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}

@@ -20,7 +20,7 @@ _CHUNK = 256
 
 
 def decoded(listing: Listing, *, image_size: int | None = None) -> Tensor:
-    """All images of a listing, RGB, uint8 [N, 3, H, W].
+    """Decode all images of a listing: RGB, uint8 [N, 3, H, W].
 
     Without `image_size` all images must have the same size; with it each is cut to its central
     square and resized (bilinear). The array is kept in a cache file beside the folder, or under
@@ -53,7 +53,7 @@ def _key(listing: Listing, image_size: int | None) -> str:
 
 
 def _cache_directories(folder: Path) -> Iterator[Path]:
-    """Where a cache file may lie, the best place first."""
+    """Yield where a cache file may lie, the best place first."""
     yield folder.parent / ".sparsekit"
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     place = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
@@ -61,7 +61,7 @@ def _cache_directories(folder: Path) -> Iterator[Path]:
 
 
 def _load(path: Path, *, num_images: int) -> np.ndarray | None:
-    """The array in a cache file, or None if the file is missing or not what it should be."""
+    """Read the array in a cache file; None if the file is missing or not what it should be."""
     try:
         images = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -111,7 +111,7 @@ def _decode_into(images: np.ndarray, paths: Sequence[Path], image_size: int | No
 
 
 def _decode(path: Path, image_size: int | None) -> np.ndarray:
-    """One image as uint8 [3, H, W]."""
+    """Decode one image to uint8 [3, H, W]."""
     try:
         with Image.open(path) as file:
             image = file.convert("RGB")

@@ -11,7 +11,7 @@ from sparsekit.data.tensors import Examples, TensorData, digest_of, standardised
 def diabetes(
     root: Path, *, num_val: int = 66, num_test: int = 88, split_seed: int = 42
 ) -> TensorData:
-    """442 patients, 10 measurements each, and how far the disease had come after a year.
+    """Load the records of 442 patients: 10 measurements, and the disease's progress after a year.
 
     Efron et al. 2004, "Least Angle Regression"; age, sex, body mass index, blood pressure and six
     blood values, in their own units, and one number from 25 to 346. Inputs [10] and targets [1] are

@@ -13,7 +13,7 @@ from sparsekit.data.tensors import Examples, TensorData
 
 
 def digit_pairs(root: Path, *, pairs_per_digit: int = 4, split_seed: int = 42) -> TensorData:
-    """Two hand-written digits side by side; the labels are the digits that are to be seen.
+    """Put two hand-written digits side by side; the labels are the digits that are in the image.
 
     Images float32 [1, 8, 16], pixels from -1 to 1; targets float32 [10] of 0 and 1: two labels, or
     one where a digit is there twice. Every image of `digits` stands on the left of

@@ -19,7 +19,7 @@ def digits(
     augment: Sequence[Augment] = (),
     classes: Sequence[int] | None = None,
 ) -> InMemory:
-    """1,797 grey digits of 8x8 pixels in 10 classes; test and validation drawn by `split_seed`.
+    """Load 1,797 grey digits of 8x8 pixels in 10 classes; `split_seed` draws test and validation.
 
     The set has no test split of its own, so both are class-stratified draws. Its 17 grey levels
     are scaled to 0 .. 255; mean and standard deviation are those of the training split. `root` is

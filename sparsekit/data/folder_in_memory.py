@@ -23,7 +23,7 @@ def image_folder_in_memory(
     std: Sequence[float] | None = None,
     augment: Sequence[Augment] = (),
 ) -> InMemory:
-    """RGB images in root/path/<split>/<class>/<image>, decoded once and cached.
+    """Read RGB images from root/path/<split>/<class>/<image>, decoded once and cached.
 
     image_size: side in pixels to which every image is cut and resized; None when all have one
         size already.

@@ -30,7 +30,7 @@ class Listing:
         return len(self.paths)
 
     def take(self, indices: Tensor) -> "Listing":
-        """The images at these positions, in this order."""
+        """Return the images at these positions, in this order."""
         where = indices.tolist()
         return Listing(
             folder=self.folder,
@@ -42,7 +42,7 @@ class Listing:
         )
 
     def digest(self, *, with_times: bool = False) -> str:
-        """Hex digest of paths and sizes; with the times too it notices a file that was replaced.
+        """Return a hex digest of paths and sizes; with times it also notices replaced files.
 
         Without them it is the same for every copy of the folder.
         """
@@ -116,7 +116,7 @@ def _is_class_folder(entry: Path) -> bool:
 
 
 def _images(folder: Path, name: str) -> list[tuple[str, int, int]]:
-    """(path relative to folder, bytes, time of modification) of one class, sorted by path."""
+    """List (path relative to folder, bytes, time of modification) of a class, sorted by path."""
     images = []
     with os.scandir(folder / name) as entries:
         for entry in entries:

@@ -12,7 +12,7 @@ _UNSIGNED_BYTE = b"\x08"
 
 
 def read_idx(path: Path) -> Tensor:
-    """The uint8 tensor in an IDX file; reads `path`, or `path` with ".gz" appended.
+    """Read the uint8 tensor in an IDX file, at `path` or at `path` with ".gz" appended.
 
     Raises FileNotFoundError when neither is there, ValueError for anything but a complete IDX
     file of unsigned bytes.
@@ -35,7 +35,7 @@ def _unzipped(path: Path) -> bytes:
 
 
 def _parse(content: bytes, path: Path) -> Tensor:
-    """Header: two zero bytes, the type, the number of dimensions, then each size in 4 bytes."""
+    """Parse two zero bytes, type, number of dimensions, each size in 4 bytes, then the values."""
     if content[:2] != b"\0\0" or content[2:3] != _UNSIGNED_BYTE:
         raise ValueError(f"{path} is not an IDX file of unsigned bytes: it begins {content[:4]!r}")
     start = 4 + 4 * int.from_bytes(content[3:4])

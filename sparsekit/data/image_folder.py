@@ -34,7 +34,7 @@ def image_folder(
     rand_augment: int | None = None,
     num_workers: int = 4,
 ) -> "ImageFolder":
-    """RGB images in root/path/<split>/<class>/<image>, read from disk for every batch.
+    """Read RGB images from root/path/<split>/<class>/<image>, from disk for every batch.
 
     Training images: a random resized crop of `image_size` pixels and a flip, then RandAugment of
     magnitude `rand_augment` unless that is None. Evaluation: the shorter side to 8/7 of
@@ -154,7 +154,7 @@ class ImageFolder:
         return loaded(images, samples, num_workers=self.num_workers, device=device)
 
     def fingerprint(self) -> str:
-        """Digest of the relative paths and sizes of the files, split by split; no file is read."""
+        """Digest the relative paths and sizes of the files, split by split; no file is read."""
         digests = " ".join(split.digest() for split in (self.train, self.val, self.test))
         return hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
 
@@ -177,9 +177,10 @@ class _Images(Dataset[tuple[Tensor, int]]):
         return self._transformed(image, seed), int(self.listing.labels[position])
 
     def _transformed(self, image: Image.Image, seed: int | None) -> Tensor:
-        """torchvision draws from the global generator, so it is seeded for one image and restored.
+        """Transform one image; the draws follow `seed`, unless that is None.
 
-        This makes the draws of an image independent of the worker that happens to decode it.
+        torchvision draws from the global generator, which is seeded for the image and then
+        restored, so that the draws do not depend on the worker that happens to decode it.
         """
         if seed is None:
             return self.transform(image)
@@ -206,7 +207,7 @@ def _eval_transform(image_size: int, mean: Sequence[float], std: Sequence[float]
 
 
 def _to_normalised(mean: Sequence[float], std: Sequence[float]) -> list[torch.nn.Module]:
-    """Image -> float32 tensor with (pixel / 255 - mean) / std."""
+    """Return the transforms from an image to float32 with (pixel / 255 - mean) / std."""
     from torchvision.transforms import v2
 
     to_float = v2.ToDtype(torch.float32, scale=True)

@@ -48,7 +48,7 @@ def held_out(train: Split, *, num_val: int, seed: int) -> tuple[Split, Split]:
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 images, pixels scaled to 0 .. 1.
+    """Return mean and standard deviation of each channel of uint8 images, pixels scaled to 0 .. 1.
 
     Counted in integers, so that they do not depend on the order of a sum. A constant channel gets
     a standard deviation of one grey level.
@@ -158,7 +158,7 @@ class InMemory:
         )
 
     def fingerprint(self) -> str:
-        """Digest of the bytes of all images and labels, split by split."""
+        """Digest the bytes of all images and labels, split by split."""
         return self._digest
 
     def _augmented(
@@ -184,7 +184,7 @@ class InMemory:
             yield self._normalised(images), labels
 
     def _normalised(self, images: Tensor) -> Tensor:
-        """uint8 -> float32, (pixel / 255 - mean) / std as one multiplication and one addition."""
+        """Return float32 (pixel / 255 - mean) / std, by one multiplication and one addition."""
         if images.device not in self._factors:
             scale = [1 / (255 * std) for std in self.std]
             shift = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
@@ -194,7 +194,7 @@ class InMemory:
         return images.float().mul_(scale).add_(shift)
 
     def _resident(self, name: SplitName, device: torch.device) -> Split:
-        """A split on `device`; copied there on first use and kept."""
+        """Return a split on `device`; copied there on first use and kept."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
         if name not in splits:
             raise ValueError(f"split={name!r}: must be one of train, val, test")

@@ -11,7 +11,7 @@ from sparsekit.data.types import Augment
 def mnist(
     root: Path, *, num_val: int = 5000, split_seed: int = 42, augment: Sequence[Augment] = ()
 ) -> InMemory:
-    """60,000 + 10,000 grey digits of 28x28 pixels; files in root/MNIST/raw, gzipped or not.
+    """Read 60,000 + 10,000 grey digits of 28x28 pixels; files in root/MNIST/raw, gzipped or not.
 
     Mean 0.1307 and standard deviation 0.3081, those of the training pixels.
     """
@@ -29,7 +29,7 @@ def mnist(
 def fashion_mnist(
     root: Path, *, num_val: int = 5000, split_seed: int = 42, augment: Sequence[Augment] = ()
 ) -> InMemory:
-    """60,000 + 10,000 grey pictures of clothes, 28x28 (Xiao et al. 2017, arXiv 1708.07747).
+    """Read 60,000 + 10,000 grey pictures of clothes, 28x28 (Xiao et al. 2017, arXiv 1708.07747).
 
     Files in root/FashionMNIST/raw, gzipped or not. Mean 0.2860 and standard deviation 0.3530,
     those of the training pixels.
@@ -55,14 +55,14 @@ def _idx_images(
     std: float,
     augment: Sequence[Augment],
 ) -> InMemory:
-    """Both splits of an MNIST-like set, with a validation split taken out of the first."""
+    """Read both splits of an MNIST-like set, with a validation split taken out of the first."""
     train, val = held_out(_read_split(folder, "train", name=name), num_val=num_val, seed=split_seed)
     test = _read_split(folder, "t10k", name=name)
     return InMemory(name, 10, train, val, test, mean=(mean,), std=(std,), augment=tuple(augment))
 
 
 def _read_split(folder: Path, prefix: str, *, name: str) -> Split:
-    """One pair of image and label files, "train" or "t10k"."""
+    """Read one pair of image and label files, "train" or "t10k"."""
     try:
         images = read_idx(folder / f"{prefix}-images-idx3-ubyte")
         labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte")

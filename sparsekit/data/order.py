@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def hashed_seed(*key: int | str) -> int:
-    """A 63-bit seed from a key, the same on every machine and in every process.
+    """Hash a key to a 63-bit seed, the same on every machine and in every process.
 
     Hashing keeps the streams of neighbouring keys, such as epochs 1 and 2, independent.
 
@@ -20,19 +20,19 @@ def hashed_seed(*key: int | str) -> int:
 
 
 def keyed_generator(*key: int | str) -> torch.Generator:
-    """A CPU generator seeded by `hashed_seed`; on the CPU so that every device sees one stream."""
+    """Return a CPU generator seeded by `hashed_seed`; every device then sees the same stream."""
     return torch.Generator().manual_seed(hashed_seed(*key))
 
 
 def epoch_order(num: int, *, seed: int, epoch: int) -> Tensor:
-    """A permutation of 0 .. num - 1, int64 [num], that depends on (seed, epoch) alone."""
+    """Return a permutation of 0 .. num - 1, int64 [num], that depends on (seed, epoch) alone."""
     return torch.randperm(num, generator=keyed_generator("order", seed, epoch))
 
 
 def global_batches(
     num: int, *, batch_size: int, seed: int, epoch: int, first: int = 0
 ) -> Iterator[tuple[int, Tensor]]:
-    """(batch index, image indices int64 [batch_size]) of each full batch from `first` on.
+    """Yield (batch index, image indices int64 [batch_size]) of each full batch from `first` on.
 
     Raises ValueError when there is not one full batch or `first` lies outside the epoch.
     """
@@ -49,7 +49,7 @@ def global_batches(
 
 
 def rank_slice(batch_size: int, *, rank: int, world_size: int) -> slice:
-    """The part of a global batch that process `rank` of `world_size` works on.
+    """Return the part of a global batch that process `rank` of `world_size` works on.
 
     >>> rank_slice(128, rank=1, world_size=4)
     slice(32, 64, None)

@@ -36,7 +36,7 @@ def random_indices(num: int, *, num_taken: int, seed: int) -> tuple[Tensor, Tens
 
 
 def _stratified_counts(labels: Tensor, num_val: int) -> list[int]:
-    """Validation images per class: proportional to its size, summing to exactly `num_val`."""
+    """Return the validation images per class: proportional to its size, `num_val` in all."""
     # In integers, so that no remainder depends on floating-point rounding.
     shares = torch.bincount(labels) * num_val
     counts, remainders = shares // len(labels), shares % len(labels)

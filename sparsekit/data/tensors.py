@@ -132,7 +132,7 @@ class TensorData:
         return self.digest or self._digest
 
     def _resident(self, name: SplitName, device: torch.device) -> Examples:
-        """A split on `device`; copied there on first use and kept."""
+        """Return a split on `device`; copied there on first use and kept."""
         splits = self._splits()
         if name not in splits:
             raise ValueError(f"split={name!r}: must be one of train, val, test")
@@ -185,6 +185,6 @@ def standardised(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
 
 
 def _kind(split: Examples) -> str:
-    """Shapes and types of one example."""
+    """Return shapes and types of one example."""
     types = [str(one.dtype) for one in (*tensors_of(split.inputs), split.targets)]
     return f"{input_shape(split.inputs)} -> {tuple(split.targets.shape[1:])}, {', '.join(types)}"

@@ -39,7 +39,7 @@ def torch_dataset(
     version: str | None = None,
     num_workers: int = 0,
 ) -> "TensorData | LazyData":
-    """Data sets with `__len__` and `__getitem__`, whose items are (inputs, target).
+    """Wrap data sets with `__len__` and `__getitem__`, whose items are (inputs, target).
 
     train, test, val: leaves, each called once, with the data root if `with_root` (torchvision's
         sets want it, as their first argument) and else without arguments.
@@ -189,7 +189,7 @@ class LazyData:
         )
 
     def fingerprint(self) -> str:
-        """Digest of the version, and of which items are in which split; no item is read."""
+        """Digest the version and which items are in which split; no item is read."""
         digest = hashlib.blake2b(self.version.encode(), digest_size=16)
         for split in (self.train, self.val, self.test):
             digest.update(f"{len(split)}".encode())
@@ -235,7 +235,7 @@ def _opened(name: str, leaf: Any, arguments: tuple[Path, ...]) -> Any:
 
 
 def _single(value: Any) -> Any:
-    """Arrays and numbers as tensors, float64 as float32."""
+    """Return an array or a number as a tensor, float64 as float32."""
     if isinstance(value, dict):
         return {key: _single(one) for key, one in value.items()}
     if isinstance(value, tuple | list):

@@ -37,9 +37,9 @@ class Data(Protocol):
         ...
 
     def example(self) -> Inputs:
-        """One example, a batch of 1 on the CPU, of the shapes and types the network gets.
+        """Return one example, a batch of 1 on the CPU, of the shapes and types the network gets.
 
-        Reads no batch. Its values are valid inputs, nothing more is said of them.
+        Reads no batch. Its values are valid inputs, otherwise arbitrary.
         """
         ...
 
@@ -54,7 +54,7 @@ class Data(Protocol):
         world_size: int = 1,
         device: torch.device,
     ) -> Iterator[tuple[Any, Any]]:
-        """Shuffled, augmented training batches of one epoch, from batch `first` on.
+        """Yield shuffled, augmented training batches of one epoch, from batch `first` on.
 
         `batch_size` is the global one: each of `world_size` processes gets its slice of every
         batch. An epoch has num_train // batch_size batches; the incomplete last one is dropped.
@@ -66,9 +66,9 @@ class Data(Protocol):
     def eval_batches(
         self, split: SplitName, *, batch_size: int, device: torch.device
     ) -> Iterator[tuple[Any, Any]]:
-        """All examples of a split, in fixed order, not augmented; the last batch may be short."""
+        """Yield all examples of a split, in order, not augmented; the last batch may be short."""
         ...
 
     def fingerprint(self) -> str:
-        """Hex digest of the examples and splits; not of the options that process them."""
+        """Return a hex digest of the examples and splits; not of the options that process them."""
         ...

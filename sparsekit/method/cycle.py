@@ -152,7 +152,7 @@ class Method:
             raise ValueError(f"method: {problem}")
 
     def plan(self) -> Iterator[Cycle]:
-        """The cycles in order."""
+        """Yield the cycles in order."""
         before = [*self._dense(), *self._penalised()]
         shift = before[-1].index if before else 0
         later = (self._cycle(index) for index in range(1, self.cycles + 1))
@@ -178,7 +178,7 @@ class Method:
             yield self._controlled(taught)
 
     def sparsity_after(self, cycle: int) -> float:
-        """Sparsity over the prunable weights after a number of cycles; exact after the last."""
+        """Return the sparsity over the prunable weights after some cycles; exact after the last."""
         if self.view is not None and self.view.sparsity is not None:
             return self.view.sparsity
         if self.sparsity is None:

@@ -24,7 +24,7 @@ PRUNING = (
 
 
 def mistakes(method: Method) -> Iterator[str]:
-    """One line for every mistake."""
+    """Yield one line for every mistake."""
     yield from _ranges(method)
     yield from _fits(method)
     if method.cycles:
@@ -163,7 +163,7 @@ def _several(method: Method) -> Iterator[str]:
 
 
 def _start_apart(method: Method) -> bool:
-    """Whether some cycle prunes several particles of the cycle before each for itself."""
+    """Say whether some cycle prunes several particles of the cycle before each for itself."""
     return method.sources == "apart" and method.cycles > max(method.several_from, 0)
 
 
@@ -250,5 +250,5 @@ def check_budgets(method: Method, num_prunable: int) -> None:
 
 
 def _function_of(leaf: object) -> object:
-    """The function of a leaf, whatever arguments are bound to it."""
+    """Return the function of a leaf, whatever arguments are bound to it."""
     return leaf.func if isinstance(leaf, functools.partial) else leaf

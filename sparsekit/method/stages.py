@@ -37,15 +37,16 @@ def prune_for_fits(
     judge: Judge,
     store: Store,
 ) -> tuple[str, ...]:
-    """Keys of the weights and masks that the fits of a cycle start from, one for each fit.
+    """Prune for the fits of a cycle; return a key of weights and masks for each fit to start from.
 
-    Masks: each source pruned to the cycle's budget; the intersection of all of them, or, where the
-    cycle keeps its fits apart, each for itself. An intersection keeps less than the budget where
-    the sources disagree, and a source that is already within the budget of the next cycle is left
-    as it is: weights that were given up are not chosen again only to fill a budget. `budget` and
-    `num_kept` in the metrics say what was asked for and what was kept. ValueError if the sources
-    have no weight in common. Weights: those of `drawn`, the anchor or a new
-    initialisation, where there is one, else the first source's. A cycle without fits has one.
+    Masks: each source is pruned to the cycle's budget; then all are intersected, unless the cycle
+    keeps its fits apart. An intersection keeps less than the budget if the sources disagree. A
+    source already within the budget of the next cycle is left as it is: weights that were given up
+    are not chosen again to fill a budget. `budget` and `num_kept` in the metrics say what was asked
+    for and what was kept.
+
+    Weights: those of `drawn`, the anchor or a new initialisation, if given, else of the first
+    source. A cycle without fits has one result. ValueError if the sources have no weight in common.
     """
     num_fits = max(1, len(cycle.variations))
     if cycle.sources != "apart":
@@ -99,11 +100,12 @@ def _pruned(
 
 
 def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store: Store) -> str:
-    """Key of the one ticket made of a cycle's particles, with its report.
+    """Merge a cycle's particles into its one ticket, with its report; return the key.
 
-    Particles of one mask keep it; those of fits that were kept apart are merged under the union of
-    theirs, so that the ticket is denser than they are, and says so. One fit is its own ticket;
-    whatever no optimizer produced has the statistics of its normalisation layers estimated anew.
+    Particles that share a mask keep it. Those of fits that were kept apart are merged under the
+    union of their masks, so the ticket is denser than they are, and says so. A single fit is its
+    own ticket. Weights that no optimizer produced get new estimates of their normalisation
+    statistics.
     """
     config = {"merge": cycle.merge, "problem": judge.identity}
     stage = Stage("ticket", config, inputs=tuple(particles), version=TICKET_VERSION)
@@ -129,7 +131,7 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
 
 
 def _merge_context(particles: Sequence[str], store: Store) -> MergeContext:
-    """What all particles started from, if it is the same, and how many snapshots are in each."""
+    """Return what all particles started from, if it is the same, and their numbers of snapshots."""
     if not all(_is_fit(key) for key in particles):
         return MergeContext(None, (1,) * len(particles))
     starts = {store.description(key)["inputs"][0] for key in particles}
@@ -139,7 +141,7 @@ def _merge_context(particles: Sequence[str], store: Store) -> MergeContext:
 
 
 def _along_fits(particles: Sequence[str], report: dict[str, Any], store: Store) -> dict[str, Any]:
-    """Means over the particles of what happened to their masks while they were trained."""
+    """Return means over the particles of what happened to their masks during training."""
     fixed = report["num_parameters_kept"] - report["num_kept"]
     if not all(_is_fit(key) for key in particles):
         kept, rates = float(report["num_kept"]), dict.fromkeys(("itop", "itop_sparse"))

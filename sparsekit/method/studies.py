@@ -98,10 +98,11 @@ def _ensure(function: Any, asked: StudyInput) -> str:
 
 
 def particles(asked: StudyInput) -> dict[str, Any]:
-    """Every particle, their mean, the best by validation, the merged one, the ensemble, geometry.
+    """Measure every particle, their mean, the best by validation, the merged one, the ensemble.
 
-    The prediction ensemble averages probabilities (Zimmer et al. 2024 compare soups with it).
-    Distances (L2) and angles (degrees) are of the trained parameters, without running statistics.
+    Also their geometry. The prediction ensemble averages probabilities (Zimmer et al. 2024 compare
+    soups with it). Distances (L2) and angles (degrees) are of the trained parameters, without
+    running statistics.
     """
     states = [asked.state(key) for key in asked.particles]
     measured = [asked.judge.measure([state]) for state in states]
@@ -129,7 +130,7 @@ def particles(asked: StudyInput) -> dict[str, Any]:
 
 
 def barriers(asked: StudyInput, *, num_points: int = 11, cycles: bool = True) -> dict[str, Any]:
-    """Error and loss on the lines between particles, and from the last ticket to this one.
+    """Measure error and loss on lines between particles, and from the last ticket to this one.
 
     Linear mode connectivity (Frankle et al. 2020): `num_points` equally spaced points, the
     statistics of normalisation layers estimated anew at each. `instability` is the highest error

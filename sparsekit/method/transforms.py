@@ -25,10 +25,10 @@ TRANSFORMED_VERSION = 1
 def transform_for_fits(
     cycle: Cycle, pruned: Sequence[str], *, judge: Judge, store: Store
 ) -> tuple[str, ...]:
-    """Keys of the networks that the fits of a cycle train: those pruned, transformed.
+    """Transform the pruned networks that the fits of a cycle train; return their keys.
 
-    Without a transformation those pruned themselves. ValueError for weights or masks that do not
-    fit the network that the transformation returns.
+    Without a transformation, the keys of the pruned ones. ValueError for weights or masks that do
+    not fit the network that the transformation returns.
     """
     if cycle.transform is None:
         return tuple(pruned)

@@ -110,7 +110,7 @@ def coverage(model: nn.Module, names: Iterable[str], example: Example) -> Covera
 
 
 def _pruned(mask: Tensor) -> Tensor:
-    """The entries to set to zero, and never all of a weight of which the mask keeps some."""
+    """Return the entries to set to zero, never all of a weight of which the mask keeps some."""
     entries = ~mask
     if not bool(entries.any()):
         entries = (torch.arange(mask.numel(), device=mask.device) % 2 == 1).reshape(mask.shape)
@@ -130,7 +130,7 @@ def _without_zeros(weight: Tensor) -> Tensor:
 def _revived(
     factors: Iterable[Factor], counts: Mapping[str, int], sizes: Mapping[str, int]
 ) -> frozenset[str]:
-    """Names of masked weights that something with too few zeros was computed from."""
+    """Return the masked weights from which something with too few zeros was computed."""
     found: set[str] = set()
     for factor in factors:
         masked = factor.sources & counts.keys()

@@ -19,7 +19,7 @@ class PaddingShortcut(nn.Module):
         self.num_new_channels = num_new_channels
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, C, H, W] -> [batch, C + num_new_channels, ceil(H / 2), ceil(W / 2)]."""
+        """Map [batch, C, H, W] to [batch, C + num_new_channels, ceil(H / 2), ceil(W / 2)]."""
         before = self.num_new_channels // 2
         after = self.num_new_channels - before
         return F.pad(images[:, :, ::2, ::2], (0, 0, 0, 0, before, after))
@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, num_inputs, H, W] -> [batch, num_outputs, H / stride, W / stride]."""
+        """Map [batch, num_inputs, H, W] to [batch, num_outputs, H / stride, W / stride]."""
         hidden = F.relu(self.bn1(self.conv1(images)))
         return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(images))
 
@@ -53,7 +53,7 @@ class CifarResNet(nn.Module):
         self.fc = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, C, H, W] -> [batch, num_outputs]."""
+        """Map [batch, C, H, W] to [batch, num_outputs]."""
         features = self.blocks(F.relu(self.bn(self.conv(images))))
         return self.fc(features.mean(dim=(2, 3)))
 
@@ -66,7 +66,7 @@ def cifar_resnet(
     width: int = 16,
     shortcut: Shortcut = "projection",
 ) -> nn.Module:
-    """ResNet of `depth` layers for small images; three stages of `width`, 2x and 4x channels.
+    """Build a ResNet of `depth` layers for small images: stages of `width`, 2x and 4x channels.
 
     `shortcut` says what happens where the resolution halves: "projection" is a 1x1 convolution
     with BatchNorm (option B, the choice of open_lth and Random_Pruning), "padding" has no
@@ -89,7 +89,7 @@ def cifar_resnet(
 
 
 def _blocks(width: int, *, num_per_stage: int, shortcut: Shortcut) -> list[ResidualBlock]:
-    """The blocks of all three stages in order; the first of stages 2 and 3 halves the image."""
+    """Build the blocks of all stages in order; the first of stages 2 and 3 halves the image."""
     blocks, num_inputs = [], width
     for num_outputs in (width, 2 * width, 4 * width):
         for _ in range(num_per_stage):
@@ -106,7 +106,7 @@ def _blocks(width: int, *, num_per_stage: int, shortcut: Shortcut) -> list[Resid
 
 
 def _shortcut(num_inputs: int, num_outputs: int, shortcut: Shortcut) -> nn.Module:
-    """The way around one block: the identity wherever the shape stays."""
+    """Build the path around one block: the identity wherever the shape stays."""
     if num_inputs == num_outputs:
         return nn.Identity()
     if shortcut == "padding":

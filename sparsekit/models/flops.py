@@ -27,7 +27,7 @@ class Flops:
     unknown: dict[str, str] = field(default_factory=dict)
 
     def total(self, densities: Mapping[str, float]) -> float:
-        """Operations when each weight keeps this fraction of its entries; absent names are dense.
+        """Count operations when each weight keeps this fraction of its entries; others are dense.
 
         A weight's share is proportional to its density because every entry is used once at each
         output position. Raises ValueError for names that are not in `per_weight`.

@@ -38,7 +38,7 @@ def classifiers(model: nn.Module, example: Example | None) -> frozenset[str]:
 
 
 def _named_by_timm(model: nn.Module) -> frozenset[str]:
-    """Weights of the layers that timm's description of a model calls its classifiers."""
+    """Return the weights of the layers that timm's description of a model calls its classifiers."""
     described = vars(model).get("default_cfg") or vars(model).get("pretrained_cfg") or {}
     layers = described.get("classifier") or ()
     layers = (layers,) if isinstance(layers, str) else layers

@@ -78,7 +78,7 @@ def transposed_groups(model: nn.Module) -> dict[str, int]:
 
 
 def _names(layer: nn.Module) -> tuple[str, ...]:
-    """Names under which a layer's forward pass looks for its matrices."""
+    """Return the names under which a layer's forward pass looks for its matrices."""
     if isinstance(layer, (_ConvNd, nn.Linear)):
         return ("weight",)
     if isinstance(layer, nn.MultiheadAttention):
@@ -91,7 +91,7 @@ def _names(layer: nn.Module) -> tuple[str, ...]:
 
 
 def _stored(layer: nn.Module, name: str) -> Tensor | None:
-    """The parameter behind `name`; None where the layer does without."""
+    """Return the parameter behind `name`; None if the layer has none."""
     own = _own(layer)
     if name in own:
         return own[name]

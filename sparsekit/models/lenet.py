@@ -12,7 +12,10 @@ from sparsekit.models.shapes import InputShape, image_shape, num_features
 def mlp(
     input_shape: InputShape, num_outputs: int, *, hidden: Sequence[int] = (64, 64)
 ) -> nn.Module:
-    """Perceptron with ReLU between its layers: [batch, ...] -> [batch, num_outputs].
+    """Build a perceptron with ReLU between its layers: [batch, ...] -> [batch, num_outputs].
+
+    Inputs of any shape are flattened. `hidden` lists the widths of the hidden layers; an empty list
+    gives softmax or linear regression. Gaussian Glorot initialisation, biases 0.
 
     Inputs of any shape are flattened; `hidden` lists the widths of the hidden layers, and an empty
     one gives softmax or linear regression. Gaussian Glorot initialisation, biases 0.
@@ -31,7 +34,7 @@ def mlp(
 
 
 def lenet_300_100(input_shape: InputShape, num_outputs: int) -> nn.Module:
-    """LeNet-300-100 of LeCun et al. 1998: two hidden layers of 300 and 100 units.
+    """Build LeNet-300-100 of LeCun et al. 1998: two hidden layers of 300 and 100 units.
 
     266,200 prunable weights on 28x28 grey images with 10 classes. ReLU and Gaussian Glorot
     initialisation as in Frankle and Carbin 2019 (arXiv 1803.03635).
@@ -40,7 +43,7 @@ def lenet_300_100(input_shape: InputShape, num_outputs: int) -> nn.Module:
 
 
 def lenet_5(input_shape: InputShape, num_outputs: int) -> nn.Module:
-    """LeNet-5 in its Caffe variant, the one of the pruning literature (Han et al. 2015).
+    """Build LeNet-5 in its Caffe variant, the one of the pruning literature (Han et al. 2015).
 
     Convolution 5x5 to 20 channels, max pool 2, convolution 5x5 to 50 channels, max pool 2, 500
     hidden units, classifier; ReLU only after the hidden units, no padding. 430,500 prunable

@@ -20,7 +20,7 @@ def prunable(
     include: Sequence[str] = (),
     keep_head: bool = False,
 ) -> tuple[str, ...]:
-    """Names of the weights that may be pruned, in the order of model.named_parameters().
+    """Return the weights that may be pruned, in the order of model.named_parameters().
 
     These are the weights of convolution, linear and recurrent layers and the input projections of
     nn.MultiheadAttention (its output projection is a linear layer); never biases, norms or
@@ -55,7 +55,7 @@ def prunable(
 
 
 def _default_names(model: nn.Module) -> set[str]:
-    """Names of the weights that are prunable unless somebody says otherwise."""
+    """Return the weights that are prunable unless settings say otherwise."""
     embeddings = {
         id(layer.weight)
         for layer in model.modules()
@@ -70,7 +70,7 @@ def _default_names(model: nn.Module) -> set[str]:
 
 
 def _matching(patterns: Sequence[str], names: Iterable[str], *, option: str) -> set[str]:
-    """The names that match any pattern; ValueError for a pattern that matches none of them."""
+    """Return the names that match any pattern; ValueError for a pattern that matches none."""
     names = list(names)
     matched: set[str] = set()
     for pattern in patterns:

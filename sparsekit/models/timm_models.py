@@ -17,7 +17,7 @@ def timm_model(
     pretrained: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """The timm model `name` for images of this shape; initialisation and layers are timm's.
+    """Build the timm model `name` for images of this shape; initialisation and layers are timm's.
 
     `options` are further keyword arguments of that model, for example {"patch_size": 4}. The
     number of input channels is always passed on, the image size where the model takes one (vision

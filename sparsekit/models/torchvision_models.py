@@ -11,7 +11,7 @@ from sparsekit.models.shapes import InputShape, image_shape
 
 
 def resnet18_cifar(input_shape: InputShape, num_outputs: int) -> nn.Module:
-    """ResNet-18 with the CIFAR stem: a 3x3 convolution of stride 1 and no max pool.
+    """Build ResNet-18 with the CIFAR stem: a 3x3 convolution of stride 1 and no max pool.
 
     11,164,352 prunable weights on RGB images with 10 classes. Initialisation: torchvision's
     kaiming_normal with fan-out for convolutions, the new stem included.
@@ -27,7 +27,7 @@ def resnet18_cifar(input_shape: InputShape, num_outputs: int) -> nn.Module:
 
 
 def resnet50(input_shape: InputShape, num_outputs: int, *, weights: str | None = None) -> nn.Module:
-    """torchvision's ResNet-50 (He et al. 2016, with the stride in the 3x3 convolution).
+    """Build torchvision's ResNet-50 (He et al. 2016, with the stride in the 3x3 convolution).
 
     25,502,912 prunable weights on RGB images with 1000 classes. `weights` names one of
     torchvision's trained sets, for example "IMAGENET1K_V2"; the classifier is then replaced when
@@ -54,7 +54,7 @@ def vit_b_16(
     weights: str | None = None,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """torchvision's ViT-B/16 (Dosovitskiy et al. 2021, arXiv 2010.11929).
+    """Build torchvision's ViT-B/16 (Dosovitskiy et al. 2021, arXiv 2010.11929).
 
     86,292,480 prunable weights on 224x224 images with 1000 classes; the stacked query, key and
     value projection is one weight of shape [2304, 768]. `weights` names one of torchvision's
@@ -85,7 +85,7 @@ def _build(
     input_shape: InputShape,
     options: dict[str, Any],
 ) -> Any:
-    """torchvision's own builder; with trained weights it keeps the 1000 classes they were for."""
+    """Call torchvision's builder; with trained weights it keeps the 1000 classes they were for."""
     from torchvision.models import get_model, get_model_weights
 
     if weights is None:

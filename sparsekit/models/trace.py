@@ -138,7 +138,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def makers(self, tensor: Tensor) -> Names:
-        """Parameters of the last multiplications before `tensor`."""
+        """Return the parameters of the last multiplications before `tensor`."""
         return self._memory.data.get(_storage(tensor), NOTHING)
 
     def _note(self, func: Any, args: tuple[Any, ...], named: Mapping[str, Any], out: Any) -> None:
@@ -194,7 +194,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.per_weight[name] = self.per_weight.get(name, 0) + cost * share // total
 
     def _shares(self, tensor: Tensor) -> dict[str, int]:
-        """Parameters that a factor holds, with the number of their elements; empty if unclear."""
+        """Return the parameters that a factor holds and their element counts; empty if unclear."""
         if places := self._places(tensor):
             first, last = _extent(tensor)
             return {p.name: min(last, p.last) - max(first, p.first) for p in places}
@@ -209,11 +209,11 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return layers if sum(layers.values()) == num_elements else {}
 
     def _rank(self, tensor: Tensor) -> tuple[bool, bool]:
-        """Of two constant factors the larger is the weight: a layer's, used as it is, or last."""
+        """Rank constant factors: the weight is a layer's, used as it is, or else the last."""
         return not self._layers.isdisjoint(self._sources(tensor)), bool(self._places(tensor))
 
     def _not_understood(self, func: Any, inputs: Sequence[Tensor]) -> Names:
-        """Parameters that meet the input as matrices in an operation of unknown cost."""
+        """Return the parameters that meet the input as matrices in an operation of unknown cost."""
         if only_reads(func):
             return NOTHING
         matrices = [t for t in inputs if not self._is_data(t) and _is_matrix(t)]
@@ -239,13 +239,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return bool(places) and all(place.name not in self._recomputed for place in places)
 
     def _sources(self, tensor: Tensor) -> Names:
-        """Parameters that a constant is, or is computed from."""
+        """Return the parameters that a constant is, or is computed from."""
         if places := self._places(tensor):
             return frozenset(place.name for place in places)
         return self._memory.made.get(_storage(tensor), NOTHING)
 
     def _places(self, tensor: Tensor) -> list[_Place]:
-        """Parameters that a tensor is a view of; several only if they share one storage."""
+        """Return the parameters that a tensor is a view of; several only in one storage."""
         first, last = _extent(tensor)
         known = self._memory.parameters.get(_storage(tensor), [])
         return [place for place in known if first < place.last and place.first < last]
@@ -263,7 +263,7 @@ def _storage(tensor: Tensor) -> StorageWeakRef:
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
-    """First element of a view in its storage, and one past the last."""
+    """Return the first element of a view in its storage, and one past the last."""
     first = int(tensor.storage_offset())
     if not tensor.numel():
         return first, first

@@ -23,7 +23,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, width] -> [B, T, width]."""
+        """Map [B, T, width] to [B, T, width]."""
         query, key, value = (
             layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
@@ -47,7 +47,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, width] -> [B, T, width]."""
+        """Map [B, T, width] to [B, T, width]."""
         x = x + self.dropout(self.attention(self.attention_norm(x)))
         return x + self.dropout(self.down(self.activation(self.up(self.mlp_norm(x)))))
 
@@ -78,7 +78,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(width, num_tokens)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens int64 [B, T], T <= length -> logits of the next token [B, T, num_tokens]."""
+        """Map tokens, int64 [B, T] with T <= length, to next-token logits [B, T, num_tokens]."""
         if tokens.is_floating_point() or tokens.ndim != 2 or tokens.shape[1] > self.length:
             raise ValueError(
                 f"tokens must be int64 [B, T] with T <= {self.length}, not {tokens.dtype} "
@@ -99,7 +99,7 @@ def transformer(
     mlp_width: int | None = None,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """Causal transformer that predicts the next token: int64 [B, T] -> [B, T, num_outputs].
+    """Build a causal transformer for next-token prediction: int64 [B, T] -> [B, T, num_outputs].
 
     As GPT-2 (Radford et al. 2019): learned positions, pre-norm blocks, GELU, `mlp_width` 4 * width
     unless it is given. `input_shape` is (T,), and tokens are what is predicted, 0 .. num_outputs-1.

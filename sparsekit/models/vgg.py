@@ -20,12 +20,12 @@ class Vgg(nn.Module):
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, C, H, W] -> [batch, num_outputs]."""
+        """Map [batch, C, H, W] to [batch, num_outputs]."""
         return self.classifier(self.feature(images).mean(dim=(2, 3)))
 
 
 def vgg(input_shape: InputShape, num_outputs: int, *, depth: int = 16) -> nn.Module:
-    """VGG-`depth` with BatchNorm and a single linear layer in place of the three large ones.
+    """Build VGG-`depth` with BatchNorm and one linear layer in place of the three large ones.
 
     The CIFAR form of the pruning literature (open_lth, Random_Pruning): max pools after the first
     four stages, then a global average pool; convolutions without bias. VGG-16 has 14,715,584

@@ -26,7 +26,7 @@ class WideBlock(nn.Module):
             self.shortcut = nn.Conv2d(num_inputs, num_outputs, 1, stride=stride, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, num_inputs, H, W] -> [batch, num_outputs, H / stride, W / stride]."""
+        """Map [batch, num_inputs, H, W] to [batch, num_outputs, H / stride, W / stride]."""
         active = F.relu(self.bn1(images))
         around = images if self.shortcut is None else self.shortcut(active)
         hidden = F.relu(self.bn2(self.conv1(active)))
@@ -44,7 +44,7 @@ class WideResNet(nn.Module):
         self.fc = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, C, H, W] -> [batch, num_outputs]."""
+        """Map [batch, C, H, W] to [batch, num_outputs]."""
         features = F.relu(self.bn(self.blocks(self.conv(images))))
         return self.fc(features.mean(dim=(2, 3)))
 
@@ -57,7 +57,7 @@ def wide_resnet(
     width: int = 10,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """WRN-`depth`-`width`: three stages of 16, 32 and 64 channels times `width`.
+    """Build WRN-`depth`-`width`: three stages of 16, 32 and 64 channels times `width`.
 
     The paper writes the depth of n blocks per stage as 6n + 4, counting the three convolutions of
     the shortcuts; others write 6n + 2 as for plain ResNets. Both are accepted and cannot be

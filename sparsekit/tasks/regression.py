@@ -39,7 +39,7 @@ def _loss(outputs: Any, targets: Any) -> Tensor:
 
 
 def _measure(outputs: Any, targets: Any) -> Measured:
-    """Per target: sums of squared errors, of targets, and of their squares."""
+    """Sum squared errors, targets and squared targets, per target."""
     _check_shapes(outputs, targets)
     y = targets.cpu().double()
     errors = (outputs.cpu().double() - y).square().sum(0).tolist()

@@ -63,7 +63,7 @@ def _soften(logits: Any, temperature: float) -> Tensor:
 
 
 def _mean_prediction(outputs: Sequence[Any]) -> Tensor:
-    """Logits of one network; of several the logit of their mean probabilities."""
+    """Return the logits of one network; of several the logits of their mean probabilities."""
     logits = [one.float() for one in outputs]
     if len(logits) == 1:
         return logits[0]
