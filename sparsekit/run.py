@@ -44,7 +44,7 @@ Running the same command again computes only what is missing, also after a crash
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 all runs finished, 1 some failed, 2 a mistake in the command, 130 Ctrl-C."""
+    """Run the command; exit status: 0 all runs finished, 1 some failed, 2 mistake, 130 Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     known = [text for text in given if text not in HELP]
     try:
@@ -68,7 +68,7 @@ def _folders(options: argparse.Namespace) -> list[str]:
 
 
 def listing(folders: Sequence[Path] = ()) -> str:
-    """Introduction, and the options of each group with one line each."""
+    """Return an introduction, and the options of each group with one line each."""
     from sparsekit.configuration.compose import list_groups, summary
 
     groups = list_groups(folders)

@@ -84,11 +84,11 @@ def compose_runs(
     zipped: Sequence[Sequence[str]] = (),
     excluded: Sequence[Point] = (),
 ) -> list[Run]:
-    """Every run that the typed `overrides` and a sweep file ask for.
+    """Compose every run that the typed `overrides` and a sweep file ask for.
 
-    These are the combinations of `a,b` lists, those of `zipped` keys walked in step, with the
-    points of the file's grids or else of the experiment's, but for those that are `excluded`.
-    ConfigError for the first that is wrong, which it names where there are several.
+    These are the combinations of `a,b` lists, with `zipped` keys in step, and of the points of the
+    file's grids or else of the experiment's, without those that are `excluded`. ConfigError for the
+    first mistake, with the run it is in if there are several.
     """
     ask = _Ask(sweep, tuple(folders))
     everything = {one: point_of(one) for one in _combined(overrides, zipped, ask)}
@@ -114,7 +114,7 @@ def compose_runs(
 def compose_one(
     overrides: Sequence[str], folders: Sequence[Path] = (), memory: Memory | None = None
 ) -> Run:
-    """The one configuration of `overrides`, checked; ConfigError says what is wrong and where.
+    """Compose the configuration of `overrides` and check it; ConfigError says what is wrong.
 
     Hydra composes what is chosen from groups, which takes a tenth of a second; values are set
     afterwards. Calls that share a `memory` let it compose every choice once.
@@ -150,7 +150,7 @@ def compose_one(
 
 
 def _composed(options: Sequence[str], folders: Sequence[Path]) -> tuple[Any, dict[str, str]]:
-    """The open configuration that Hydra makes of options of groups, and the option of each group.
+    """Compose options of groups by Hydra; return the open configuration and each group's option.
 
     What is set later is checked against the types of the spine, and by `check`.
     """
@@ -182,7 +182,7 @@ def _set(composed: Any, text: str) -> None:
 
 
 def identity_of(config: Mapping[Any, Any]) -> dict[str, Any]:
-    """The part of a configuration that decides its results."""
+    """Return the part of a configuration that decides its results."""
     return {str(k): v for k, v in config.items() if k not in NOT_IDENTITY}
 
 
@@ -192,7 +192,7 @@ def _digest(written: Mapping[Any, Any]) -> str:
 
 
 def list_groups(folders: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
-    """Options of every group: group -> option -> file."""
+    """List the options of every group: group -> option -> file."""
     groups: dict[str, dict[str, Path]] = {}
     for folder in (CONFIGS, *folders):
         if not folder.is_dir():
@@ -203,7 +203,7 @@ def list_groups(folders: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
 
 
 def summary(file: Path) -> str:
-    """The one-line comment a configuration file begins with, wherever its directives stand."""
+    """Return the one-line comment that a configuration file begins with, apart from directives."""
     comments = (line[1:].strip() for line in file.read_text().splitlines() if line[:1] == "#")
     return next((text for text in comments if text and not text.startswith("@package")), "")
 
@@ -211,7 +211,7 @@ def summary(file: Path) -> str:
 def _combined(
     typed: Sequence[str], zipped: Sequence[Sequence[str]], ask: _Ask
 ) -> Iterator[Combination]:
-    """Every combination of the file's overrides with those typed, and with the points of grids."""
+    """Yield every combination of the file's overrides with those typed and with points of grids."""
     groups = list_groups(ask.folders)
     axes = []
     for text in (*ask.sweep.overrides, *typed):
@@ -231,7 +231,7 @@ def _combined(
 def _grids(
     one: Combination, groups: Groups, ask: _Ask, *, shown: Combination
 ) -> Sequence[Mapping[str, Any]]:
-    """The grids of the experiment that is chosen, or those that are typed as `sweep=`."""
+    """Return the grids of the chosen experiment, or those that are typed as `sweep=`."""
     options, _ = _sorted_out(one, groups)
     if options in ask.memory and "sweep" not in map(key_of, one):
         composed, _ = ask.memory[options]
@@ -241,7 +241,7 @@ def _grids(
 
 
 def _named(overrides: Combination, ask: _Ask, *, shown: Combination) -> Run:
-    """One run of a sweep; a mistake in it is preceded by what is `shown` of it."""
+    """Compose one run of a sweep; a mistake in it is preceded by what is `shown` of it."""
     try:
         return compose_one(overrides, ask.folders, ask.memory)
     except ConfigError as error:
@@ -251,7 +251,7 @@ def _named(overrides: Combination, ask: _Ask, *, shown: Combination) -> Run:
 def _sorted_out(
     overrides: Sequence[str], groups: Groups
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What is chosen from groups, as Hydra wants it, and the values that are set afterwards.
+    """Sort overrides into choices from groups, as Hydra wants them, and values set afterwards.
 
     Whole leaves are neither.
     """
@@ -283,7 +283,7 @@ def _normalised(text: str, groups: Groups) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Hydra's own message; where it merely says which override failed, also why."""
+    """Return Hydra's message; if it only names the override that failed, add why."""
     text = first_lines(error)
     if "No match in the defaults list" in text:
         place = text.split("'")[1]

@@ -97,7 +97,7 @@ def check_key(name: str, groups: Iterable[str] = ()) -> None:
 
 
 def build(node: Any) -> Any:
-    """Objects for a checked node: bound functions, dataclasses, plain containers and values.
+    """Build what a checked node describes: bound functions, dataclasses, containers, values.
 
     The only caller of Hydra's instantiate.
     """
@@ -109,7 +109,7 @@ def build(node: Any) -> Any:
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:
-    """`; nearest: ...` or, where nothing is near, `; valid: ...`.
+    """Format the nearest valid names as `; nearest: ...`, or all as `; valid: ...` if none is near.
 
     >>> suggest("epoch", ["epochs", "batch_size"])
     '; nearest: epochs'

@@ -16,7 +16,7 @@ PLAIN = re.compile(r"[\w.+\-/]*")
 
 
 def key_of(override: str) -> str:
-    """What an override sets, without its prefix.
+    """Return the key that an override sets, without its prefix.
 
     >>> key_of("+control=reinitialise")
     'control'
@@ -25,19 +25,19 @@ def key_of(override: str) -> str:
 
 
 def text_of(override: str) -> str:
-    """The value of an override as it is typed."""
+    """Return the value of an override as it is typed."""
     return override.partition("=")[2]
 
 
 @functools.lru_cache(maxsize=65536)
 def value_of(override: str) -> Any:
-    """What an override sets, in Hydra's grammar."""
+    """Parse the value of an override by Hydra's grammar."""
     return _parser().parse_override(override).value()
 
 
 @functools.lru_cache(maxsize=65536)
 def meaning(text: str) -> str:
-    """One spelling of a typed value, so that values can be compared.
+    """Return the one spelling of a typed value, so that values can be compared.
 
     >>> meaning("0.50") == meaning("5e-1"), meaning("1") == meaning("'1'")
     (True, False)
@@ -49,9 +49,9 @@ def meaning(text: str) -> str:
 
 
 def values_of(override: str) -> list[str]:
-    """An override for each value of one that may be a sweep: `seed=0,1` is seed=0 and seed=1.
+    """Return an override for each value of a sweep: `seed=0,1` is seed=0 and seed=1.
 
-    ConfigError for what is no override, and for what cannot be swept.
+    ConfigError for text that is not an override, or that cannot be swept.
     """
     from hydra.errors import HydraException
 
@@ -67,12 +67,12 @@ def values_of(override: str) -> list[str]:
 
 
 def is_sweep(text: str) -> bool:
-    """Whether an override stands for several values; ConfigError for what is no override."""
+    """Say whether an override stands for several values; ConfigError if it is not an override."""
     return bool(_parsed(text).is_sweep_override())
 
 
 def pairs(text: str) -> dict[str, str]:
-    """The pairs of `key=value,key=value`; commas in brackets and quotes belong to the values.
+    """Parse `key=value,key=value`; commas in brackets and quotes belong to the values.
 
     >>> pairs("method=snip,+control=reinitialise,method.span=[0.1,0.5]")
     {'method': 'snip', 'control': 'reinitialise', 'method.span': '[0.1,0.5]'}
@@ -86,9 +86,9 @@ def pairs(text: str) -> dict[str, str]:
 
 
 def whole_leaves(overrides: Sequence[str]) -> dict[str, Any]:
-    """Overrides that give a leaf whole, `key={_target_:...}`: they replace what stands there.
+    """Return overrides that replace a whole leaf, `key={_target_:...}`.
 
-    Hydra would merge the two, and the arguments of the old target would be left in the new leaf.
+    Hydra would merge the old leaf with the new one, and keep arguments of the old target.
     """
     texts = [text for text in overrides if "_target_" in text and not text.startswith("~")]
     values = {key_of(text): value_of(text) for text in texts}
@@ -116,7 +116,7 @@ def refuse_hydra(override: str) -> None:
 
 
 def spelled(value: Any) -> str:
-    """A value of a YAML file in the grammar of overrides.
+    """Write a value of a YAML file in the grammar of overrides.
 
     >>> spelled([0.5, None, True, {"a": "b c"}])
     "[0.5,null,true,{a:'b c'}]"
@@ -134,7 +134,7 @@ def spelled(value: Any) -> str:
 
 
 def first_lines(error: Exception) -> str:
-    """The beginning of a message, on one line."""
+    """Return the beginning of a message, on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:3])
 
@@ -157,7 +157,7 @@ def _parser() -> Any:
 
 
 def _split(text: str) -> Iterator[str]:
-    """What stands between the commas outside of brackets and quotes, as Hydra reads them."""
+    """Split text at commas outside brackets and quotes, as Hydra reads them."""
     from antlr4 import InputStream
     from hydra.grammar.gen.OverrideLexer import OverrideLexer
 

@@ -46,7 +46,7 @@ class Signature:
 
 @functools.cache
 def signature_of(target: str) -> Signature:
-    """Signature of the function or class at an import path; LookupError where there is none."""
+    """Return the signature of the function or class at an import path; else LookupError."""
     module, _, name = target.rpartition(".")
     if module.split(".")[0] == PACKAGE.name:
         return _from_source(module, name)
@@ -54,7 +54,7 @@ def signature_of(target: str) -> Signature:
 
 
 def imported(target: str) -> Callable[..., Any]:
-    """Function or class at an import path; LookupError where there is none."""
+    """Import the function or class at an import path; LookupError if there is none."""
     module, _, name = target.rpartition(".")
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)
@@ -147,7 +147,7 @@ def _is_dataclass(node: ast.ClassDef) -> bool:
 
 
 def _types(annotation: ast.expr | None, source: Source) -> Types:
-    """Names of the types an annotation allows, None for anything or where it is not understood."""
+    """Name the types that an annotation allows; None if it allows any or is not understood."""
     if annotation is None:
         return None
     if isinstance(annotation, ast.BinOp):
@@ -174,7 +174,7 @@ def _of_subscript(annotation: ast.Subscript) -> Types:
 
 
 def _alias(name: str, source: Source) -> tuple[ast.expr, Source] | None:
-    """What `name = ...` stands for in a module of this package, or in one it is imported from."""
+    """Return what `name = ...` stands for in a module of ours, or where that imports it from."""
     for node in source:
         if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [name]:
             return node.value, source

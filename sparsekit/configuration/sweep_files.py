@@ -50,16 +50,16 @@ class Grid:
     spelling: Mapping[str, str]
 
     def points(self) -> Iterator[Point]:
-        """Every combination, also those that are left out."""
+        """Yield every combination, including those that are excluded."""
         for steps in itertools.product(*self.axes):
             yield {key: value for step in steps for key, value in step.items()}
 
 
 def points(grids: Sequence[Mapping[str, Any]], typed: Sequence[str]) -> Iterator[Combination]:
-    """Overrides of every point of every grid, beyond those that were typed.
+    """Yield the overrides of every point of every grid, beyond those that were typed.
 
-    What the user typed selects: of the points that mention its key, those with its value are kept.
-    Where no point has that value, it takes the place of theirs.
+    Typed overrides select: of the points that set the same key, those with the typed value are
+    kept. If no point has that value, it replaces theirs.
 
     >>> grids = [{"method": "dense", "seed": [0, 1]}, {"method": "imp", "seed": [0, 1]}]
     >>> list(points(grids, ["method=imp"]))
@@ -90,7 +90,7 @@ def points(grids: Sequence[Mapping[str, Any]], typed: Sequence[str]) -> Iterator
 
 
 def read_grid(content: Mapping[str, Any]) -> Grid:
-    """The grid of a YAML file; ConfigError for lists of unequal lengths and idle exclusions."""
+    """Read the grid of a YAML file; ConfigError for lists of unequal length, idle exclusions."""
     axes, spelling = [], {}
     for key, value in content.items():
         if key == EXCLUDE:
@@ -109,7 +109,7 @@ def read_grid(content: Mapping[str, Any]) -> Grid:
 def combinations(
     axes: Sequence[Sequence[str]], zipped: Sequence[Sequence[str]]
 ) -> Iterator[Combination]:
-    """One override of each of `axes`, in every combination; those of `zipped` keys in step.
+    """Yield combinations of one override of each of `axes`, those of `zipped` keys in step.
 
     >>> list(combinations([["a=1", "a=2"], ["b=3"], ["c=4", "c=5"]], [["a", "c"]]))
     [('a=1', 'c=4', 'b=3'), ('a=2', 'c=5', 'b=3')]
@@ -132,12 +132,12 @@ def combinations(
 
 
 def point_of(overrides: Sequence[str]) -> Point:
-    """What a combination sets, by key."""
+    """Return what a combination sets, by key."""
     return {key_of(text): text_of(text) for text in overrides}
 
 
 def agrees(point: Point, entry: Point) -> bool:
-    """Whether a combination has the value of every key of an entry.
+    """Say whether a combination has the value of every key of an entry.
 
     >>> agrees({"method": "snip", "sparsity": "0.50"}, {"sparsity": "0.5"})
     True
@@ -160,7 +160,7 @@ def refuse_idle(excluded: Sequence[Point], everything: Sequence[Point]) -> None:
 
 
 def read_sweep(file: Path) -> SweepFile:
-    """The sweep in a YAML file; ConfigError names what is wrong with it, and what is valid."""
+    """Read the sweep in a YAML file; ConfigError says what is wrong with it, and what is valid."""
     import yaml
 
     try:

@@ -57,7 +57,7 @@ def refuse_unused_resources(typed: Sequence[str], config: Mapping[str, Any]) -> 
 
 
 def _texts(node: Any) -> Iterable[str]:
-    """Every text in a nested configuration."""
+    """Yield every text in a nested configuration."""
     if isinstance(node, str):
         yield node
     elif isinstance(node, Mapping):

@@ -126,7 +126,7 @@ def _flattened(call: Call, value: Value) -> Value | None:
 
 
 def _ends_open(call: Call) -> bool:
-    """Whether the last size is left open: a number would be wrong once channels are gone."""
+    """Say whether the last size is left open: a number would be wrong once channels are gone."""
     last = call.args[-1]
     given = last[-1] if isinstance(last, tuple | list) and last else last
     return isinstance(given, int) and given == -1

@@ -61,7 +61,7 @@ def _followed(found: Channels, call: Call) -> Value | None:
 
 
 def _changes_another(found: Channels, call: Call) -> bool:
-    """Whether a call in place changes a tensor that is known under another view."""
+    """Say whether a call in place changes a tensor that is known under another view."""
     first = found.storages.get(call.args[0].untyped_storage().data_ptr())
     return first is not None and first is not call.args[0]
 
@@ -117,7 +117,7 @@ def _layer(found: Channels, call: Call) -> Value | None:
 
 
 def _is_plain(model: nn.Module, name: str, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether a layer is one of PyTorch's, not grouped, called with its own weight and bias."""
+    """Say whether a layer is PyTorch's own, not grouped, called with its own weight and bias."""
     prefix, _, leaf = name.rpartition(".")
     module = model.get_submodule(prefix)
     known = isinstance(module, nn.Linear | _ConvNd) and getattr(module, "groups", 1) == 1

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _studies(options: argparse.Namespace) -> Collection[str] | None:
-    """The studies to read: those of particles, all (None), or none."""
+    """Return the studies to read: those of particles, all (None), or none."""
     if options.studies:
         return None
     return STUDIES if options.particles else ()

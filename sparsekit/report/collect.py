@@ -66,15 +66,15 @@ Kind = tuple[str, str, str]
 
 
 def collect(paths: Iterable[Path], *, studies: Collection[str] | None = ()) -> list[Result]:
-    """Every finished result below `paths`: record files, folders of them, or whole stores.
+    """Return every finished result below `paths`: record files, folders of them, or whole stores.
 
-    Raises FileNotFoundError where a path holds no record.
+    Raises FileNotFoundError if a path holds no record.
     """
     return results_of(read_records(paths), studies=studies)
 
 
 def read_records(paths: Iterable[Path]) -> list[Record]:
-    """Every record below `paths`, once; FileNotFoundError where a path holds none."""
+    """Read every record below `paths` once; FileNotFoundError if a path holds none."""
     files: dict[Path, None] = {}
     for path in paths:
         found = record_files(path)
@@ -87,7 +87,7 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
 
 
 def last_of(records: Iterable[Record]) -> list[Record]:
-    """The same records with the last result of each alone: what a method of many cycles ends at."""
+    """Return the same records with only the last result of each, where a method of cycles ends."""
     shortened = []
     for record in records:
         rows = [row for row in record.content["rows"] if row["is_result"]][-1:]
@@ -96,10 +96,10 @@ def last_of(records: Iterable[Record]) -> list[Record]:
 
 
 def results_of(records: Iterable[Record], *, studies: Collection[str] | None = ()) -> list[Result]:
-    """The results in `records`, with the studies of these names; None stands for all.
+    """Return the results in `records`, with the studies of these names; None stands for all.
 
-    Only what a report shows is read, and each file once, however many runs share its stage. All of
-    it is verified: CorruptResult for a file that is not what was published.
+    Reads only what a report shows, and each file once, however many runs share its stage. All of it
+    is verified: CorruptResult for a file that is not what was published.
     """
     root_of = functools.cache(_store_root)
     measured = functools.cache(_measured)
@@ -129,12 +129,12 @@ def seed_of(record: Mapping[str, Any]) -> int:
 
 
 def target_of(record: Mapping[str, Any]) -> float | None:
-    """The sparsity a run was asked for, whether its method goes by it or not; None if not said."""
+    """Return the sparsity a run was asked for, even if its method ignores it; None if unknown."""
     return record.get("config", {}).get("sparsity")
 
 
 def unfinished(records: Iterable[Record]) -> list[str]:
-    """One line for every record whose run has not come to its end."""
+    """Return one line for every record whose run has not come to its end."""
     return [
         f"{record.file} is not done: {record.content['status']} after {_cycles(record.content)}"
         for record in records
@@ -148,7 +148,7 @@ def _cycles(record: Mapping[str, Any]) -> str:
 
 
 def record_files(path: Path) -> list[Path]:
-    """The record files a path stands for."""
+    """Return the record files a path stands for."""
     if path.is_file():
         return [path]
     is_store = (path / "stages").is_dir() or (path / "named").is_dir()
@@ -171,7 +171,7 @@ def _problem_of_rows(rows: Sequence[Any]) -> str | None:
 
 
 def _problem(content: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> str | None:
-    """What is wrong with a mapping of a record; None if everything a report needs is there."""
+    """Say what is wrong with a mapping of a record; None if all that a report needs is there."""
     if not isinstance(content, Mapping):
         return f"expected a mapping, got {str(content)[:40]!r}"
     for name, kind in kinds.items():
@@ -211,7 +211,7 @@ def _result(
 
 
 def _asked(record: Mapping[str, Any]) -> str:
-    """What was asked for on the way to this run, beyond what tables show anyway."""
+    """Return what was asked for on the way to this run, beyond what tables show anyway."""
     return " ".join(text for text in record["overrides"] if not _is_uninteresting(text))
 
 
@@ -221,7 +221,7 @@ def _is_uninteresting(override: str) -> bool:
 
 
 def _measured(store: Store, ticket: str) -> tuple[Mapping[str, Any], float]:
-    """Metrics of a ticket, and how long its fits took."""
+    """Return the metrics of a ticket, and how long its fits took."""
     description = store.description(ticket)
     inputs: Sequence[str] = description["inputs"]
     fits = [key for key in inputs if key.startswith("fit-")]
@@ -230,9 +230,10 @@ def _measured(store: Store, ticket: str) -> tuple[Mapping[str, Any], float]:
 
 
 def _read(store: Store, key: str, name: str, files: Mapping[str, str]) -> Any:
-    """`store.read` for a description that is known: it is as long as all the rest of a ticket.
+    """Read a file of a stage whose description is known, instead of by `store.read`.
 
-    What does not match its checksum is left to the store to refuse.
+    The description is as long as the rest of a ticket. A file that does not match its checksum is
+    left to the store to refuse.
     """
     path = store.path(key) / name
     if path.is_file():

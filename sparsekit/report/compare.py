@@ -8,9 +8,10 @@ MEASURED = ("cost.json",)
 
 
 def differences(first: Store, second: Store) -> list[str]:
-    """What differs between two stores, one line each; times and costs do not count.
+    """List how two stores differ, one line each; times and costs do not count.
 
-    Stages have the same key only if they were asked the same, so equal keys must hold equal bytes.
+    Stages have the same key only if their descriptions are equal, so equal keys must hold equal
+    bytes.
     """
     found = []
     for kind in sorted({*first.kinds(), *second.kinds()}):

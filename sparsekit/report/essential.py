@@ -51,7 +51,7 @@ class Curve:
 
 
 def curves(rows: Sequence[Row]) -> tuple[list[Curve], list[str]]:
-    """The curve of every method of which there are enough points, and what is in the way of others.
+    """Return the curve of each method with enough points, and why other methods have none.
 
     The dense reference is the method's own row at sparsity 0; else the method `dense` of the same
     experiment; else all rows at sparsity 0 of the experiment. The mean of several counts each
@@ -82,7 +82,7 @@ def curves(rows: Sequence[Row]) -> tuple[list[Curve], list[str]]:
 
 
 def essential_sparsities(rows: Sequence[Row], *, tolerance: float) -> Table:
-    """One row per curve; the notes say what lies beyond what was measured, or cannot be said.
+    """Make one row per curve; notes tell what lies beyond the measurements or is not known.
 
     All rows have one primary metric, and `tolerance` is an absolute distance in it. ValueError
     unless 0 <= tolerance, and below 1 for shares of 1.
@@ -116,7 +116,7 @@ def essential_sparsities(rows: Sequence[Row], *, tolerance: float) -> Table:
 
 
 def curve_points(rows: Sequence[Row]) -> Table:
-    """The points of the curves, what each has lost to dense, and where their slopes drop."""
+    """Tabulate the points of the curves, their losses against dense, and where slopes drop."""
     metric = rows[0].metric if rows else ACCURACY
     lines = [
         (curve, sparsity, quality, dict(drops_in_slope(curve.points)).get(sparsity))
@@ -161,7 +161,7 @@ def _dense_rows(own: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
 
 
 def _curve(own: Sequence[Row], dense: Sequence[Row]) -> Curve:
-    """Rows that turn out equally sparse, whatever was asked for, are one point."""
+    """Make a curve of rows; rows that turn out equally sparse are one point."""
     references = {result.ticket: result for row in dense for result in row.results}
     metric = own[0].metric
     reference = statistics.fmean(

@@ -32,7 +32,7 @@ class Table:
 
 
 def terminal(table: Table) -> str:
-    """Aligned columns, headers broken to the width of what stands below them, and the notes.
+    """Align columns, break headers to the width of their columns, and append the notes.
 
     >>> print(terminal(Table(["a", "two words"], [["1", "0.25"]], ["a"], [[1]], ["c is missing"])))
     a    two
@@ -48,14 +48,14 @@ def terminal(table: Table) -> str:
 
 
 def markdown(table: Table) -> str:
-    """The same in Markdown; the notes are a list, so that they do not become rows."""
+    """Format a table in Markdown; the notes are a list, so that they do not become rows."""
     text = tabulate(table.cells, headers=table.headers, tablefmt="github", disable_numparse=True)
     notes = [f"* {note}" for note in table.lines_below]
     return "\n".join([text, "", *notes]) if notes else text
 
 
 def comma_separated(table: Table) -> str:
-    """The values, nothing rounded; what is not known is empty.
+    """Format the values as CSV, not rounded; what is not known is empty.
 
     >>> comma_separated(Table(["a"], [["0.33"]], ["a", "b"], [[1 / 3, None]]))
     'a,b\\n0.3333333333333333,\\n'
@@ -77,7 +77,7 @@ def printable(text: str) -> str:
 
 
 def section(title: str, text: str, *, gap: str = "") -> str:
-    """A table below its title, if it has one."""
+    """Put a table below its title, if it has one."""
     return f"{title}\n{gap}{text}" if title else text
 
 

@@ -92,7 +92,7 @@ def skipped(rows: Sequence[Row]) -> list[str]:
 def _seeds_with(
     row: Row, texts_of: Callable[[Result], Sequence[str]]
 ) -> Mapping[str, Sequence[str]]:
-    """Texts, and the tickets that carry them."""
+    """Return texts, and the tickets that carry them."""
     found: dict[str, list[str]] = {}
     for result in row.results:
         for text in dict.fromkeys(texts_of(result)):

@@ -43,14 +43,14 @@ NAMES = (
 
 
 def particles(rows: Sequence[Row]) -> Table:
-    """One row per method and sparsity whose particles, or step from cycle to cycle, were studied.
+    """Make a row per method and sparsity of which particles, or steps between cycles, were studied.
 
-    The primary metric is that of the test split, and one for all rows: of the mean particle; of
-    the best, chosen by validation; of the merged ticket, and by how much it differs from the mean;
-    of the ensemble of their predictions. Distance and angle are means over the pairs of particles,
-    the barrier (of the error, in percentage points where the metric is a percentage) is the highest
-    of the pairs. A cycle with one particle has no more than the barrier to the cycle before. `n`
-    counts the seeds studied.
+    The primary metric is that of the test split, and one for all rows: of the mean particle; of the
+    best, chosen by validation; of the merged ticket, and by how much it differs from the mean; of
+    the ensemble of their predictions. Distance and angle are means over the pairs of particles. The
+    barrier (of the error, in percentage points if the metric is a percentage) is the highest of the
+    pairs. A cycle with one particle has only the barrier to the cycle before. `n` counts the seeds
+    studied.
     """
     seeds = [
         [found for one in row.results if (found := measures(one.studies, row.metric))]
@@ -82,7 +82,7 @@ def title(metric: Metric) -> str:
 def measures(
     studies: Mapping[str, Mapping[str, Any]], metric: Metric = ACCURACY
 ) -> dict[str, float]:
-    """The numbers of one seed's studies; what was not studied is not there.
+    """Return the numbers of one seed's studies; what was not studied is missing.
 
     >>> pair = {"test_barrier": 0.25, "test_instability": 0.5, "val_barrier": 0.125}
     >>> measures({"barriers": {"pairs": [{"kind": "cycles", **pair}]}})
@@ -99,13 +99,13 @@ def measures(
 
 
 def _members(study: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """What was measured of each particle; older stores call them candidates."""
+    """Return what was measured of each particle; older stores call them candidates."""
     members: Sequence[Mapping[str, Any]] = study.get("particles") or study["candidates"]
     return members
 
 
 def _measured(study: Mapping[str, Any], metric: Metric) -> dict[str, float]:
-    """The primary metric of each kind of network; a task need not have an ensemble."""
+    """Return the primary metric of each kind of network; a task need not have an ensemble."""
     networks = {**study, "best": _members(study)[study["best"]]}
     return {
         f"{split}_{name}": networks[name][f"{split}_{metric.name}"]
@@ -134,7 +134,7 @@ def _barriers(pairs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def mean_of_pairs(matrix: Sequence[Sequence[float]]) -> float:
-    """Mean of a symmetric matrix above its diagonal.
+    """Average a symmetric matrix above its diagonal.
 
     >>> mean_of_pairs([[0.0, 1.0, 2.0], [1.0, 0.0, 6.0], [2.0, 6.0, 0.0]])
     3.0

@@ -78,8 +78,10 @@ def _draw_curves_(axes: Any, rows: Sequence[Row], reference: Row | None) -> None
 
 
 def dense_reference(rows: Sequence[Row]) -> Row | None:
-    """The one dense network there is: of the methods that are dense and nothing else, or, without
-    such, of all rows at sparsity 0. None if there are several, of different tickets."""
+    """Return the one dense network: of the dense methods, or else of all rows at sparsity 0.
+
+    None if there are several, of different tickets.
+    """
     sparse = {row.label for row in rows if row.sparsity > 0}
     dense = [row for row in rows if row.sparsity == 0]
     alone = [row for row in dense if row.label not in sparse]
@@ -88,8 +90,10 @@ def dense_reference(rows: Sequence[Row]) -> Row | None:
 
 
 def _look(number: int) -> dict[str, Any]:
-    """How the curve of this number looks: none of the first 40 has both colour and dashes of
-    another, and no two neighbours share a marker."""
+    """Style the curve of this number, so that it can be told from the others.
+
+    No two of the first 40 share both colour and dashes, and no two neighbours share a marker.
+    """
     return {
         "color": f"C{number % NUM_COLOURS}",
         "linestyle": DASHES[number // NUM_COLOURS % len(DASHES)],

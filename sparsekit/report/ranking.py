@@ -14,11 +14,11 @@ WIDTH = 5.0
 
 
 def ranked(rows: Sequence[Row], reference: Row | None) -> list[Row]:
-    """The sparse rows by their primary metric, the worst first, if there are two and each has a
-    label of its own; else none, because a method at several sparsities is a curve.
+    """Return the sparse rows by their primary metric, the worst first.
 
-    None either if a dense row holds tickets that `reference`, the line across, does not: it would
-    be in no picture.
+    None unless there are at least two, each with a label of its own: a method at several sparsities
+    is a curve. None either if a dense row holds tickets that `reference`, the line across, does
+    not: it would be in no picture.
     """
     sparse = [row for row in rows if row.sparsity > 0]
     alone = len({row.label for row in sparse}) == len(sparse) > 1
@@ -56,7 +56,7 @@ def draw_ranking_(axes: Any, rows: Sequence[Row], reference: Row | None) -> None
 
 
 def names(rows: Sequence[Row]) -> list[str]:
-    """Labels, with the sparsity where not all have the same."""
+    """Return labels, with the sparsity unless all have the same."""
     if len({row.sparsity for row in rows}) == 1:
         return [row.label for row in rows]
     return [f"{row.label} {100 * row.sparsity:.2f}" for row in rows]

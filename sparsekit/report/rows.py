@@ -91,9 +91,9 @@ def rows_of(results: Sequence[Result], unfinished: Iterable[Record] = ()) -> lis
     """Group results by label and sparsity, in order of appearance and of sparsity.
 
     Runs that differ in more than seed and sparsity never share a row. A ticket that several runs
-    share, such as the dense network they all begin with, counts once. Where that leaves several
-    results of one seed, or several cycles, each has a row of its own. `unfinished`: records of
-    runs that have not come to their end, so that n says of how many seeds it is.
+    share, such as the dense network they all begin with, counts once. If that leaves several
+    results of one seed, or several cycles, each has a row of its own. `unfinished`: records of runs
+    that have not come to their end, so that a row can say how many seeds are missing.
     """
     labels = _labels(results)
     groups: dict[tuple[str, float], list[Result]] = {}
@@ -113,7 +113,7 @@ def rows_of(results: Sequence[Result], unfinished: Iterable[Record] = ()) -> lis
 
 
 def by_metric(rows: Sequence[Row]) -> dict[Metric, list[Row]]:
-    """Group rows by their primary metric: values of different ones do not stand in one column."""
+    """Group rows by their primary metric: values of different metrics do not share a column."""
     groups: dict[Metric, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.metric, []).append(row)
@@ -130,8 +130,10 @@ def kind_of_result(result: Result) -> Kind:
 
 
 def _parts(results: Sequence[Result]) -> list[tuple[str, list[Result], Sequence[Result]]]:
-    """Results of one label and sparsity, apart until no seed is there twice: the name of each part,
-    its distinct tickets, and all runs they belong to."""
+    """Split results of one label and sparsity until no seed is there twice.
+
+    Returns the name of each part, its distinct tickets, and all runs they belong to.
+    """
     parts: list[tuple[str, Sequence[Result]]] = [("", results)]
     for tell, must_split in (
         (lambda one: f"cycle {one.cycle}", _has_several_cycles),
@@ -169,7 +171,7 @@ def _has_a_seed_twice(results: Sequence[Result]) -> bool:
 
 
 def _distinct(results: Sequence[Result]) -> list[Result]:
-    """Each ticket once, the first of its results."""
+    """Return each ticket once, as the first of its results."""
     return list({one.ticket: one for one in reversed(results)}.values())[::-1]
 
 
@@ -194,8 +196,10 @@ def _missing(
 
 
 def _labels(results: Sequence[Result]) -> dict[Kind, str]:
-    """The shortest name that tells each kind of run from the others: the method; what else was
-    asked for; the experiment; the digest of the configuration."""
+    """Return the shortest name that tells each kind of run from the others.
+
+    That is the method; what else was asked for; the experiment; the digest of the configuration.
+    """
     asked = {kind_of_result(result): result.asked for result in results}
     spellings = {
         kind: tuple(

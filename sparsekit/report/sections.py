@@ -72,7 +72,7 @@ def _knees(metric: Metric, rows: Sequence[Row], tolerance: float) -> list[Sectio
 
 
 def _only_table(rows: Sequence[Row], options: argparse.Namespace) -> Table:
-    """What a CSV holds; ValueError if several tables are asked for."""
+    """Return what a CSV holds; ValueError if several tables are asked for."""
     tables: dict[str, tuple[bool, Callable[[], Table]]] = {
         "--layers or --structure": (options.layers or options.structure, lambda: layers(rows)),
         "--particles": (options.particles, lambda: particles(_of_one_metric(rows))),

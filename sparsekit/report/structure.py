@@ -21,7 +21,7 @@ Means = Mapping[str, float | None]
 
 
 def layers(rows: Sequence[Row]) -> Table:
-    """What each layer keeps in percent, mean over seeds; one column per row of the main table.
+    """Tabulate what each layer keeps in percent, mean over seeds; one column per row.
 
     For machines, one line per layer and row, with all that is known of its structure.
     """
@@ -38,7 +38,7 @@ def layers(rows: Sequence[Row]) -> Table:
 
 
 def structure(row: Row) -> Table:
-    """The layers of one row of the main table, means over its seeds.
+    """Tabulate the layers of one row of the main table, as means over its seeds.
 
     A neuron is a row of the mask: an output of a linear layer, a filter of a convolution. It is
     active if it keeps a weight; fan-in is the fewest and the most weights of an active one, one
@@ -53,13 +53,13 @@ def structure(row: Row) -> Table:
 
 
 def has_inactive(row: Row) -> bool:
-    """Does any layer of any seed have neurons that keep nothing?"""
+    """Say whether any layer of any seed has neurons that keep nothing."""
     found = [layer for name in row.layers for layer in row.layer(name) if "neurons" in layer]
     return any(layer["active_neurons"] < layer["neurons"] for layer in found)
 
 
 def exploration(rows: Sequence[Row]) -> Table:
-    """ITOP rates: the fraction of weights that were active at some step of training.
+    """Tabulate ITOP rates: the fraction of weights that were active at some step of training.
 
     In-Time Over-Parameterization (Liu et al. 2021, "Do We Actually Need Dense
     Over-Parameterization?"), over all prunable layers, and over those that did not begin dense:
@@ -84,7 +84,7 @@ def exploration(rows: Sequence[Row]) -> Table:
 
 
 def means_of(row: Row, name: str) -> Means:
-    """Of one layer over the seeds; None for what not all of them know."""
+    """Average a value of each layer over the seeds; None for what not all of them know."""
     found = [_numbers(layer) for layer in row.layer(name)]
     return {key: _mean([layer.get(key) for layer in found]) for key in MEASURES}
 
@@ -108,7 +108,8 @@ def _cells(row: Row, name: str) -> list[str]:
 
 
 def _joined(numbers: Sequence[float | None], by: str) -> str:
-    """
+    """Join the numbers that are known, with one decimal if they are not whole.
+
     >>> _joined([63.666, 64.0], "/"), _joined([None], "..")
     ('63.7/64', '')
     """

@@ -20,7 +20,7 @@ NONE = "no run here has studies (method.studies)"
 
 
 def studies_table(rows: Sequence[Row]) -> Table:
-    """One line for each number of each study of each row; `n` counts the seeds that have it."""
+    """Make a line for each number of each study of each row; `n` counts the seeds that have it."""
     lines = [
         (row, study, measure, spread)
         for row in rows
@@ -84,7 +84,7 @@ def _summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def _leaves(value: Any, path: str, is_one_of_many: bool) -> Iterator[tuple[str, float, bool]]:
-    """Every number below a value, its path, and whether it stands in a list."""
+    """Yield every number below a value, its path, and whether it stands in a list."""
     if isinstance(value, int | float):
         yield path, float(value), is_one_of_many
     elif isinstance(value, Mapping):
@@ -106,7 +106,7 @@ def _leaves(value: Any, path: str, is_one_of_many: bool) -> Iterator[tuple[str, 
 
 
 def _is_curve(value: Any) -> bool:
-    """Three points (x, y) or more, x ascending; two could as well be a matrix."""
+    """Say whether these are at least three points (x, y) with ascending x; two may be a matrix."""
     if not isinstance(value, list) or len(value) < 3:
         return False
     if not all(isinstance(one, list) and len(one) == 2 for one in value):
@@ -117,7 +117,7 @@ def _is_curve(value: Any) -> bool:
 
 
 def _are_distances(value: Any) -> bool:
-    """A square of numbers with a diagonal of zeros, which are distances of nothing."""
+    """Say whether this is a square of numbers with zeros on the diagonal, such as distances."""
     if not isinstance(value, list) or len(value) < 2:
         return False
     if not all(isinstance(row, list) and len(row) == len(value) for row in value):

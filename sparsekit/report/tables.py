@@ -22,7 +22,7 @@ SIZES = (
 
 
 def main_table(rows: Sequence[Row]) -> Table:
-    """One row per method and sparsity; what casts doubt on a row is said below.
+    """Make one row per method and sparsity; notes say what casts doubt on a row.
 
     For people, rows must have one primary metric: `main_sections` sees to it. For machines, there
     are columns for the primary metrics of all rows, then for every other metric of a split.
@@ -42,7 +42,7 @@ def main_table(rows: Sequence[Row]) -> Table:
 
 
 def main_sections(rows: Sequence[Row]) -> list[Section]:
-    """The main table, or one for each primary metric under its name, where there are several."""
+    """Make the main table, or one for each primary metric under its name if there are several."""
     groups = by_metric(rows)
     if len(groups) <= 1:
         return [("", main_table(rows))]
@@ -50,8 +50,7 @@ def main_sections(rows: Sequence[Row]) -> list[Section]:
 
 
 def all_metrics(rows: Sequence[Row]) -> Table:
-    """Every metric that was measured on a split, the primary one first. Unrounded in the CSV of
-    the main table."""
+    """Tabulate every metric measured on a split, the primary one first; not rounded in a CSV."""
     names = _measured(rows)
     cells = [[_number(row, name) for name in names] for row in rows]
     heads = [[row.name, f"{100 * row.sparsity:.2f}", row.count_text] for row in rows]
@@ -61,17 +60,17 @@ def all_metrics(rows: Sequence[Row]) -> Table:
 
 
 def terminal(results: Sequence[Result], unfinished: Iterable[Record] = ()) -> str:
-    """A table for a terminal; mean +- standard deviation over n seeds."""
+    """Format the main table for a terminal; mean +- standard deviation over n seeds."""
     return _written(results, unfinished, formats.terminal)
 
 
 def markdown(results: Sequence[Result], unfinished: Iterable[Record] = ()) -> str:
-    """The same table in Markdown."""
+    """Format the main table in Markdown."""
     return _written(results, unfinished, formats.markdown)
 
 
 def comma_separated(results: Sequence[Result]) -> str:
-    """The same numbers for machines, unrounded: mean, deviation and count in columns."""
+    """Format the same numbers for machines, not rounded: mean, deviation and count in columns."""
     return formats.comma_separated(main_table(rows_of(results)))
 
 
@@ -121,7 +120,7 @@ def _number(row: Row, name: str) -> str:
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    """Metrics in the CSV: the primary ones, sizes, cost, then what else was measured."""
+    """Return the metrics of the CSV: the primary ones, sizes, cost, then what else was measured."""
     primary = [f"{split}_{m.name}" for m in by_metric(rows) for split in ("test", "val")]
     names = [*primary, "test_loss", *SIZES, "seconds", *_measured(rows)]
     return list(dict.fromkeys(names))

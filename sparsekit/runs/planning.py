@@ -29,7 +29,7 @@ class Plan:
     stages: dict[str, Stage] = dataclasses.field(default_factory=dict)
 
     def ensure(self, stage: Stage, compute: Callable[[Path], None]) -> str:
-        """Key of `stage`; `compute` is never called, and so nothing is ever read."""
+        """Return the key of `stage`; `compute` is never called, and so nothing is ever read."""
         self.stages.setdefault(stage.key, stage)
         return stage.key
 
@@ -53,9 +53,9 @@ class Share:
 
 
 def plan_run(job: PreparedRun) -> tuple[Stage, ...]:
-    """Every stage of a run, in the order in which the run asks for them.
+    """Return every stage of a run, in the order in which the run asks for them.
 
-    ValueError for settings of which no fit can be made.
+    ValueError for settings that no fit can have.
     """
     plan = Plan()
 
@@ -80,10 +80,9 @@ def plan_run(job: PreparedRun) -> tuple[Stage, ...]:
 
 
 def share_out(jobs: Sequence[PreparedRun]) -> Iterator[Share]:
-    """What is left to each run after what is in its store and after the runs before it.
+    """Yield what each run has to compute beyond its store and the runs before it.
 
-    Whether the files of a stored stage are undamaged is not looked at. ConfigError for a run that
-    cannot be planned.
+    Files of stored stages are not verified. ConfigError for a run that cannot be planned.
     """
     stored: dict[tuple[Path, str], frozenset[str]] = {}
     planned: set[tuple[Path, str]] = set()

@@ -124,7 +124,7 @@ def _try_options(
 
 @functools.lru_cache(maxsize=1)
 def _rehearsal_model(problem: str, root: Path) -> RehearsalModel:
-    """The model of a problem. One is kept, for they may be large."""
+    """Build the model of a problem. Only one is kept, because models may be large."""
     described: Problem = config.build(json.loads(problem))
     data = load_data(described, root)
     network = initial_network(described, data, seed=0)
@@ -212,7 +212,7 @@ def _prune(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge) -> Mask
 
 
 def _kinds_of_fits(cycles: Sequence[Cycle], common: FitSpec) -> Iterator[tuple[Cycle, FitSpec]]:
-    """What the fits of a method are asked, once where only cycle and particle differ."""
+    """Yield the fits of a method, once if they differ only in cycle and particle."""
     seen: set[str] = set()
     for cycle in cycles:
         for variation in cycle.variations:
@@ -256,7 +256,7 @@ def _check_learning_rates(fit_schedule: FitSchedule) -> None:
 
 
 def layer_table(model: nn.Module, masks: Masks) -> str:
-    """One line per prunable weight, and what is left alone."""
+    """Tabulate prunable weights, one line each, and what is left alone."""
     total = sum(p.numel() for p in model.parameters())
     prunable = sum(mask.numel() for mask in masks.values())
     width = max((len(name) for name in masks), default=0)

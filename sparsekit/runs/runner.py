@@ -79,7 +79,7 @@ class PreparedRun:
 
 
 def prepare_run(run: Run) -> PreparedRun:
-    """Objects for a checked configuration; ConfigError for a value they refuse."""
+    """Build the objects of a checked configuration; ConfigError for a value they refuse."""
     given = run.config
     try:
         built = {name: _built(given[name]) for name in ("method", "runtime", "executor")}
@@ -101,7 +101,7 @@ def prepare_run(run: Run) -> PreparedRun:
 
 
 def _built(node: Mapping[str, Any]) -> Any:
-    """Objects for a leaf. Equal leaves share them: the runs of a sweep have most in common."""
+    """Build the objects of a leaf; equal leaves, as most runs of a sweep have, share them."""
     return _built_once(json.dumps(node))
 
 
@@ -144,7 +144,7 @@ def rehearse_all(jobs: Sequence[PreparedRun]) -> None:
 
 
 def _require_writable(root: Path) -> None:
-    """ConfigError where nothing can be stored: a fit must not find that out at its end."""
+    """Raise ConfigError if nothing can be stored: a fit must not find that out at its end."""
     nearest = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
@@ -183,14 +183,14 @@ def _is_interrupt(error: BaseException) -> bool:
 
 
 def thawed(frozen: Mapping[str, Any]) -> Run:
-    """The run that was frozen as plain data, as in a sweep's file."""
+    """Return the run that was frozen as plain data, as in a sweep's file."""
     names = [field.name for field in dataclasses.fields(Run)]
     content = {name: frozen[name] for name in names}
     return Run(**{**content, "overrides": tuple(content["overrides"])})
 
 
 def fit_of(job: PreparedRun) -> Callable[[FitSpec], str]:
-    """Computes one fit of a job, given its spec; returns its key."""
+    """Return a function that computes one fit of a job, given its spec, and returns its key."""
     observers, team = job.observers, job.team
     return functools.partial(
         fit, store=job.store, runtime=job.runtime, observers=observers, team=team
@@ -216,7 +216,7 @@ def _run_cycles(job: PreparedRun, rows: list[dict[str, Any]], title: str) -> Non
 
 
 def _draw(job: PreparedRun, again: int) -> str:
-    """Key of the initial weights of a job's seed; of others where they are drawn `again`."""
+    """Draw the initial weights of a job's seed, or other ones if `again`; return their key."""
     root, source = job.runtime.data_root, job.source
     return ensure_init(
         job.common.problem, job.seed, store=job.store, root=root, source=source, again=again

@@ -126,7 +126,7 @@ class Checkpoints(Callback):
 
 
 def _own(saved: Any, trainer: Trainer) -> float:
-    """The sum of losses of this rank; the mean one where there were more or fewer ranks."""
+    """Return the sum of losses of this rank; the mean over ranks if their number has changed."""
     losses = torch.as_tensor(saved).flatten()
     if len(losses) == trainer.world_size:
         return float(losses[trainer.global_rank])
@@ -153,7 +153,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """What `folder/last.ckpt` holds, None if nothing was saved; no code in it is run."""
+    """Read `folder/last.ckpt`; None if nothing was saved. No code in it is run."""
     path = folder / LAST
     if not path.exists():
         return None

@@ -44,11 +44,11 @@ def wandb_runs(
     mode: Literal["auto", "online", "offline"] = "auto",
     patience: float = 20.0,
 ) -> Callback:
-    """A callback that mirrors one fit into the wandb run whose id is the fit's key.
+    """Return a callback that mirrors one fit into the wandb run whose id is the fit's key.
 
-    Runs are grouped by experiment, method and seed; the run's config is `config`, with what this
-    fit was asked below `fit`. `mode` auto: online where a key is configured, else offline below
-    `folder`/wandb. At the end of the program wandb has `patience` seconds to finish.
+    Runs are grouped by experiment, method and seed. The run's config is `config`, with the
+    description of this fit below `fit`. `mode` auto: online if a key is configured, else offline
+    below `folder`/wandb. At the end of the program wandb has `patience` seconds to finish.
     """
     if mode not in MODES:
         raise ValueError(f"logger.mode={mode!r} is none of {', '.join(MODES)}; logger=none is off")

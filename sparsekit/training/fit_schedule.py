@@ -39,16 +39,16 @@ class FitSchedule:
         return math.ceil(self.last / self.steps_per_epoch)
 
     def step_seed(self, step: int) -> int:
-        """Seed of whatever a training step draws, such as dropout."""
+        """Return the seed of whatever a training step draws, such as dropout."""
         return derive("step", self.seed, step)
 
     def epoch_end(self, step: int) -> int:
-        """First step after the epoch that `step` is in, as far as this fit_schedule goes."""
+        """Return the first step after the epoch that `step` is in, within this schedule."""
         return min((self.epoch(step) + 1) * self.steps_per_epoch, self.last)
 
 
 def plan_fit(spec: FitSpec, data: Data, cut: Mapping[str, float]) -> FitSchedule:
-    """The course of a fit; `cut` says what its start removed, for schedules that depend on it."""
+    """Plan a fit; `cut` says what its start removed, for schedules that depend on it."""
     train: Train = spec.train
     per_epoch = data.num_train // train.batch_size
     if per_epoch == 0:

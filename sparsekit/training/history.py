@@ -81,7 +81,7 @@ class History(Callback):
         }
 
     def _moving(self) -> dict[str, float]:
-        """ITOP rates so far; active neurons and the range of the fan-in of every layer."""
+        """Return ITOP rates so far; active neurons and the range of the fan-in of every layer."""
         rates = self.masking.mask_history.summary()
         row = {name: rate for name, rate in rates.items() if name != "average_num_kept"}
         rows = outputs_first(self.masking.masks, self.masking.transposed)

@@ -164,7 +164,7 @@ def _lost(left: int, total: int) -> float:
 
 
 def device_of(runtime: Runtime) -> torch.device:
-    """The device on which states are judged."""
+    """Return the device on which states are judged."""
     if runtime.accelerator == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():

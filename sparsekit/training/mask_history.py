@@ -40,18 +40,20 @@ class MaskHistory:
         self.num_steps = state["num_steps"]
 
     def note(self, masks: Masks) -> None:
-        """From now on these are the masks."""
+        """Take these as the masks from now on."""
         self.explored = {n: self.explored[n].to(mask.device) | mask for n, mask in masks.items()}
         self.num_kept = total_kept(masks)
 
     def count_step(self) -> None:
-        """One optimizer step was taken with the present masks."""
+        """Count one optimizer step with the present masks."""
         self.kept_in_steps += self.num_kept
         self.num_steps += 1
 
     def summary(self) -> dict[str, Any]:
-        """Mean number of weights kept over the steps, and ITOP rates over all masks and over those
-        that began sparse (None if there are none)."""
+        """Return the mean number of weights kept over the steps, and ITOP rates.
+
+        The rates are over all masks and over those that began sparse (None if there are none).
+        """
         sparse = {name: self.explored[name] for name in self.began_sparse}
         steps = max(self.num_steps, 1)
         return {
@@ -90,7 +92,7 @@ class GradientMean:
         self.count += 1
 
     def take(self) -> Weights:
-        """The mean, empty if nothing was added; starts afresh."""
+        """Return the mean, empty if nothing was added, and start afresh."""
         mean = self.sums
         if self.count > 1 and mean:
             torch._foreach_div_(list(mean.values()), self.count)

@@ -86,7 +86,7 @@ def warn_of_missing(gradients: Mapping[str, Tensor], masks: Masks) -> None:
 def mask_optimizer_state_(
     optimizer: Optimizer, parameters: Mapping[str, Parameter], masks: Masks
 ) -> None:
-    """Zero, in place, whatever the optimizer remembers of pruned weights."""
+    """Set to zero, in place, whatever the optimizer remembers of pruned weights."""
     for name, parameter in parameters.items():
         for value in optimizer.state.get(parameter, {}).values():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
@@ -108,7 +108,7 @@ def check_equal_on_ranks(trainer: Trainer, masks: Masks) -> None:
 
 
 def digest(masks: Masks) -> bytes:
-    """32 bytes that change with any bit of any mask."""
+    """Return 32 bytes that change with any bit of any mask."""
     total = hashlib.sha256()
     for name in sorted(masks):
         total.update(name.encode())

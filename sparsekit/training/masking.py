@@ -231,7 +231,7 @@ class Masking(Callback):
             self.step = self.first_step + trainer.global_step
 
     def _steps_of(self, trainer: Trainer, module: LightningModule) -> int:
-        """How many steps the mover is told."""
+        """Return how many steps the mover is told."""
         if len(self._owners) != 1:
             raise ValueError(
                 f"the weights whose masks move belong to {len(self._owners)} optimizers; use one "

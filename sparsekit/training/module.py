@@ -139,7 +139,7 @@ class FitModule(LightningModule):
                 yield masks
 
     def take_mean_loss(self) -> float:
-        """Mean loss per step since the last call, over all ranks."""
+        """Return the mean loss per step since the last call, over all ranks."""
         loss: Tensor = self.trainer.strategy.reduce(self.loss_sum.clone(), reduce_op="mean")
         mean = float(loss) / max(1, self.steps_in_sum)
         self.loss_sum.zero_()

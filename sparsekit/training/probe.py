@@ -237,7 +237,7 @@ def _called(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> 
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers of a model; the buffers are copies, which a forward pass may fill."""
+    """Return parameters and copies of the buffers of a model, which a forward pass may fill."""
     parameters = {name: tensor.detach() for name, tensor in model.named_parameters()}
     return {**parameters, **{name: tensor.clone() for name, tensor in model.named_buffers()}}
 
@@ -249,7 +249,7 @@ def _zeros(weights: Weights) -> Weights:
 def _gradient(
     value: Tensor, leaves: Mapping[str, Tensor], *, differentiable: bool = False
 ) -> Weights:
-    """d(value)/d(leaves); zero where nothing depends on a leaf."""
+    """Return d(value)/d(leaves); zero if a leaf has no effect."""
     gradients = torch.autograd.grad(
         value, list(leaves.values()), create_graph=differentiable, materialize_grads=True
     )
@@ -258,7 +258,7 @@ def _gradient(
 
 @contextmanager
 def _reproducible() -> Iterator[None]:
-    """Convolutions without atomics or TF32, attention with a second derivative."""
+    """Use convolutions without atomics or TF32, and attention with a second derivative."""
     with (
         torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
         sdpa_kernel(SDPBackend.MATH),

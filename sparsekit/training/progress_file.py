@@ -19,7 +19,7 @@ EVERY_SECONDS = 5.0
 
 
 def progress_file(key: str, spec: FitSpec, scratch: Path, *, file: str) -> Callback:
-    """A callback that keeps `file` up to date: cycle, particle, step, last step, validation."""
+    """Return a callback that keeps `file` up to date: cycle, particle, step, validation."""
     about = {"key": key, "cycle": spec.cycle, "particle": spec.particle}
     return ProgressFile(Path(file), about)
 

@@ -97,7 +97,7 @@ class Runtime:
             torch.set_num_threads(self.threads)
 
     def strategy(self, num_nodes: int) -> str:
-        """Name, to Lightning, of how the devices of `num_nodes` train together."""
+        """Return Lightning's name for how the devices of `num_nodes` train together."""
         if self.devices * num_nodes == 1:
             return "auto"
         return f"ddp_spawn_find_unused_parameters_{str(self.find_unused_parameters).lower()}"
@@ -108,9 +108,9 @@ class Runtime:
 
 
 def steps_of_epochs(epochs: float, steps_per_epoch: int) -> int:
-    """Optimizer steps in a possibly fractional number of epochs; at least one.
+    """Return the optimizer steps in a possibly fractional number of epochs; at least one.
 
-    The epochs are the decimal number that was written: 0.285 of 100 steps are 28.5 and not a
+    `epochs` is read as the decimal number that was written: 0.285 of 100 steps are 28.5, and not a
     little less, so they are rounded up.
 
     >>> steps_of_epochs(1.5, 390), steps_of_epochs(0.001, 390), steps_of_epochs(0.285, 100)

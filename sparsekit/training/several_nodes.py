@@ -52,7 +52,7 @@ class Nodes:
 
 @contextlib.contextmanager
 def as_leader(team: Team | None, spec: FitSpec, folder: Path) -> Iterator[Nodes]:
-    """The nodes on which to train in `folder`, once the others are called to take part."""
+    """Call the other nodes to take part, and yield the nodes on which to train in `folder`."""
     if team is None:
         yield Nodes()
         return
@@ -69,7 +69,7 @@ def as_leader(team: Team | None, spec: FitSpec, folder: Path) -> Iterator[Nodes]
 
 @contextlib.contextmanager
 def as_worker(team: Team, call: Call, store: Store) -> Iterator[Nodes]:
-    """The nodes on which to train when this node was called, once it sees what the leader sees."""
+    """Wait until this node sees what the leader sees, and yield the nodes on which to train."""
     with team.part(call.number):
         saved = Path(call.work["folder"]) / SCRATCH / LAST
         _until_seen(saved, call.work["saved"])

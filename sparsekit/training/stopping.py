@@ -20,11 +20,10 @@ STATUS = {128 + number: number.name for number in interruption.SIGNALS}
 
 
 def train_(trainer: Trainer, module: LightningModule) -> None:
-    """`trainer.fit(module)`, without Lightning's signal handlers in a process that listens.
+    """Do `trainer.fit(module)`, without Lightning's signal handlers in a process that listens.
 
-    Raises Stopped where the ranks of a fit have stopped, and where one of them died while the fit
-    was asked to end: until ranks have found each other they do not listen, and have nothing to
-    save.
+    Raises Stopped if the ranks of a fit have stopped, or one of them died while the fit was asked
+    to end: until ranks have found each other they do not listen, and have nothing to save.
     """
     if interruption.listening():
         # Its handler would end the fit at the next batch, with SystemExit and without saving.
@@ -42,12 +41,12 @@ def train_(trainer: Trainer, module: LightningModule) -> None:
 
 
 def first_signal() -> int:
-    """Number of the first signal that asked this process to end; 0 if none has."""
+    """Return the number of the first signal that asked this process to end; 0 if none has."""
     return signal.Signals[interruption.received()[0]] if interruption.asked() else 0
 
 
 def group_of_ranks(trainer: Trainer) -> Group | None:
-    """The ranks of a fit, to agree through on the processor: no GPU has to wait for it."""
+    """Return the ranks of a fit as a group of CPU processes, so that no GPU has to wait for it."""
     if trainer.world_size == 1:
         return None
     group = torch.distributed.new_group(backend="gloo")
@@ -56,7 +55,7 @@ def group_of_ranks(trainer: Trainer) -> Group | None:
 
 
 def agreed(values: Sequence[int], group: Group | None) -> list[int]:
-    """The largest of each of `values` over all ranks."""
+    """Return the largest of each of `values` over all ranks."""
     if group is None:
         return list(values)
     everywhere = torch.tensor(values)
@@ -73,10 +72,10 @@ def stop(number: int, group: Group | None) -> NoReturn:
 
 
 def stopped(error: BaseException) -> bool:
-    """Has a fit, or a rank of one, left by `stop`?"""
+    """Say whether a fit, or a rank of one, has left by `stop`."""
     is_rank = isinstance(error, SystemExit) and error.code in STATUS
     return is_rank or isinstance(error, interruption.Stopped)
 
 
 def _register_none() -> None:
-    """Takes the place of what installs Lightning's handlers; travels to the ranks with it."""
+    """Install no handlers, in place of Lightning's; travels to the ranks with it."""
