@@ -39,8 +39,11 @@ CLEAR = "\x1b[H\x1b[2J"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0, 1 if `--watch` ends while runs are missing, or an action could not be done
-    completely, 2 a mistake in the command, 130 Ctrl-C."""
+    """Run the command and return its exit status.
+
+    0; 1 if `--watch` ends while runs are missing, or an action could not be completed; 2 for a
+    mistake in the command; 130 after Ctrl-C.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument(
@@ -126,7 +129,7 @@ def _of(views: SweepView | list[SweepView]) -> list[SweepView]:
 
 
 def _width() -> int | None:
-    """Of the terminal; None where the text goes elsewhere, and nothing needs to be left out."""
+    """Return the terminal's width; None if the text goes elsewhere, uncut."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
         return shutil.get_terminal_size().columns
     return None

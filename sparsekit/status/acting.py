@@ -82,7 +82,7 @@ def cancel(sweep: Sweep, numbers: Sequence[int]) -> int:
 
 
 def is_on_slurm(sweep: Sweep) -> bool:
-    """Are the runs of a sweep jobs of SLURM?"""
+    """Say whether the runs of a sweep are jobs of SLURM."""
     return bool(sweep.frozen["cluster"]["_target_"] == SLURM)
 
 
@@ -124,8 +124,10 @@ def _is_held(sweep: Sweep, number: int) -> bool:
 
 
 def _cancel_jobs(sweep: Sweep, members: Sequence[str] | None) -> int:
-    """Number of jobs taken out of the queue: of these members and their fits, or all of the
-    sweep's. Nobody submits others meanwhile."""
+    """Cancel the jobs of these members and their fits, or all of the sweep's; return how many.
+
+    No others are submitted meanwhile.
+    """
     from sparsekit.sweeps.controller import jobs_of
 
     with sweep.submitting():

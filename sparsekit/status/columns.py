@@ -33,7 +33,7 @@ class Column:
 
 
 def fitted(columns: Sequence[Column], width: int | None) -> str:
-    """The table, at most `width` characters wide as far as its columns of rank 0 allow.
+    """Format a table at most `width` characters wide, as far as its columns of rank 0 allow.
 
     >>> columns = [Column("run", ["0"]), Column("why", ["it was too long"], rank=1)]
     >>> print(fitted(columns, 16))
@@ -58,7 +58,7 @@ def fitted(columns: Sequence[Column], width: int | None) -> str:
 
 
 def cut(text: str, width: int, *, keeps_end: bool = False) -> str:
-    """At most `width` characters of a text.
+    """Cut a text to at most `width` characters.
 
     >>> cut("0123456789", 6), cut("0123456789", 6, keeps_end=True), cut("0123", 6)
     ('012...', '...789', '0123')

@@ -39,7 +39,7 @@ class Garbage:
 
 
 def find_garbage(root: Path, *, days: float) -> list[Garbage]:
-    """All garbage of a store older than `days`; Unreadable where a record or stage cannot be."""
+    """Find all garbage of a store older than `days`; Unreadable if a record or stage is."""
     before = time.time() - days * DAY
     records = provenance.records(root)
     stages = {key: provenance.made(folder) for key, folder in provenance.stages_of(root)}
@@ -57,7 +57,7 @@ def find_garbage(root: Path, *, days: float) -> list[Garbage]:
 
 
 def page(found: Sequence[Garbage], root: Path, *, deleted: bool, again: str) -> str:
-    """A line for each piece of garbage, and the sum; `again` is the command that deletes."""
+    """List garbage, one line each, and the sum; `again` is the command that deletes."""
     lines = [
         f"{size(one.num_bytes):>10}  {one.path.relative_to(root)}  ({one.why})" for one in found
     ]
@@ -93,7 +93,7 @@ def _kept(
 
 
 def _begins(stage: Made, record: Mapping[str, Any]) -> bool:
-    """Are these the initial weights that a run begins with, as far as its record tells?"""
+    """Say whether these are the initial weights that a run begins with, by its record."""
     config = stage.config
     if stage.inputs or "problem" not in config or config.get("seed") != record["seed"]:
         return False
@@ -103,7 +103,7 @@ def _begins(stage: Made, record: Mapping[str, Any]) -> bool:
 
 
 def _covers(whole: Any, given: Any) -> bool:
-    """Does what was described, defaults included, say all that was asked for?"""
+    """Say whether a description, defaults included, has all that was asked for."""
     if isinstance(given, Mapping):
         return isinstance(whole, Mapping) and all(
             _covers(whole.get(k), v) for k, v in given.items()

@@ -11,13 +11,13 @@ MOST_BYTES = 2_000_000
 
 
 def logs_page(sweep: Sweep, number: int, *, num_lines: int, fits: bool) -> str:
-    """The end of the latest log of a run, of its fits' too, with the paths of all; its error."""
+    """Show the end of a run's latest log, and of its fits', with all paths and the error."""
     members = [member_of(number), *(fits_of(sweep, number) if fits else ())]
     return "\n\n".join(_page(sweep, member, num_lines) for member in members)
 
 
 def fits_of(sweep: Sweep, number: int) -> list[str]:
-    """Members of a run's fits that are, or were, jobs of their own."""
+    """List the members of a run's fits that are, or were, jobs of their own."""
     prefix = f"{member_of(number)}."
     return sorted(
         {
@@ -30,7 +30,7 @@ def fits_of(sweep: Sweep, number: int) -> list[str]:
 
 
 def log_files(sweep: Sweep, member: str) -> list[Path]:
-    """Where the jobs of a member print, the latest last, as far as the files are there."""
+    """List the files in which the jobs of a member print, the latest last, if they exist."""
     jobs = sweep.folder / "jobs"
     files = [jobs / f"{member}.log", *(jobs / f"{job}_0_log.out" for job in _jobs(sweep, member))]
     last = sweep.last_status(member).get("log")
@@ -39,7 +39,7 @@ def log_files(sweep: Sweep, member: str) -> list[Path]:
 
 
 def tail(file: Path, num_lines: int) -> list[str]:
-    """The last lines of a file, each as it stood in the end where it was written over."""
+    """Return the last lines of a file; of a line that was overwritten, its last state."""
     with file.open("rb") as opened:
         opened.seek(max(0, file.stat().st_size - MOST_BYTES))
         text = opened.read().decode(errors="replace")

@@ -17,7 +17,7 @@ class Unknown(LookupError):
 
 
 def store_of(given: Path | None) -> Path:
-    """The store that was given, or the one that runs use by default; it must be one."""
+    """Return the store that was given, or the one that runs use by default; it must be one."""
     root = (given or default_store()).expanduser()
     if not any((root / part).is_dir() for part in STORE_FOLDERS):
         what = (
@@ -30,7 +30,7 @@ def store_of(given: Path | None) -> Path:
 
 
 def sweep_of(root: Path, name: str) -> Sweep:
-    """The sweep of that name, or the only one whose name begins like that."""
+    """Return the sweep of that name, or the only one whose name begins with it."""
     try:
         return _whole(find_sweep(root, name))
     except LookupError as error:
@@ -38,23 +38,23 @@ def sweep_of(root: Path, name: str) -> Sweep:
 
 
 def only_one(root: Path) -> Sweep | None:
-    """The sweep of a store that holds one; None for none or several."""
+    """Return the sweep of a store that holds one; None for none or several."""
     found = list_sweeps(root)
     return _whole(found[0]) if len(found) == 1 else None
 
 
 def readable_sweeps(root: Path) -> list[Sweep]:
-    """All sweeps of a store, the latest last."""
+    """List all sweeps of a store, the latest last; Unknown if one cannot be read."""
     return [_whole(sweep) for sweep in list_sweeps(root)]
 
 
 def runs_of(sweep: Sweep, given: Iterable[str]) -> list[int]:
-    """Numbers of runs that were given as numbers or as names of records, each once."""
+    """Return the numbers of runs given as numbers or as names of records, each once."""
     return list(dict.fromkeys(run_of(sweep, text) for text in given))
 
 
 def run_of(sweep: Sweep, given: str) -> int:
-    """Number of the run that was given by its number or the name of its record."""
+    """Return the number of the run that was given by its number or the name of its record."""
     last = len(sweep.runs) - 1
     if given.isdecimal():
         if int(given) <= last:
@@ -70,7 +70,7 @@ def run_of(sweep: Sweep, given: str) -> int:
 
 
 def _whole(sweep: Sweep) -> Sweep:
-    """The sweep, if what was asked for can be read."""
+    """Return the sweep, if its file can be read."""
     try:
         assert sweep.runs
     except (ValueError, LookupError, OSError) as error:

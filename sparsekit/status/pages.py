@@ -19,7 +19,7 @@ UNTOLD = ""
 
 
 def sweeps_page(views: Sequence[SweepView], root: Path, *, store: str, width: int | None) -> str:
-    """One row per sweep, the latest last. `store` is what commands need to find the store."""
+    """Show a row per sweep, the latest last. `store` is what commands need to find the store."""
     if not views:
         return f"no sweeps in {root}; `python -m sparsekit.run -m ...` makes one"
     states = [state for state in STATES if any(view.counts.get(state) for view in views)]
@@ -34,7 +34,7 @@ def sweeps_page(views: Sequence[SweepView], root: Path, *, store: str, width: in
 
 
 def runs_page(view: SweepView, *, store: str, width: int | None) -> str:
-    """One row per run, what they come to, and what can be done where something is missing."""
+    """Show a row per run, how many are in which state, and what can be done about missing ones."""
     keys = list(dict.fromkeys(key for run in view.runs for key in run.differs))
     created = f"created {_date(view.created)}, {duration(time.time() - view.created)} ago"
     head = f"{view.name}: {plural(view.num_runs, 'run')}, {created}"
@@ -81,7 +81,7 @@ def _footer(view: SweepView, store: str) -> list[str]:
 
 
 def store_option(given: Path | None) -> str:
-    """What a command needs so that it finds the same store again."""
+    """Return what a command needs so that it finds the same store again."""
     return "" if given is None else f" --store {shlex.quote(str(given))}"
 
 
@@ -113,7 +113,7 @@ def _validation_title(runs: Sequence[RunView]) -> str:
 
 
 def _validations(runs: Sequence[RunView]) -> list[str]:
-    """Values as the title says them: with their names if not all runs have one metric."""
+    """Format values as the title says: with their names if not all runs have the same metric."""
     names_differ = len({run.primary for run in runs if run.primary is not None}) > 1
     texts = []
     for run in runs:
@@ -128,7 +128,7 @@ def _validations(runs: Sequence[RunView]) -> list[str]:
 
 
 def _log(path: str | None) -> str:
-    """From the current folder, where that is shorter."""
+    """Return a path relative to the current folder, if that is shorter."""
     if path is None:
         return UNTOLD
     return min(path, os.path.relpath(path), key=len)

@@ -32,14 +32,14 @@ class Made:
 
 
 def stages_of(root: Path) -> Iterator[tuple[str, Path]]:
-    """Key and folder of every published stage."""
+    """Yield key and folder of every published stage."""
     for kind in _folders(root / "stages"):
         for folder in _folders(kind):
             yield folder.name, folder
 
 
 def made(folder: Path) -> Made:
-    """What a stage's description says; Unreadable where it says nothing."""
+    """Read what a stage's description says; Unreadable if that is impossible."""
     file = folder / DESCRIPTION
     try:
         body = json.loads(file.read_bytes())
@@ -50,7 +50,7 @@ def made(folder: Path) -> Made:
 
 
 def ancestors(keys: Iterable[str], stages: Mapping[str, Made]) -> set[str]:
-    """`keys`, as far as they are stored, and all they were made from."""
+    """Return `keys`, as far as they are stored, and all they were made from."""
     found: set[str] = set()
     pending = list(keys)
     while pending:
@@ -62,7 +62,7 @@ def ancestors(keys: Iterable[str], stages: Mapping[str, Made]) -> set[str]:
 
 
 def descendants(keys: Iterable[str], stages: Mapping[str, Made]) -> set[str]:
-    """`keys`, as far as they are stored, and all that was made from them."""
+    """Return `keys`, as far as they are stored, and all that was made from them."""
     uses: dict[str, list[str]] = {}
     for key, one in stages.items():
         for source in one.inputs:
@@ -78,7 +78,7 @@ def descendants(keys: Iterable[str], stages: Mapping[str, Made]) -> set[str]:
 
 
 def records(root: Path) -> dict[Path, Mapping[str, Any]]:
-    """Every record of a run, by its file; Unreadable where one is no record."""
+    """Read every record of a run, by its file; Unreadable if a file is not a record."""
     files = sorted((root / "named").rglob("*.json"))
     found = {file: _whole(file) for file in files if not file.name.startswith(".")}
     for file, record in found.items():
@@ -88,7 +88,7 @@ def records(root: Path) -> dict[Path, Mapping[str, Any]]:
 
 
 def mentioned(root: Path) -> set[str]:
-    """Keys that stand anywhere in a record or in a file of a sweep."""
+    """Return the keys that are anywhere in a record or in a file of a sweep."""
     sweeps = (file for file in (root / FOLDER).glob("*/*.json"))
     told = (file for part in ("members", "progress") for file in _told(root, part))
     files = [*(root / "named").rglob("*.json"), *sweeps, *told]
@@ -100,7 +100,7 @@ def _told(root: Path, part: str) -> Iterator[Path]:
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files in a folder."""
+    """Return the bytes of all files in a folder."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -112,7 +112,7 @@ def folder_size(folder: Path) -> int:
 
 
 def containing(keys: Collection[str], record: Mapping[str, Any]) -> bool:
-    """Does a record name one of these keys?"""
+    """Say whether a record names one of these keys."""
     return any(key in keys for key in KEY.findall(json.dumps(record["rows"])))
 
 

@@ -93,12 +93,12 @@ class SweepView:
 
 
 def observed(sweep: Sweep, ask: Ask | None = None) -> list[Observation]:
-    """One observation per run, in order, by the clock of this machine: nothing is written."""
+    """Observe every run, in order, by the clock of this machine; writes nothing."""
     return observe(sweep, stale_after=sweep.stale_after, now=time.time(), ask=ask)
 
 
 def view_sweep(sweep: Sweep) -> SweepView:
-    """All there is to know of a sweep and each of its runs."""
+    """View a sweep and each of its runs."""
     ask = functools.cache(scheduler.queue)
     observations = observed(sweep, ask)
     runs = tuple(_view_run(sweep, one) for one in observations)
@@ -106,13 +106,13 @@ def view_sweep(sweep: Sweep) -> SweepView:
 
 
 def view_store(sweeps: Sequence[Sweep]) -> list[SweepView]:
-    """Sweeps without their runs; SLURM is asked once for all of them."""
+    """View sweeps without their runs; SLURM is asked once for all of them."""
     ask = functools.cache(scheduler.queue)
     return [_summary(sweep, _states(sweep, ask), (), ask) for sweep in sweeps]
 
 
 def num_cycles(method: Mapping[str, Any]) -> int | None:
-    """How many cycles a frozen method plans; None for one that is not made of our `Method`.
+    """Count the cycles that a frozen method plans; None for one that is not our `Method`.
 
     >>> num_cycles({"_target_": METHOD, "cycles": 3, "rewind_step": 20})
     5
@@ -203,7 +203,7 @@ Reached = tuple[Metric | None, float | None]
 
 
 def _reached(root: Path, rows: Sequence[Mapping[str, Any]], fit: Fit | None) -> Reached:
-    """The primary metric of a run on the validation split, the last that is known."""
+    """Return the primary metric of a run on the validation split, the last that is known."""
     if fit is not None and fit.validation is not None:
         return fit.primary, fit.validation
     if not rows:
@@ -217,13 +217,13 @@ def _reached(root: Path, rows: Sequence[Mapping[str, Any]], fit: Fit | None) -> 
 
 
 def _heartbeat(sweep: Sweep, member: str) -> float | None:
-    """Seconds since whoever is at work was last heard of, by the clock of this machine."""
+    """Return the seconds since the last heartbeat of a member, by the clock of this machine."""
     beats = [file.stat().st_mtime for file in sweep.claims.glob(f"{member}/*/{HEARTBEAT}")]
     return max(0.0, time.time() - max(beats)) if beats else None
 
 
 def read_if_there(file: Path) -> Any:
-    """The value of a JSON file; None where there is none, or none that can be read."""
+    """Read the value of a JSON file; None if it is missing or cannot be read."""
     try:
         return read_json(file)
     except (OSError, ValueError):

@@ -23,7 +23,7 @@ LONG = 40
 
 
 def full_key(root: Path, given: str) -> str:
-    """The one key, published or in work, that begins with `given`; Unknown else."""
+    """Return the one key, published or in work, that begins with `given`; otherwise Unknown."""
     keys = {key for key, _ in provenance.stages_of(root)}
     work = root / "work"
     keys |= (
@@ -45,7 +45,7 @@ def full_key(root: Path, given: str) -> str:
 
 
 def why_page(root: Path, key: str, *, depth: int, width: int | None) -> str:
-    """All about a stage, as text."""
+    """Explain a stage, as text."""
     folder = root / "stages" / key.partition("-")[0] / key
     if not folder.is_dir():
         return "\n".join([f"{key} is not published", *_in_work(root, key)])
@@ -57,7 +57,7 @@ def why_page(root: Path, key: str, *, depth: int, width: int | None) -> str:
 
 
 def settings(config: Mapping[str, Any]) -> Iterator[str]:
-    """Lines `name = value` for what a stage was asked; what is left out or empty is not shown.
+    """Yield lines `name = value` for the settings of a stage, without those left out or empty.
 
     >>> list(settings({"a": {"_target_": "x.f", "k": 1}, "b": None, "problem": {"m": 2}}))
     ['a = f(k=1)', 'problem.m = 2']
@@ -120,7 +120,7 @@ def _mtime(file: Path, other: Path) -> float:
 
 
 def _workers(root: Path, key: str) -> Iterator[str]:
-    """The runs whose fit this is, as their progress files say."""
+    """Yield the runs whose fit this is, by their progress files."""
     for sweep in readable_sweeps(root):
         for file in sorted((sweep.folder / "progress").glob("*.json")):
             told = read_if_there(file)
@@ -132,7 +132,7 @@ def _workers(root: Path, key: str) -> Iterator[str]:
 
 
 def _tree(key: str, stages: Mapping[str, Made], depth: int) -> list[str]:
-    """The stage and its inputs, theirs below them; each is shown once."""
+    """Draw the stage and its inputs, theirs below them; each is shown once."""
     lines: list[str] = []
     seen: set[str] = set()
     told: set[str] = set()
@@ -158,7 +158,7 @@ def _tree(key: str, stages: Mapping[str, Made], depth: int) -> list[str]:
 
 
 def _brief(one: Made, told: set[str]) -> str:
-    """The settings of a stage in one line; long ones that were `told` before only by name."""
+    """Spell the settings of a stage in one line; long ones that were `told` only by name."""
     own = {name: value for name, value in one.config.items() if name != "problem" or not one.inputs}
     texts = list(settings(own))
     short = [t.partition(" = ")[0] + " as above" if t in told else t for t in texts]
@@ -167,7 +167,7 @@ def _brief(one: Made, told: set[str]) -> str:
 
 
 def _references(root: Path, key: str, stages: Mapping[str, Made]) -> list[str]:
-    """Who refers to a stage, or to what was made from it."""
+    """Say who refers to a stage, or to what was made from it."""
     offspring = provenance.descendants([key], stages)
     try:
         records = provenance.records(root)

@@ -7,7 +7,7 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def duration(seconds: float) -> str:
-    """A time in its two largest units.
+    """Format a time in its two largest units.
 
     >>> duration(7.4), duration(83), duration(3 * 3600 + 120), duration(200_000)
     ('7s', '1m23s', '3h02m', '2d07h')
@@ -20,7 +20,7 @@ def duration(seconds: float) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """A number of bytes with three digits, by thousands.
+    """Format a number of bytes with three digits, by thousands.
 
     >>> size(999), size(1500), size(36_300_000), size(5e15)
     ('999 B', '1.5 kB', '36.3 MB', '5000.0 TB')
@@ -32,7 +32,8 @@ def size(num_bytes: float) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """
+    """Format a count and its noun.
+
     >>> plural(1, "run"), plural(3, "run")
     ('1 run', '3 runs')
     """
@@ -40,7 +41,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def first_line(text: str) -> str:
-    """The first line that says something.
+    """Return the first line that is not blank.
 
     >>> first_line("\\n no\\nmore")
     'no'
@@ -49,7 +50,7 @@ def first_line(text: str) -> str:
 
 
 def cause(error: str) -> str:
-    """The error that a traceback ends with; of several tracebacks, the last one's.
+    """Return the error that a traceback ends with; of several tracebacks, the last one's.
 
     >>> cause("Traceback (most recent call last):\\n  File ...\\nValueError: no\\nmore")
     'ValueError: no'
@@ -59,7 +60,7 @@ def cause(error: str) -> str:
 
 
 def brief(reason: str, error: str | None) -> str:
-    """Why a run is not done, in one line.
+    """Say in one line why a run is not done.
 
     >>> brief("1 of 2 fits failed\\nand more", f"{TRACEBACK}\\n  File ...\\nValueError: no")
     '1 of 2 fits failed: ValueError: no'

@@ -32,7 +32,7 @@ DEAD, UNKNOWN = "dead", "unknown"
 
 
 def claim(work: Path, key: str, *, stale_after: float) -> Path | None:
-    """The caller's own work folder for `key`, or None while somebody else is at work on it."""
+    """Claim `key`: return a work folder of the caller's own, or None if another process has it."""
     place = work / key
     mine = f"{_machine()}.{os.getpid()}.{_start_time(os.getpid())}.{uuid.uuid4().hex[:8]}"
     owners = _owners(place)
@@ -42,10 +42,10 @@ def claim(work: Path, key: str, *, stale_after: float) -> Path | None:
 
 
 def is_held(work: Path, key: str, *, stale_after: float, now: float | None = None) -> bool:
-    """Is somebody at work on `key`, as far as its heartbeat and this machine's processes tell?
+    """Say whether somebody works on `key`, by its heartbeat and this machine's processes.
 
-    Where its owner is on another machine the file server is asked for the time, by a file that is
-    written for a moment; not where a caller that must not write says what time it is `now`.
+    If its owner is on another machine, the file server is asked for the time by a file that is
+    written for a moment. A caller that must not write passes the time as `now` instead.
     """
     owners = _owners(work / key)
     return bool(owners) and not _abandoned(owners[0], stale_after=stale_after, now=now)
@@ -133,7 +133,7 @@ def _abandoned(folder: Path, *, stale_after: float, now: float | None = None) ->
 
 
 def _silence(folder: Path, now: float | None = None) -> float:
-    """Seconds since the owner's last heartbeat, by the clock of the file server or by `now`."""
+    """Return the seconds since the owner's last heartbeat, by the file server's clock or `now`."""
     # Heartbeats of other machines are stamped by the server, and our clock may be another one.
     # Opening a file makes NFS ask the server for its time stamp; `stat` may show an old one.
     try:
@@ -166,7 +166,7 @@ def _server_time(path: Path, *, create: bool) -> float:
 
 
 def _machine() -> str:
-    """Tells apart machines, their boots, and containers whose process numbers differ."""
+    """Identify this machine, its boot, and its container if process numbers differ in that."""
     try:
         boot = _read("/proc/sys/kernel/random/boot_id")
         names = f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -176,10 +176,10 @@ def _machine() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """Clock tick at which a living process started, DEAD for one that is gone or a zombie.
+    """Return the clock tick at which a living process started; DEAD if it is gone or a zombie.
 
-    UNKNOWN for one that is there but tells nothing: another user's where /proc hides those, or
-    any where there is no /proc. Then only heartbeats count.
+    UNKNOWN for a process that tells nothing: another user's if /proc hides those, or any if there
+    is no /proc. Then only heartbeats count.
     """
     try:
         fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()

@@ -79,10 +79,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def canonical(value: object, *, with_none: bool = False) -> str:
-    """One spelling per value: sorted names, no spaces, and 1 written the same as 1.0.
+    """Write a value in its only spelling: sorted names, no spaces, 1 the same as 1.0.
 
-    What is None is left out of mappings, so that an optional setting that nobody uses changes no
-    address, whether it exists yet or not. `with_none` keeps it: so stores were written before.
+    A None is left out of mappings, so that an optional setting that nobody uses changes no address,
+    whether it exists yet or not. `with_none` keeps it: earlier stores were written like that.
 
     >>> canonical({"b": 1.0, "a": [True, None, 0.5], "c": None})
     '{"a":[true,null,0.5],"b":1}'
@@ -105,7 +105,7 @@ def _plain_numbers(value: Any, with_none: bool) -> Any:
 
 
 def describe(value: Any) -> Any:
-    """Plain data that says all of `value`: numbers, containers, bound functions, dataclasses.
+    """Return plain data that describe `value` fully: numbers, containers, functions, dataclasses.
 
     A bound function is `{"_target_": its import path, every argument, defaults included}`. A
     default is part of the identity, so changing one can never return a result of the old one. So
@@ -133,7 +133,7 @@ def _target(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def import_path(target: Callable[..., Any]) -> str:
-    """`package.module.name` of a function or class that can be imported again."""
+    """Return `package.module.name` of a function or class that can be imported again."""
     name = getattr(target, "__qualname__", "")
     if not name or "<" in name or target.__module__ == "__main__":
         raise TypeError(f"{target!r} has no import path; define it at the top of a module")

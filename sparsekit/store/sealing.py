@@ -64,7 +64,7 @@ def verify(folder: Path, key: str) -> None:
 
 
 def read_description(folder: Path, key: str) -> dict[str, Any]:
-    """The description of a published stage; CorruptResult unless it is what was published."""
+    """Read the description of a published stage; CorruptResult unless it is what was published."""
     try:
         text = read_bytes(folder / DESCRIPTION).decode()
         body: dict[str, Any] = parsed(text)

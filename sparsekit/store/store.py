@@ -66,14 +66,14 @@ class Store:
     patience: float = math.inf
 
     def ensure(self, stage: Stage, compute: Callable[[Path], None]) -> str:
-        """Key of `stage`; calls `compute(work folder)` only if nobody has computed it yet.
+        """Return the key of `stage`; call `compute(work folder)` only if it is not yet computed.
 
         The work folder survives a killed process: `compute` finds in it what it had saved below
-        `scratch/`, which is not part of the result. Whoever else is computing the stage is waited
-        for, or, when the store's patience is over, left to them: Busy. Raises whatever `compute`
-        raises; the claim is then free for the next try. A process whose claim was taken over, for
-        it seemed dead, waits for the result of the other one. One that was asked to end computes
-        nothing more: Stopped.
+        `scratch/`, which is not part of the result. If another process computes the stage, it is
+        waited for, up to the store's patience; then Busy is raised. Raises whatever `compute`
+        raises; the claim is then free for the next attempt. A process whose claim was taken over,
+        because it seemed dead, waits for the result of the other one. A process that was asked to
+        end computes nothing more: Stopped.
         """
         pause, attempts = FIRST_POLL, 0
         deadline = time.monotonic() + self.patience
@@ -95,7 +95,7 @@ class Store:
         return stage.key
 
     def has(self, key: str) -> bool:
-        """Is `key` published and intact? A result that fails its checksums is put aside."""
+        """Say whether `key` is published and intact; put aside what fails its checksums."""
         if not self.path(key).exists():
             return False
         try:
@@ -107,16 +107,16 @@ class Store:
         return True
 
     def is_in_work(self, key: str) -> bool:
-        """Is somebody computing `key`, and has not published it yet?"""
+        """Say whether somebody computes `key` and has not published it yet."""
         held = is_held(self._work, key, stale_after=self.stale_after)
         return held and not self.path(key).exists()
 
     def path(self, key: str) -> Path:
-        """Folder of a published stage."""
+        """Return the folder of a published stage."""
         return self.root / "stages" / key.split("-", 1)[0] / key
 
     def description(self, key: str) -> dict[str, Any]:
-        """`kind`, `config`, `inputs`, `version`, `files` (checksums) and `provenance` of `key`.
+        """Read kind, config, inputs, version, checksums (`files`) and provenance of `key`.
 
         Raises CorruptResult unless it is what was published.
         """
@@ -125,10 +125,10 @@ class Store:
         return read_description(self.path(key), key)
 
     def content(self, key: str, name: str) -> bytes:
-        """The file `name` of a published stage, verified as it is read.
+        """Read the file `name` of a published stage, and verify it.
 
-        Raises CorruptResult for a file that is not what was published: a stage may be damaged
-        after `ensure` has looked at it. The next `ensure` computes it again.
+        Raises CorruptResult for a file that is not what was published: a stage may be damaged after
+        `ensure` has verified it. The next `ensure` computes it again.
         """
         digest = self.description(key)["files"].get(name)
         if digest is None:
@@ -144,23 +144,23 @@ class Store:
         return found
 
     def read(self, key: str, name: str) -> Any:
-        """The JSON file `name` of a published stage, verified like `content`."""
+        """Parse the JSON file `name` of a published stage, verified like `content`."""
         return parsed(self.content(key, name))
 
     def keys(self, kind: str) -> Iterator[str]:
-        """Published keys of one kind, sorted."""
+        """Yield the published keys of one kind, sorted."""
         folder = self.root / "stages" / kind
         names = sorted(os.listdir(folder)) if folder.is_dir() else []
         return (name for name in names if not name.startswith("."))
 
     def kinds(self) -> Iterator[str]:
-        """Whatever kinds of stages are published, sorted: none is left out by being unknown."""
+        """Yield the kinds of published stages, sorted, including those that are unknown here."""
         folder = self.root / "stages"
         names = sorted(os.listdir(folder)) if folder.is_dir() else []
         return (name for name in names if not name.startswith("."))
 
     def ancestors(self, *keys: str) -> dict[str, dict[str, Any]]:
-        """Descriptions of `keys` and of all they were made from."""
+        """Return the descriptions of `keys` and of all they were made from."""
         found: dict[str, dict[str, Any]] = {}
         pending = list(keys)
         while pending:
@@ -231,7 +231,7 @@ class Store:
 
 
 def _wait(key: str, pause: float) -> float:
-    """Sleep; how long to sleep next time. Says once that this takes longer."""
+    """Sleep, and return how long to sleep next time; mention once that this takes longer."""
     time.sleep(pause)
     if pause < LAST_POLL <= 1.5 * pause:
         log.warning("%s is being computed by another process; waiting for it", key)

@@ -38,7 +38,7 @@ def save_network(folder: Path, *, state: Part, masks: Part, network: Mapping[str
 
 
 def load_network(store: Store, key: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """State and masks of a stage, on the CPU, in two new dictionaries, in the network's order.
+    """Load state and masks of a stage, on the CPU, in two new dictionaries, in the network's order.
 
     The weights of a `pruned` stage are not yet masked: they are those of the stage it refers to.
     Raises CorruptResult for a file that is not what was published.

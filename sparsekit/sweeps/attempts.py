@@ -54,7 +54,7 @@ def run_attempt(
 
 
 def job_number() -> str | None:
-    """Number of the SLURM job that this process is in, `ARRAY_INDEX` for a member of an array."""
+    """Return the SLURM job that this process is in; `ARRAY_INDEX` for a member of an array."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     if array is not None:
         return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
@@ -118,7 +118,7 @@ def _worked(work: Callable[[], None]) -> _End:
 
 
 def _shortened(error: BaseException) -> str:
-    """What an error says; of a long listing the beginning and the end, where its errors are."""
+    """Return what an error says; of a long text the beginning and the end, where its errors are."""
     text = f"{type(error).__name__}: {error}"
     return text if len(text) <= 2 * END else f"{text[:END]}\n...\n{text[-END:]}"
 

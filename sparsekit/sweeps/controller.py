@@ -32,10 +32,10 @@ TRIED_AGAIN = ("lost", "open")
 
 
 def submit_runs(sweep: Sweep, numbers: Sequence[int]) -> list[str]:
-    """Numbers of the job arrays for runs of a sweep, one array per kind of resources and chunk.
+    """Submit runs of a sweep, an array per kind of resources and chunk; return their job numbers.
 
-    The controller that follows them is submitted too. RuntimeError with SLURM's own words where
-    it refuses.
+    The controller that follows them is submitted too. RuntimeError with SLURM's own words if it
+    refuses.
     """
     jobs = _submit(sweep, numbers, kind=RUNS)
     try:
@@ -141,7 +141,7 @@ def watchdog(sweep: Sweep) -> None:
 
 
 def _submit_lost(sweep: Sweep) -> bool:
-    """Whether anything is under way, once what was lost is submitted again.
+    """Submit again what was lost; say whether anything is under way then.
 
     A run that saved and left, but could not go back into the queue, has not failed and is not
     counted.
@@ -166,9 +166,9 @@ def _submit_lost(sweep: Sweep) -> bool:
 
 
 def jobs_of(sweep: Sweep, members: Sequence[str] | None = None) -> list[str]:
-    """Numbers of the jobs in the queue for these members and their fits; all of the sweep's.
+    """Return the jobs in the queue for these members and their fits; None: for the whole sweep.
 
-    The same runs in another store are another sweep, whose jobs have names that begin alike.
+    The same runs in another store are another sweep, whose jobs have similar names.
     """
     queued = scheduler.queue(sweep.frozen["user"]) or []
     if members is None:
@@ -192,9 +192,9 @@ def _submit_watchdog(sweep: Sweep) -> None:
 
 
 def _queue(sweep: Sweep) -> list[Queued]:
-    """The queue; waits while SLURM is silent, such as when its controller is being restarted.
+    """Return the queue; waits while SLURM is silent, such as while its controller restarts.
 
-    RuntimeError where it is for longer than `SILENCE_SECONDS`: nothing is decided blindly.
+    RuntimeError if it is silent for longer than `SILENCE_SECONDS`: nothing is decided blindly.
     """
     deadline = time.monotonic() + SILENCE_SECONDS
     while (queued := scheduler.queue(sweep.frozen["user"])) is None:
@@ -205,7 +205,7 @@ def _queue(sweep: Sweep) -> list[Queued]:
 
 
 def _in_queue(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) -> dict[str, str]:
-    """Number of the job in the queue, by member."""
+    """Return the number of the job in the queue, by member."""
     notes = {note["id"]: note for note in sweep.submissions() if note["kind"] in kinds}
     found = {}
     for one in queued:
@@ -216,7 +216,7 @@ def _in_queue(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) -
 
 
 def _times(sweep: Sweep, member: str, kind: str) -> int:
-    """How often a member was submitted, since somebody last asked for it."""
+    """Count how often a member was submitted since its last reset."""
     since = sweep.last_reset(member)
     notes = [note for note in sweep.submissions() if note["kind"] == kind and note["time"] > since]
     return sum(member in note["members"] for note in notes)

@@ -16,7 +16,7 @@ COUNTS = ("stages", "done", "shared", "to compute", "fits")
 
 
 def forecast(runs: Sequence[Run]) -> str:
-    """The table of runs before they run: how they differ, and how much each has to compute."""
+    """Tabulate runs before they start: how they differ, and how much each has to compute."""
     shares = list(share_out([prepare_run(run) for run in runs]))
     differs = differing([run.overrides for run in runs])
     keys = list(dict.fromkeys(key for one in differs for key in one))

@@ -126,7 +126,7 @@ WAYS: Mapping[type, Callable[[Sweep, Sequence[int], Any], int]] = {
 
 
 def _refuse_mixed(jobs: Sequence[PreparedRun]) -> Any:
-    """The one cluster of all runs; ConfigError for what would be ignored or cannot work."""
+    """Return the one cluster of all runs; ConfigError for what would be ignored or cannot work."""
     for key, place in (("cluster", "cluster"), ("store", "runtime.store")):
         values = [_chosen(job.run, key) for job in jobs]
         if any(value != values[0] for value in values):
@@ -167,7 +167,7 @@ def _refuse_slurm(cluster: Slurm, job: PreparedRun) -> None:
 
 
 def _refuse_absent_gpu(job: PreparedRun) -> None:
-    """ConfigError for a GPU that is asked for by name where runs are computed here and none is."""
+    """Raise ConfigError if a run asks for a GPU by name on a machine that has none."""
     import torch
 
     asked = job.runtime.accelerator
@@ -178,7 +178,7 @@ def _refuse_absent_gpu(job: PreparedRun) -> None:
 
 
 def _refuse_devices(job: PreparedRun, resources: Resources, cluster: Any) -> None:
-    """ConfigError for fits on several devices that could not be trained as it is asked for."""
+    """Raise ConfigError for fits on several devices that could not be trained as asked for."""
     nodes, devices = resources.nodes, job.runtime.devices
     if nodes > 1 and not isinstance(cluster, Slurm):
         raise ConfigError(f"resources.nodes={nodes} needs cluster=slurm; elsewhere there is one")
@@ -217,7 +217,7 @@ def _frozen(jobs: Sequence[PreparedRun]) -> list[dict[str, Any]]:
 
 
 def _absolute(job: PreparedRun) -> Run:
-    """The run with the places of store and data as they are, wherever its job will start."""
+    """Return the run with absolute paths of store and data, wherever its job will start."""
     runtime = dict(job.run.config["runtime"])
     runtime["store"] = str(job.store.root.absolute())
     runtime["data"] = str(job.runtime.data_root.absolute())

@@ -64,10 +64,10 @@ def observe(
     now: float | None = None,
     ask: Ask | None = None,
 ) -> list[Observation]:
-    """One observation per run, in order. Asks the scheduler at most twice.
+    """Observe every run, in order; asks the scheduler at most twice.
 
-    `now`: nothing is written, not even to ask the file server for the time. `ask`: gives the queue
-    of a user, where that was asked already.
+    `now`: write nothing, not even to ask the file server for the time. `ask`: returns the queue of
+    a user, if it was asked for already.
     """
     submissions = sweep.submissions()
     queued = (ask or scheduler.queue)(sweep.frozen["user"]) if submissions else []
@@ -97,10 +97,10 @@ def _by_number(queued: Sequence[Queued] | None) -> Mapping[str, Queued] | None:
 def _jobs_of(
     submissions: Sequence[Mapping[str, Any]], queued: Sequence[Queued]
 ) -> dict[str, list[str]]:
-    """Numbers of the jobs that were submitted for each member, the latest last.
+    """Return the jobs that were submitted for each member, the latest last.
 
-    A process that dies while it submits leaves a job whose number nobody wrote down; the name of
-    the job ends with the submission's id.
+    A process that dies while submitting leaves a job whose number was not written down; its name
+    ends with the submission's id.
     """
     names = {one.name.rpartition(".")[2]: one.job.partition("_")[0] for one in queued}
     jobs: dict[str, list[str]] = {}
@@ -170,7 +170,7 @@ def _out_of_queue(
 
 
 def _explained(one: Observation, ended: Ended | None) -> Observation:
-    """With what the accounting knows of a job that is gone."""
+    """Add what the accounting knows of a job that is gone."""
     if ended is None:
         return one
     if one.state == "lost" and ended.state == "CANCELLED":

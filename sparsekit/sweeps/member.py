@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def slurm_run(folder: Path, number: int) -> None:
-    """A job of SLURM that runs one run; it goes back into the queue when it has more to do."""
+    """Run one run in a job of SLURM, which goes back into the queue if there is more to do."""
 
     def attempt(team: Team | None) -> str:
         return run_member(folder, number, log=_slurm_log(folder), team=team)
@@ -52,7 +52,7 @@ def slurm_run(folder: Path, number: int) -> None:
 
 
 def slurm_fit(folder: Path, member: str, item: FitSpec) -> None:
-    """A job of SLURM that computes one fit of a run."""
+    """Compute one fit of a run in a job of SLURM."""
     sweep = Sweep(folder)
 
     def attempt(team: Team | None) -> str:
@@ -72,14 +72,14 @@ def slurm_fit(folder: Path, member: str, item: FitSpec) -> None:
 
 
 def slurm_controller(folder: Path, patience: int) -> None:
-    """A small job of SLURM that submits again what was lost, and its own successor."""
+    """Submit again what was lost, and the next controller, in a small job of SLURM."""
     from sparsekit.sweeps.controller import look_after
 
     look_after(Sweep(folder), patience=patience)
 
 
 def slurm_watchdog(folder: Path) -> None:
-    """A small job of SLURM that looks now and then for what was lost."""
+    """Look for lost runs in a small job of SLURM."""
     from sparsekit.sweeps.controller import watchdog
 
     watchdog(Sweep(folder))
@@ -108,7 +108,7 @@ def run_member(
 
 
 def shown_by(job: PreparedRun, sweep: Sweep, member: str) -> PreparedRun:
-    """The same job, whose fits also tell the sweep how far they are."""
+    """Return the same job, whose fits also write their progress into the sweep."""
     from sparsekit.training.progress_file import progress_file
 
     shown = functools.partial(progress_file, file=str(sweep.progress(member)))
@@ -146,7 +146,7 @@ def _take_part(team: Team, sweep: Sweep, member: str) -> None:
 
 
 def _job(sweep: Sweep, member: str, team: Team | None = None) -> PreparedRun:
-    """The run as it was frozen, with what a member of a sweep does differently."""
+    """Prepare a run as it was frozen, with what a member of a sweep does differently."""
     from sparsekit.runs.runner import prepare_run, thawed
 
     job = shown_by(prepare_run(thawed(sweep.runs[number_of(member)])), sweep, member)
@@ -177,16 +177,16 @@ def _submit_fits(
 
 
 def _still_waits(sweep: Sweep, member: str) -> bool:
-    """Does another process compute what this member waits for? Asked without importing PyTorch."""
+    """Say, without importing PyTorch, whether others still compute what this member waits for."""
     key = sweep.last_status(member).get("waits_for")
     return key is not None and Store(sweep.root, sweep.stale_after).is_in_work(key)
 
 
 def _leave(sweep: Sweep, member: str, state: str) -> None:
-    """Back into the queue where there is more to do; else an exit that tells SLURM how it was.
+    """Go back into the queue if there is more to do; else exit as SLURM should record it.
 
-    After SIGTERM alone it is up to SLURM, which requeues what it preempts, and ends what somebody
-    cancelled. Where requeuing is forbidden the controller submits the run again.
+    After SIGTERM alone SLURM decides: it requeues what it preempts, and ends what was cancelled. If
+    requeuing is forbidden, the controller submits the run again.
     """
     _tell(sweep, member, state)
     again = state == "waiting" or (state == "stopped" and "SIGUSR2" in received())
@@ -198,7 +198,7 @@ def _leave(sweep: Sweep, member: str, state: str) -> None:
 
 
 def _tell(sweep: Sweep, member: str, state: str) -> None:
-    """The last words in a log."""
+    """Print the last words of a log."""
     status = sweep.last_status(member)
     if state == "failed" and status.get("error"):
         print(status["error"], file=sys.stderr)

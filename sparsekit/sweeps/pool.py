@@ -33,10 +33,10 @@ class _Pool:
 
 
 def run_pool(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> dict[int, str]:
-    """State of each run after its process has ended: done, failed, stopped or waiting.
+    """Run these runs in processes; return the state of each: done, failed, stopped or waiting.
 
-    A run that waits for a stage of another one makes room, and is started again later. Whoever
-    asks this process to end asks all of them: each saves and leaves.
+    A run that waits for a stage of another one makes room, and is started again later. When this
+    process is asked to end, it asks all of them: each saves and leaves.
     """
     interruption.listen()
     pool = _Pool(sweep, cluster, [(0.0, number) for number in numbers], {}, {})
@@ -78,7 +78,7 @@ def _process(pool: _Pool, number: int, slot: int) -> subprocess.Popen[bytes]:
 
 
 def _surroundings(cluster: Local, slot: int) -> dict[str, str]:
-    """Environment of a process: its share of the cores, and its GPU where there are any."""
+    """Return the environment of a process: its share of the cores, and its GPU if there are any."""
     num_cores = max(1, len(os.sched_getaffinity(0)) // cluster.processes)
     threads = os.environ.get("OMP_NUM_THREADS", str(num_cores))
     gpus = visible_gpus()

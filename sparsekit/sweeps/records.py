@@ -64,12 +64,12 @@ class Sweep:
         return self.frozen["runs"]
 
     def record(self, number: int) -> dict[str, Any] | None:
-        """What a run wrote about its results; None before it has begun."""
+        """Read what a run wrote about its results; None before it has begun."""
         run = self.runs[number]
         return _read(self.root / "named" / run["experiment"] / f"{run['name']}.json")
 
     def is_done(self, number: int) -> bool:
-        """Has the run published its last result? Nothing else is believed."""
+        """Say whether the run has published its last result; nothing else is believed."""
         record = self.record(number)
         return record is not None and record["status"] == "done"
 
@@ -84,7 +84,7 @@ class Sweep:
         write_json(self.folder / "members" / f"{member}.json", content)
 
     def progress(self, member: str) -> Path:
-        """File in which a member's fit writes how far it is."""
+        """Return the file in which a member's fit writes its progress."""
         return self.folder / "progress" / f"{member}.json"
 
     def cancel(self, members: Iterable[str]) -> None:
@@ -94,7 +94,7 @@ class Sweep:
             (self.folder / "cancelled" / member).touch()
 
     def is_cancelled(self, member: str) -> bool:
-        """Is a member not wanted any more?"""
+        """Say whether a member was cancelled."""
         return (self.folder / "cancelled" / member).exists()
 
     def reset(self, members: Iterable[str]) -> None:
@@ -131,14 +131,17 @@ class Sweep:
         return self.folder / "claims"
 
     def submissions(self) -> list[dict[str, Any]]:
-        """`id`, `kind`, `members`, `job` (None: number unknown) and `time`; oldest first."""
+        """Read every submission, oldest first: `id`, `kind`, `members`, `job` and `time`.
+
+        The number of a `job` is None if it was never written down.
+        """
         files = (self.folder / "submissions").glob("*.json")
         found = [content for file in files if (content := _read(file))]
         return sorted(found, key=lambda content: content["time"])
 
     @contextlib.contextmanager
     def submitting(self) -> Iterator[None]:
-        """One process at a time submits jobs of a sweep; the next finds them in the queue."""
+        """Let one process at a time submit jobs of a sweep; the next finds them in the queue."""
         while (place := claim(self.claims, SUBMISSION, stale_after=self.stale_after)) is None:
             time.sleep(0.5)
         try:
@@ -167,9 +170,9 @@ class Sweep:
 
 
 def freeze(root: Path, label: str, content: Mapping[str, Any]) -> Sweep:
-    """The sweep of these runs in the store `root`; the same runs are always the same sweep.
+    """Write the sweep of these runs in the store `root`; the same runs are always the same sweep.
 
-    What was frozen before is replaced: where and how runs are to be computed may differ.
+    A sweep that was frozen before is replaced: where and how runs are computed may differ.
     """
     names = sorted(f"{run['experiment']}/{run['name']}" for run in content["runs"])
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
@@ -181,7 +184,7 @@ def freeze(root: Path, label: str, content: Mapping[str, Any]) -> Sweep:
 
 
 def find_sweep(root: Path, name: str) -> Sweep:
-    """The sweep of a store whose name is, or alone begins with, `name`; LookupError else."""
+    """Find the sweep named `name`, or the only one that begins with it; LookupError if none."""
     names = [sweep.name for sweep in list_sweeps(root)]
     near = [other for other in names if other == name] or [o for o in names if o.startswith(name)]
     if len(near) == 1:
@@ -191,7 +194,7 @@ def find_sweep(root: Path, name: str) -> Sweep:
 
 
 def list_sweeps(root: Path) -> list[Sweep]:
-    """All sweeps of a store, the latest last."""
+    """List all sweeps of a store, the latest last."""
     folders = [file.parent for file in (root / FOLDER).glob(f"*/{FROZEN}")]
     return [Sweep(f) for f in sorted(folders, key=lambda f: (f / FROZEN).stat().st_mtime)]
 
@@ -206,7 +209,7 @@ def member_of(number: int) -> str:
 
 
 def number_of(member: str) -> int:
-    """The run that a member belongs to.
+    """Return the number of the run that a member belongs to.
 
     >>> number_of("0007"), number_of("0007.fit-3f69")
     (7, 7)
@@ -215,7 +218,7 @@ def number_of(member: str) -> int:
 
 
 def differing(runs: Iterable[Sequence[str]]) -> list[dict[str, str]]:
-    """Of the overrides of several runs, per run: those that are not the same for all.
+    """Return, per run, the overrides that are not the same for all.
 
     >>> differing([["method=imp", "seed=0"], ["method=imp", "seed=1"]])
     [{'seed': '0'}, {'seed': '1'}]

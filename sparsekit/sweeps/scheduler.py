@@ -43,7 +43,7 @@ class Ended:
 
 
 def queue(user: str) -> list[Queued] | None:
-    """All jobs of a user that wait or run; None where the scheduler cannot be asked."""
+    """Return all jobs of a user that wait or run; None if the scheduler does not answer."""
     printed = ask("squeue", "-h", "-r", "-u", user, "-o", "%i|%T|%r|%N|%j")
     if printed is None:
         return None
@@ -51,7 +51,7 @@ def queue(user: str) -> list[Queued] | None:
 
 
 def accounts(jobs: Iterable[str]) -> Mapping[str, Ended]:
-    """How jobs ended, by number, as far as the accounting knows; empty where there is none."""
+    """Return how jobs ended, by number, as far as accounting knows; empty without accounting."""
     asked = ",".join(sorted(set(jobs)))
     if not asked:
         return {}
@@ -78,7 +78,7 @@ def cancel(jobs: Sequence[str]) -> None:
 
 
 def ask(*command: str, survive: bool = False) -> str | None:
-    """What a command of SLURM prints; None where it is missing, fails or does not answer."""
+    """Return what a command of SLURM prints; None if it is missing, fails or does not answer."""
     if shutil.which(command[0]) is None:
         return None
     try:

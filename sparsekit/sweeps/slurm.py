@@ -35,9 +35,9 @@ def submit_members(
     after: Sequence[str] = (),
     delay: int | None = None,
 ) -> list[str]:
-    """Numbers of the jobs that were submitted: arrays of `entries`, one of them for each member.
+    """Submit arrays of `entries`, one for each member; return the numbers of the jobs.
 
-    They begin when the jobs `after` have ended, however those did; not before `delay` seconds.
+    They begin when the jobs `after` have ended, in whatever state, and not before `delay` seconds.
     """
     jobs = []
     for first in range(0, len(members), cluster.array_size):
@@ -57,8 +57,10 @@ def submit_controller(
     after: Sequence[str] = (),
     delay: int | None = None,
 ) -> str:
-    """Number of the small job that begins when the jobs `after` have ended, however they did;
-    not before `delay` seconds."""
+    """Submit the small job that begins when the jobs `after` have ended; return its number.
+
+    In whatever state they ended, and not before `delay` seconds.
+    """
     # It needs what runs Python in a job, not the nodes and devices that training needs.
     plain = dataclasses.replace(cluster, constraint=None, options={})
     parameters = _parameters(plain, CONTROLLER)
@@ -116,13 +118,13 @@ def _parameters(cluster: Slurm, resources: Resources) -> dict[str, Any]:
 
 
 def _srun(resources: Resources) -> list[str]:
-    """A node that is lost ends the job, and the next attempt gets as many as it needs."""
+    """Let a lost node end the job; the next attempt gets as many nodes as it needs."""
     together = ["--kill-on-bad-exit=1"] if resources.nodes > 1 else []
     return ["--cpus-per-task", str(resources.cpus), *together]
 
 
 def _options(cluster: Slurm) -> dict[str, Any]:
-    """FitJobs are requeued, unless the options say no-requeue; a flag is turned off by false."""
+    """Let jobs be requeued, unless the options say no-requeue; false turns a flag off."""
     options = {"requeue": True, **_sbatch_names(cluster.options)}
     if options.get("no-requeue"):
         del options["requeue"]
@@ -134,7 +136,7 @@ def _dependency(after: Sequence[str]) -> dict[str, str]:
 
 
 def _from_snapshot(sweep: Sweep) -> list[str]:
-    """Shell lines that make a job run the code as it was when the sweep was started."""
+    """Return shell lines that make a job run the code as it was when the sweep was started."""
     place = sweep.frozen["code"]["snapshot"]
     if place is None:
         return []
@@ -152,10 +154,9 @@ def _sbatch_names(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _clean_environment() -> Iterator[None]:
-    """Without what a job tells its processes of itself: the jobs they submit would inherit it.
+    """Hide what a job tells its processes of itself: the jobs they submit would inherit it.
 
-    Where the cluster's configuration lies stays, and what tells one process's results from
-    another's does not.
+    SLURM_CONF stays. SPARSEKIT_SESSION, which tells one process's results from another's, does not.
     """
     configuration = os.environ.get("SLURM_CONF")
     session = os.environ.pop("SPARSEKIT_SESSION", None)

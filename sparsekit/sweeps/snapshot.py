@@ -14,15 +14,18 @@ PACKAGE = Path(__file__).parent.parent
 
 
 def provenance() -> dict[str, Any]:
-    """Commit of the code of this package, and whether it was changed since; None outside of git."""
+    """Return the commit of this package's code, and whether it was changed; None outside git."""
     commit = _git(PACKAGE, "rev-parse", "HEAD")
     changed = _git(PACKAGE, "status", "--porcelain", "--", str(PACKAGE))
     return {"commit": commit, "changed": None if changed is None else bool(changed)}
 
 
 def take_snapshot(folder: Path) -> Path:
-    """A new folder in `folder`: this package with its configurations, and the Python files of the
-    folder from which the sweep is started, as far as git tracks them or would."""
+    """Copy the code into a new folder in `folder`, and return that.
+
+    It holds this package with its configurations, and the Python files of the folder from which the
+    sweep is started that git tracks or would track.
+    """
     place = folder / time.strftime("%Y%m%d-%H%M%S")
     fresh = folder / f".{place.name}.new"
     for path in _own_files(Path.cwd()):

@@ -31,7 +31,7 @@ class Failures(RuntimeError):
 
 
 def inline(function: Callable[[Any], str], items: Sequence[Any]) -> list[str]:
-    """Results of `function` over `items`, one after the other, in this process.
+    """Call `function` on `items` one after the other, in this process; return the results.
 
     >>> inline(str.upper, ["a", "b"])
     ['A', 'B']
@@ -42,12 +42,12 @@ def inline(function: Callable[[Any], str], items: Sequence[Any]) -> list[str]:
 def workers(
     function: Callable[[Any], str], items: Sequence[Any], *, num_workers: int, per_gpu: int = 1
 ) -> list[str]:
-    """Results of `function` over `items`, `num_workers` processes at a time, in item order.
+    """Call `function` on `items` in `num_workers` processes; return the results in item order.
 
-    A worker that dies fails only the item it was at; the others go on. Workers end with the
-    process that started them, however that ends, and are asked to end when it is. The processor's
-    cores are shared out among them, unless OMP_NUM_THREADS says otherwise. Where there are GPUs,
-    every worker sees one of them, and `per_gpu` workers share it.
+    A worker that dies fails only its current item; the others continue. Workers end with the
+    process that started them, however it ends, and are asked to end when it is. They share the
+    processor's cores, unless OMP_NUM_THREADS is set. If there are GPUs, every worker sees one of
+    them, and `per_gpu` workers share it.
 
     ValueError for more workers than the GPUs take, before anything runs.
     """
@@ -64,7 +64,7 @@ def workers(
 
 
 def _assigned(gpus: Sequence[str], num_workers: int, per_gpu: int) -> tuple[str | None, ...]:
-    """The GPU of each worker, in turn; None where there is none."""
+    """Assign a GPU to each worker, in turn; None if there are no GPUs."""
     if not gpus:
         return (None,) * num_workers
     if num_workers > per_gpu * len(gpus):
@@ -101,7 +101,7 @@ Pools = queue.SimpleQueue[Pool]
 def _in_processes(
     function: Callable[[Any], str], items: Sequence[Any], gpus: Sequence[str | None]
 ) -> list[str]:
-    """Results of `function` over `items` in as many processes as there are `gpus`."""
+    """Call `function` on `items` in as many processes as there are `gpus`."""
     pools: Pools = queue.SimpleQueue()
     num_threads = max(1, len(os.sched_getaffinity(0)) // len(gpus))
     for gpu in gpus:

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -68,7 +68,7 @@ def finite(value: object) -> object:
 
 
 def spelled(value: object) -> str:
-    """The one spelling of a value in the store's JSON files; ValueError for nan and inf."""
+    """Write a value in the one spelling of the store's JSON files; ValueError for nan and inf."""
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 

@@ -13,9 +13,9 @@ PATIENCE = 30.0
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """What to set CUDA_VISIBLE_DEVICES to for one GPU each: numbers, or UUIDs where those are set.
+    """Return values of CUDA_VISIBLE_DEVICES for one GPU each: numbers, or UUIDs if it has those.
 
-    As CUDA reads the variable, its list ends at the first entry that is no GPU, such as the empty
+    As CUDA reads the variable, its list ends at the first entry that is not a GPU, such as an empty
     one, -1, or SLURM's NoDevFiles. Without the variable the driver is asked, once per process.
     """
     listed = os.environ.get(VARIABLE)

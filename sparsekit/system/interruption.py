@@ -52,7 +52,7 @@ def listen() -> None:
 
 
 def listening() -> bool:
-    """Has this process called `listen`?"""
+    """Say whether this process has called `listen`."""
     return os.getpid() in _received
 
 
@@ -64,12 +64,12 @@ def forget() -> None:
 
 
 def received() -> tuple[str, ...]:
-    """Names of the signals received, in the order of their first arrival, such as ("SIGUSR2",)."""
+    """Return the names of the signals received, by first arrival, such as ("SIGUSR2",)."""
     return tuple(_received.get(os.getpid(), ()))
 
 
 def asked() -> bool:
-    """Has this process been asked to end? Never one that does not listen."""
+    """Say whether this process has been asked to end; never true if it does not listen."""
     return bool(_received.get(os.getpid()))
 
 

@@ -86,8 +86,7 @@ class Team:
         return call
 
     def calls(self) -> Iterator[Call]:
-        """The leader's calls, until it has no more; ConnectionError if it disappears without
-        closing."""
+        """Yield the leader's calls; ConnectionError if the leader disappears without closing."""
         try:
             self._store = self._met()
             while self._store is not None:
@@ -104,7 +103,7 @@ class Team:
 
     @contextlib.contextmanager
     def part(self, number: int) -> Iterator[None]:
-        """What this node does in a call. Tells the others how it ended, and ends when they have."""
+        """Do this node's part in a call, tell the others how it ended, and end if theirs fail."""
         assert self._store is not None, "there is a call"
         watch = _Watch(self, number)
         try:
@@ -127,7 +126,7 @@ class Team:
             self._store.set(self._outcomes(number)[self.rank], json.dumps(outcome))
 
     def told(self, number: int) -> dict[int, dict[str, str]]:
-        """How the parts of all nodes have ended so far, by node."""
+        """Return how the parts of all nodes have ended so far, by node."""
         assert self._store is not None, "there is a call"
         keys = self._outcomes(number)
         found = {rank: key for rank, key in keys.items() if self._store.check([key])}
@@ -142,7 +141,7 @@ class Team:
         return self._store
 
     def _met(self) -> dist.TCPStore | None:
-        """The leader's store; None if it had nothing to call for."""
+        """Connect to the leader's store; None if the leader has nothing to call for."""
         # Listed, not asked for by name: NFS may remember for a while that a name was not there.
         folder = self.file.parent
         while not (folder.is_dir() and self.file.name in os.listdir(folder)):
@@ -160,7 +159,7 @@ class Team:
             time.sleep(POLL_SECONDS)
 
     def _outcomes(self, number: int) -> dict[int, str]:
-        """Where the nodes tell how their parts ended."""
+        """Return the keys under which the nodes tell how their parts ended."""
         return {rank: f"outcome/{number}/{rank}" for rank in range(self.size)}
 
     def _wait_for(self, keys: Collection[str], seconds: float) -> None:
@@ -173,7 +172,7 @@ class Team:
             time.sleep(POLL_SECONDS)
 
     def _reason(self, number: int) -> BaseException:
-        """Why a call has failed, by what all nodes say of it."""
+        """Return why a call has failed, by what all nodes say of it."""
         self._wait_for(self._outcomes(number).values(), ANSWER_SECONDS)
         if interruption.asked():
             return Stopped(interruption.received())
@@ -225,9 +224,9 @@ class _Watch:
 
 
 def team_here(folder: Path, member: str) -> Team:
-    """The nodes of the SLURM job that this process is in, which has one task on each.
+    """Return the team of the SLURM job that this process is in, which has one task on each node.
 
-    `folder`: where they meet, on a file system they share.
+    `folder`: for the file by which they find each other, on a file system they share.
     """
     size = int(os.environ["SLURM_NNODES"])
     attempt = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
@@ -236,7 +235,7 @@ def team_here(folder: Path, member: str) -> Team:
 
 
 def free_port() -> int:
-    """A port on which nobody listens here."""
+    """Return a port on which nobody listens here."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
