@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.configuration.config import ConfigError, Spine, check, check_key, suggest
+from sparsekit.configuration.config import ConfigError, Spine, check
+from sparsekit.configuration.groups import Groups, check_option, sorted_out, undecodable
 from sparsekit.configuration.overrides import (
     first_lines,
     key_of,
+    quoted,
     refuse_hydra,
     value_of,
     values_of,
@@ -37,11 +39,7 @@ from sparsekit.configuration.unused import refuse_unused_resources, refuse_unuse
 from sparsekit.store.identity import canonical
 
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
-ADDED_GROUPS = (
-    "experiment", "debug", "control", "transform", "distillation", "source", "callbacks",
-)  # fmt: skip
 NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep")
-Groups = Mapping[str, Mapping[str, Path]]
 Memory = dict[tuple[str, ...], tuple[Any, dict[str, str]]]
 
 
@@ -125,7 +123,7 @@ def compose_one(
     from yaml import YAMLError
 
     leaves = whole_leaves(overrides)
-    options, values = _sorted_out(overrides, list_groups(folders))
+    options, values = sorted_out(overrides, list_groups(folders))
     memory = {} if memory is None else memory
     try:
         if options not in memory:
@@ -140,6 +138,8 @@ def compose_one(
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(_reason(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{undecodable(list_groups(folders))} is not UTF-8: {error}") from error
     assert isinstance(plain, dict)
     assert isinstance(written, dict)
     config = {str(name): value for name, value in plain.items()}
@@ -158,7 +158,7 @@ def _composed(options: Sequence[str], folders: Sequence[Path]) -> tuple[Any, dic
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
-    paths = ",".join(f"file://{folder.resolve()}" for folder in folders)
+    paths = ",".join(quoted(f"file://{folder.resolve()}") for folder in folders)
     ConfigStore.instance().store(name="spine", node=Spine)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = compose(
@@ -204,7 +204,8 @@ def list_groups(folders: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
 
 def summary(file: Path) -> str:
     """Return the one-line comment that a configuration file begins with, apart from directives."""
-    comments = (line[1:].strip() for line in file.read_text().splitlines() if line[:1] == "#")
+    text = file.read_text(encoding="utf-8", errors="replace")
+    comments = (line[1:].strip() for line in text.splitlines() if line[:1] == "#")
     return next((text for text in comments if text and not text.startswith("@package")), "")
 
 
@@ -218,7 +219,7 @@ def _combined(
         refuse_hydra(text)
         axes.append(values_of(text))
         for value in axes[-1]:
-            _check_option(value, groups)
+            check_option(value, groups)
     products = list(combinations(axes, (*ask.sweep.zipped, *zipped)))
     for one in products:
         grids = ask.sweep.grids or _grids(one, groups, ask, shown=one if len(products) > 1 else ())
@@ -232,7 +233,7 @@ def _grids(
     one: Combination, groups: Groups, ask: _Ask, *, shown: Combination
 ) -> Sequence[Mapping[str, Any]]:
     """Return the grids of the chosen experiment, or those that are typed as `sweep=`."""
-    options, _ = _sorted_out(one, groups)
+    options, _ = sorted_out(one, groups)
     if options in ask.memory and "sweep" not in map(key_of, one):
         composed, _ = ask.memory[options]
         if not composed.sweep:
@@ -246,40 +247,6 @@ def _named(overrides: Combination, ask: _Ask, *, shown: Combination) -> Run:
         return compose_one(overrides, ask.folders, ask.memory)
     except ConfigError as error:
         raise ConfigError(f"{' '.join(shown)}: {error}" if shown else str(error)) from error
-
-
-def _sorted_out(
-    overrides: Sequence[str], groups: Groups
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Sort overrides into choices from groups, as Hydra wants them, and values set afterwards.
-
-    Whole leaves are neither.
-    """
-    leaves = whole_leaves(overrides)
-    typed = [_normalised(text, groups) for text in overrides if key_of(text) not in leaves]
-    values = tuple(text for text in typed if text.startswith("++"))
-    return tuple(text for text in typed if not text.startswith("++")), values
-
-
-def _check_option(text: str, groups: Groups) -> None:
-    key, _, value = text.partition("=")
-    name = key.lstrip("+~").partition("@")[0]
-    if name in groups and value not in groups[name] and not text.startswith("~"):
-        raise ConfigError(f"{name}={value}: no such option{suggest(value, groups[name])}")
-
-
-def _normalised(text: str, groups: Groups) -> str:
-    # Whether a key stands in the defaults list, in a YAML file, or only in a signature is our
-    # business, not the user's: the prefix Hydra needs is derived, and `check` knows what is valid.
-    if text.startswith("~"):
-        return text
-    key, _, value = text.partition("=")
-    name = key.lstrip("+")
-    if name.partition("@")[0] in groups:
-        _check_option(text, groups)
-        return f"+{name}={value}" if name in ADDED_GROUPS else f"{name}={value}"
-    check_key(name.partition(".")[0], groups)
-    return f"++{name}={value}"
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ from sparsekit.store.identity import canonical
 
 HYDRA_KEYS = ("hydra", "hydra/launcher", "hydra/sweeper")
 OPENING, CLOSING = "([{", ")]}"
-PLAIN = re.compile(r"[\w.+\-/]*")
+PLAIN = re.compile(r"[\w.+\-/]*", re.ASCII)
+SHELL = set('"$`\\!')
 
 
 def key_of(override: str) -> str:
@@ -130,7 +132,18 @@ def spelled(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(spelled, value)) + "]"
     text = str(value)
-    return text if PLAIN.fullmatch(text) else "'" + text.replace("'", "\\'") + "'"
+    return text if PLAIN.fullmatch(text) else quoted(text)
+
+
+def quoted(text: str) -> str:
+    """Put a text in quotes, of which Hydra reads every character as it stands.
+
+    >>> print(quoted("it's"), quoted("a, b"))
+    'it\\'s' 'a, b'
+    """
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return str(QuotedString(text, Quote.single).with_quotes())
 
 
 def first_lines(error: Exception) -> str:
@@ -146,7 +159,23 @@ def _parsed(text: str) -> Any:
         return _parser().parse_override(text)
     except HydraException as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"{text!r} is neither an option nor key=value: {reason}") from error
+        raise ConfigError(
+            f"{text!r} is neither an option nor key=value: {reason}{_as_quoted(text)}"
+        ) from error
+
+
+def _as_quoted(text: str) -> str:
+    """Say how to type an override whose value needs quotes; nothing where quotes do not help."""
+    from hydra.errors import HydraException
+
+    key, _, value = text.partition("=")
+    typed = f"{key}={quoted(value)}"
+    try:
+        _parser().parse_override(typed)
+    except HydraException:
+        return ""
+    shown = shlex.quote(typed) if SHELL & set(typed) else f'"{typed}"'
+    return f"; such a value needs quotes of its own: {shown}"
 
 
 @functools.cache

@@ -103,7 +103,7 @@ def _source(module: str) -> tuple[ast.stmt, ...]:
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     if not file.is_file():
         raise LookupError(f"no module {module}; {_nearest_modules(path)}")
-    return tuple(ast.parse(file.read_text()).body)
+    return tuple(ast.parse(file.read_bytes()).body)
 
 
 def _nearest_modules(path: Path) -> str:

@@ -164,7 +164,7 @@ def read_sweep(file: Path) -> SweepFile:
     import yaml
 
     try:
-        content = yaml.safe_load(file.read_text())
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"--sweep {file}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not content:
