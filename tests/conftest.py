@@ -45,6 +45,12 @@ TINY = (
 SPARSE = "sparsity=0.8"  # of the methods that refer to it
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs unless their tests are asked for: what forks and counts devices expects none."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(autouse=True)
 def deaf() -> Iterator[None]:
     """A test that runs a sweep in this process leaves the signals as they were."""

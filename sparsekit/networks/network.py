@@ -160,11 +160,13 @@ def _tensor(described: Mapping[str, Any]) -> Tensor:
 def seeded(seed: int) -> Iterator[None]:
     """Let everything that is drawn depend on `seed` alone, and leave all generators as they were.
 
-    PyTorch's, NumPy's and Python's own: builders use any of them.
+    PyTorch's, NumPy's and Python's own: builders use any of them. A GPU that this process has not
+    used yet stays so: its context would cost memory, and forbid it to forked processes.
     """
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     of_numpy, of_python = numpy.random.get_state(), random.getstate()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=list(gpus)):
             torch.manual_seed(seed)
             numpy.random.seed(seed % 2**32)
             random.seed(seed)

@@ -32,7 +32,7 @@ def try_network(network: Network, masks: Masks, data: Data, task: Task) -> None:
     """
     builder = network.model["_target_"]
     model = network.build()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # all of it happens on the CPU
         inputs, targets = next(_training(data))
         with _explained(f"{builder} fails on a training batch of {data.name} {_shapes(inputs)}"):
             outputs = call(model.train(), inputs)
@@ -58,7 +58,7 @@ def try_teacher(
     builder = network.model["_target_"]
     model = network.build()
     teacher = teacher_of(task=task, student=model, of=network)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # all of it happens on the CPU
         inputs, targets = next(_training(data))
         with _explained(f"distillation of {builder} on {data.name} {_shapes(inputs)} fails"):
             loss = teacher.loss(model.train(), partial(call, model), inputs, targets)

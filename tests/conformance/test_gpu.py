@@ -2,7 +2,7 @@
 
     python -m pytest -m gpu -n 8 tests
 
-This process must not touch CUDA, because what it forks could not then: hence `FORKED`.
+All training happens in forks of this process, which must not touch CUDA itself.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ def kept(masks: Masks) -> int:
     return sum(int(mask.sum()) for mask in masks.values())
 
 
+def is_dense(masks: Masks) -> bool:
+    return all(bool(mask.all()) for mask in masks.values())
+
+
 def is_exact(job: PreparedRun, masks: Masks) -> bool:
     """Do these masks meet the budget of a cycle? After removal of rows nothing says of what."""
     cycles = list(job.method.plan())
@@ -82,13 +86,13 @@ def test_killed_within_fits_same_bits(overrides: list[str], tiny: Tiny, tmp_path
         assert killed.read(key, "metrics.json")["num_kept"] == kept(masks)
         assert all(bool((state[name][~mask] == 0).all()) for name, mask in masks.items())
         assert all(bool((state[name][mask] != 0).any()) for name, mask in masks.items())
-        assert is_exact(job, masks), "masks may differ from those of a CPU, counts may not"
+        assert is_exact(job, masks), "masks may differ from a CPU's, counts may not"
 
 
 def test_a_cpu_sees_the_network_that_a_gpu_trained(tiny: Tiny, tmp_path: Path) -> None:
     job = tiny("method=one_shot", "train.epochs=3", "runtime.accelerator=gpu")
     store = trained(job, tmp_path / "diary")
-    (key,) = tickets(store)
+    (key,) = (one for one in tickets(store) if not is_dense(load_network(store, one)[1]))
     network = sparsekit.load(store.path(key))
     assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
     ((images, targets),) = digits(tmp_path).eval_batches(

@@ -281,3 +281,16 @@ def test_a_builder_of_another_network(
     own(OWN.replace(before, after))
     with pytest.raises(ValueError, match=f"(?s){key}: .*{answer}"):
         sparsekit.load(key, store=store.root)
+
+
+def test_a_gpu_that_is_there_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its context would cost memory, and processes forked from this one could not use it."""
+
+    def touched(*_: object) -> Tensor:
+        raise AssertionError("building a network initialises CUDA")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", touched)
+    with pytest.raises(AssertionError, match="initialises CUDA"), torch.random.fork_rng():
+        pass  # what it would be without care
+    MLP.build()
