@@ -1,4 +1,4 @@
-"""From several states to one: (states, score, context) -> state.
+"""From several states to one: (states, validate, context) -> state.
 
 Floating tensors are averaged in float64 and cast back, so that reduced precision loses nothing on
 the way; integer tensors (batch counters) come from the first state. Running statistics of
@@ -21,7 +21,9 @@ Quality = Callable[[State], float]
 """How good a state is on the validation split, higher = better: an accuracy, or minus a loss."""
 
 
-def single(states: Sequence[State], score: Quality, context: MergeContext | None = None) -> State:
+def single(
+    states: Sequence[State], validate: Quality, context: MergeContext | None = None
+) -> State:
     """Return the only state. ValueError if there is not exactly one.
 
     >>> single([{"a": torch.tensor([1.0])}], lambda state: 0.0)
@@ -32,18 +34,18 @@ def single(states: Sequence[State], score: Quality, context: MergeContext | None
     return dict(states[0])
 
 
-def best(states: Sequence[State], score: Quality, context: MergeContext | None = None) -> State:
-    """Return the state that scores highest, of equal ones the first. ValueError for a NaN.
+def best(states: Sequence[State], validate: Quality, context: MergeContext | None = None) -> State:
+    """Return the best state by validation, of equal ones the first. ValueError for a NaN.
 
     >>> best([{"a": torch.tensor(1.0)}, {"a": torch.tensor(3.0)}], lambda state: state["a"].item())
     {'a': tensor(3.)}
     """
-    scores = _scores(states, score)
-    return dict(states[scores.index(max(scores))])
+    qualities = _qualities(states, validate)
+    return dict(states[qualities.index(max(qualities))])
 
 
 def uniform_soup(
-    states: Sequence[State], score: Quality, context: MergeContext | None = None
+    states: Sequence[State], validate: Quality, context: MergeContext | None = None
 ) -> State:
     """Return the mean of all states (Wortsman et al. 2022; sparse: Zimmer et al. 2024).
 
@@ -61,25 +63,25 @@ def uniform_soup(
 
 
 def greedy_soup(
-    states: Sequence[State], score: Quality, context: MergeContext | None = None
+    states: Sequence[State], validate: Quality, context: MergeContext | None = None
 ) -> State:
-    """Return the mean of the states that do not lower the validation score.
+    """Return the mean of the states that do not lower the quality.
 
     Wortsman et al. 2022, recipe 1; sparse: Zimmer et al. 2024. The states are ranked once by
-    `score` (higher = better, ties in their order). The best one starts the soup; each next one
-    stays if the mean with it scores at least the best so far. Every soup is the mean of the raw
-    states in it, weighted as `uniform_soup` weights them: equally, unless their numbers of
-    snapshots differ. ValueError for a score of NaN.
+    `validate` (higher = better, ties in their order). The best one starts the soup; each next one
+    stays if the mean with it is at least as good as the best so far. Every soup is the mean of the
+    raw states in it, weighted as `uniform_soup` weights them: equally, unless their numbers of
+    snapshots differ. ValueError for a quality of NaN.
 
     >>> states = [{"a": torch.tensor([value])} for value in (0.0, 1.0, 3.0)]
     >>> greedy_soup(states, lambda state: -abs(float(state["a"]) - 0.6))
     {'a': tensor([0.5000])}
     """
-    counts, scores = _counts(states, context), _scores(states, score)
-    ranked = sorted(range(len(states)), key=lambda index: -scores[index])
-    chosen, highest = ranked[:1], scores[ranked[0]]
+    counts, qualities = _counts(states, context), _qualities(states, validate)
+    ranked = sorted(range(len(states)), key=lambda index: -qualities[index])
+    chosen, highest = ranked[:1], qualities[ranked[0]]
     for index in ranked[1:]:
-        attempt = score(_soup(states, counts, [*chosen, index]))
+        attempt = validate(_soup(states, counts, [*chosen, index]))
         if attempt >= highest:
             chosen, highest = [*chosen, index], attempt
     return _soup(states, counts, chosen)
@@ -91,18 +93,18 @@ def _soup(states: Sequence[State], counts: Sequence[int], chosen: list[int]) -> 
 
 def weighted_soup(
     states: Sequence[State],
-    score: Quality,
+    validate: Quality,
     context: MergeContext | None = None,
     *,
     exponent: float = 1.0,
 ) -> State:
     """Return the mean of the states, each weighted by (its quality / the best)^exponent.
 
-    Quality is what `score` says, higher = better: an accuracy, or minus a loss. Where the best is
-    above 0, those at 0 or below weigh nothing (an R2 of 0 is what the mean of the targets has);
-    where all are below 0 the ratio is best / quality, so that half the loss weighs twice as much.
-    With an exponent of 0 the uniform soup; the larger it is, the closer to `best`. Numbers of
-    snapshots are not looked at. ValueError unless 0 <= exponent < infinity, for a NaN, and if the
+    Quality is what `validate` returns, higher = better: an accuracy, or minus a loss. If the best
+    is above 0, those at 0 or below weigh nothing (an R2 of 0 is what the mean of the targets has);
+    if all are below 0 the ratio is best / quality, so that half the loss weighs twice as much. An
+    exponent of 0 gives the uniform soup; the larger it is, the closer to `best`. Numbers of
+    snapshots are ignored. ValueError unless 0 <= exponent < infinity, for a NaN, and if the
     best is infinite.
 
     >>> states = [{"a": torch.tensor([1.0])}, {"a": torch.tensor([5.0])}]
@@ -113,10 +115,10 @@ def weighted_soup(
     """
     if not 0 <= exponent < math.inf:
         raise ValueError(f"the exponent must be finite and not negative, got {exponent}")
-    scores = _scores(states, score)
-    if math.isinf(max(scores)):
-        raise ValueError(f"the best score must be finite, got {scores}")
-    return weighted_mean(states, [_ratio(value, max(scores)) ** exponent for value in scores])
+    qualities = _qualities(states, validate)
+    if math.isinf(max(qualities)):
+        raise ValueError(f"the best quality must be finite, got {qualities}")
+    return weighted_mean(states, [_ratio(value, max(qualities)) ** exponent for value in qualities])
 
 
 def _ratio(quality: float, best: float) -> float:
@@ -169,17 +171,17 @@ def _counts(states: Sequence[State], context: MergeContext | None) -> tuple[int,
     return context.counts
 
 
-def _scores(states: Sequence[State], score: Quality) -> list[float]:
+def _qualities(states: Sequence[State], validate: Quality) -> list[float]:
     _require_alike_all(states)
-    scores = [score(state) for state in states]
-    if any(math.isnan(value) for value in scores):
-        raise ValueError(f"a state scored NaN: {scores}")
-    return scores
+    qualities = [validate(state) for state in states]
+    if any(math.isnan(value) for value in qualities):
+        raise ValueError(f"the quality of a state is NaN: {qualities}")
+    return qualities
 
 
 def ties(
     states: Sequence[State],
-    score: Quality,
+    validate: Quality,
     context: MergeContext | None = None,
     *,
     density: float = 0.2,

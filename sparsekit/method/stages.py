@@ -21,7 +21,7 @@ from sparsekit.method.transforms import in_network_of
 from sparsekit.networks.network import Network, stored_network
 from sparsekit.store.identity import Stage, describe, keys_in
 from sparsekit.store.store import Store
-from sparsekit.store.tensors import TOPOLOGY, Part, load_network, save_network
+from sparsekit.store.tensors import MASK_HISTORY, Part, load_network, save_network
 from sparsekit.system.files import write_measured
 
 PRUNED_VERSION = 4
@@ -135,7 +135,7 @@ def _merge_context(particles: Sequence[str], store: Store) -> MergeContext:
     if not all(_is_fit(key) for key in particles):
         return MergeContext(None, (1,) * len(particles))
     starts = {store.description(key)["inputs"][0] for key in particles}
-    counts = tuple(store.read(key, TOPOLOGY)["num_snapshots"] for key in particles)
+    counts = tuple(store.read(key, MASK_HISTORY)["num_snapshots"] for key in particles)
     base = apply(*load_network(store, starts.pop())) if len(starts) == 1 else None
     return MergeContext(base, counts)
 
@@ -146,9 +146,9 @@ def _along_fits(particles: Sequence[str], report: dict[str, Any], store: Store) 
     if not all(_is_fit(key) for key in particles):
         kept, rates = float(report["num_kept"]), dict.fromkeys(("itop", "itop_sparse"))
     else:
-        courses = [store.read(key, TOPOLOGY) for key in particles]
-        kept = fmean(course["average_num_kept"] for course in courses)
-        rates = {name: _mean([c[name] for c in courses]) for name in ("itop", "itop_sparse")}
+        histories = [store.read(key, MASK_HISTORY) for key in particles]
+        kept = fmean(history["average_num_kept"] for history in histories)
+        rates = {name: _mean([c[name] for c in histories]) for name in ("itop", "itop_sparse")}
     return {"average_num_kept": kept, "average_num_parameters": kept + fixed, **rates}
 
 

@@ -52,7 +52,7 @@ class Share:
         return Share(*(one + another for one, another in pairs))
 
 
-def plan_run(job: PreparedRun) -> tuple[Stage, ...]:
+def plan_run(prepared: PreparedRun) -> tuple[Stage, ...]:
     """Return every stage of a run, in the order in which the run asks for them.
 
     ValueError for settings that no fit can have.
@@ -60,18 +60,18 @@ def plan_run(job: PreparedRun) -> tuple[Stage, ...]:
     plan = Plan()
 
     def draw(again: int) -> str:
-        stage = init_stage(job.common.problem, job.seed, job.source, again)
+        stage = init_stage(prepared.common.problem, prepared.seed, prepared.source, again)
         return plan.ensure(stage, _compute_nothing)
 
     def fit(spec: FitSpec) -> str:
         return plan.ensure(fit_stage(spec), _compute_nothing)
 
     turns = loop.run(
-        job.method,
+        prepared.method,
         draw,
         fit=fit,
-        common=job.common,
-        judge=job.judge,
+        common=prepared.common,
+        judge=prepared.judge,
         store=cast(Store, plan),  # of a store, the loop itself uses only what a plan has
         executor=_in_turn,
     )
@@ -79,19 +79,19 @@ def plan_run(job: PreparedRun) -> tuple[Stage, ...]:
     return tuple(plan.stages.values())
 
 
-def share_out(jobs: Sequence[PreparedRun]) -> Iterator[Share]:
+def share_out(prepared_runs: Sequence[PreparedRun]) -> Iterator[Share]:
     """Yield what each run has to compute beyond its store and the runs before it.
 
     Files of stored stages are not verified. ConfigError for a run that cannot be planned.
     """
     stored: dict[tuple[Path, str], frozenset[str]] = {}
     planned: set[tuple[Path, str]] = set()
-    for job in jobs:
-        store = job.store
+    for prepared in prepared_runs:
+        store = prepared.store
         try:
-            stages = plan_run(job)
+            stages = plan_run(prepared)
         except ValueError as error:
-            raise ConfigError(f"{job.run.shown}: {error}") from error
+            raise ConfigError(f"{prepared.run.shown}: {error}") from error
         for kind in {stage.kind for stage in stages}:
             if (store.root, kind) not in stored:
                 stored[store.root, kind] = frozenset(store.keys(kind))

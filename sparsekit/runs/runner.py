@@ -119,25 +119,27 @@ def _observers(run: Run) -> tuple[Observer, ...]:
     return (functools.partial(logger, about=about, config=dict(run.config), folder=folder),)
 
 
-def rehearse_all(jobs: Sequence[PreparedRun]) -> None:
+def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
     """Try whatever may fail for a wrong value, once per kind of run, before anything is trained."""
     seen: set[str] = set()
-    for job in jobs:
-        job.runtime.limit_threads_()
-        described = describe(job.common)
-        of_run = [described["problem"], described["train"], describe(job.method)]
-        identity = canonical([*of_run, describe(job.source)])
+    for prepared in prepared_runs:
+        prepared.runtime.limit_threads_()
+        described = describe(prepared.common)
+        of_run = [described["problem"], described["train"], describe(prepared.method)]
+        identity = canonical([*of_run, describe(prepared.source)])
         if identity in seen:
             continue
         problem = canonical(described["problem"])
-        _require_writable(job.store.root)
+        _require_writable(prepared.store.root)
         try:
-            if job.source is not None:
-                root = job.runtime.data_root
-                try_source(job.common.problem, job.source, store=job.store, root=root)
-            layers = rehearse(job.method, job.common, job.judge)
+            if prepared.source is not None:
+                root = prepared.runtime.data_root
+                try_source(
+                    prepared.common.problem, prepared.source, store=prepared.store, root=root
+                )
+            layers = rehearse(prepared.method, prepared.common, prepared.judge)
         except (ValueError, TypeError, OSError) as error:
-            raise ConfigError(f"{job.run.shown}: {error}") from error
+            raise ConfigError(f"{prepared.run.shown}: {error}") from error
         if problem not in seen:
             _say(layers)
         seen |= {identity, problem}
@@ -153,8 +155,8 @@ def _require_writable(root: Path) -> None:
         raise ConfigError(f"runtime.store={root} cannot be written to: {error}") from error
 
 
-def run_prepared(job: PreparedRun, title: str) -> dict[str, Any]:
-    """Run one job to its end, or go on where it was stopped; returns its record.
+def run_prepared(prepared: PreparedRun, title: str) -> dict[str, Any]:
+    """Run one run to its end, or go on where it was stopped; returns its record.
 
     The record of a run that ends early keeps the cycles that were finished. Lightning turns an
     interrupt during a fit into SystemExit; it leaves here as the KeyboardInterrupt it was. Any
@@ -162,20 +164,20 @@ def run_prepared(job: PreparedRun, title: str) -> dict[str, Any]:
     """
     rows: list[dict[str, Any]] = []
     try:
-        _run_cycles(job, rows, title)
+        _run_cycles(prepared, rows, title)
     except (Stopped, Busy, Parked):
-        _record(job, rows, status="interrupted")
+        _record(prepared, rows, status="interrupted")
         raise
     except (KeyboardInterrupt, SystemExit) as error:
         if _is_interrupt(error):
-            _record(job, rows, status="interrupted")
+            _record(prepared, rows, status="interrupted")
             raise KeyboardInterrupt from error
-        _record(job, rows, status="failed", error=traceback.format_exc())
+        _record(prepared, rows, status="failed", error=traceback.format_exc())
         raise RuntimeError(f"something in the run ended the program: {error!r}") from error
     except Exception:
-        _record(job, rows, status="failed", error=traceback.format_exc())
+        _record(prepared, rows, status="failed", error=traceback.format_exc())
         raise
-    return _record(job, rows, status="done")
+    return _record(prepared, rows, status="done")
 
 
 def _is_interrupt(error: BaseException) -> bool:
@@ -189,37 +191,42 @@ def thawed(frozen: Mapping[str, Any]) -> Run:
     return Run(**{**content, "overrides": tuple(content["overrides"])})
 
 
-def fit_of(job: PreparedRun) -> Callable[[FitSpec], str]:
-    """Return a function that computes one fit of a job, given its spec, and returns its key."""
-    observers, team = job.observers, job.team
+def fit_of(prepared: PreparedRun) -> Callable[[FitSpec], str]:
+    """Return a function that computes one fit of a run, given its spec, and returns its key."""
+    observers, team = prepared.observers, prepared.team
     return functools.partial(
-        fit, store=job.store, runtime=job.runtime, observers=observers, team=team
+        fit, store=prepared.store, runtime=prepared.runtime, observers=observers, team=team
     )
 
 
-def _run_cycles(job: PreparedRun, rows: list[dict[str, Any]], title: str) -> None:
-    store = job.store
-    _record(job, rows, status="running")
+def _run_cycles(prepared: PreparedRun, rows: list[dict[str, Any]], title: str) -> None:
+    store = prepared.store
+    _record(prepared, rows, status="running")
     turns = loop.run(
-        job.method,
-        functools.partial(_draw, job),
-        fit=fit_of(job),
-        common=job.common,
-        judge=job.judge,
+        prepared.method,
+        functools.partial(_draw, prepared),
+        fit=fit_of(prepared),
+        common=prepared.common,
+        judge=prepared.judge,
         store=store,
-        executor=job.executor,
+        executor=prepared.executor,
     )
     for turn in turns:
         rows.append(_row(turn, store))
-        _record(job, rows, status="running")
+        _record(prepared, rows, status="running")
         _say(_progress(title, turn, store))
 
 
-def _draw(job: PreparedRun, again: int) -> str:
-    """Draw the initial weights of a job's seed, or other ones if `again`; return their key."""
-    root, source = job.runtime.data_root, job.source
+def _draw(prepared: PreparedRun, again: int) -> str:
+    """Draw the initial weights of a run's seed, or other ones if `again`; return their key."""
+    root, source = prepared.runtime.data_root, prepared.source
     return ensure_init(
-        job.common.problem, job.seed, store=job.store, root=root, source=source, again=again
+        prepared.common.problem,
+        prepared.seed,
+        store=prepared.store,
+        root=root,
+        source=source,
+        again=again,
     )
 
 
@@ -235,20 +242,24 @@ def _row(turn: Turn, store: Store) -> dict[str, Any]:
 
 
 def _record(
-    job: PreparedRun, rows: Sequence[Mapping[str, Any]], *, status: str, error: str | None = None
+    prepared: PreparedRun,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    status: str,
+    error: str | None = None,
 ) -> dict[str, Any]:
     record = {
-        "experiment": job.run.experiment,
-        "choices": dict(job.run.choices),
-        "overrides": list(job.run.overrides),
-        "seed": job.seed,
-        "variant": job.run.variant,
-        "config": identity_of(job.run.config),
+        "experiment": prepared.run.experiment,
+        "choices": dict(prepared.run.choices),
+        "overrides": list(prepared.run.overrides),
+        "seed": prepared.seed,
+        "variant": prepared.run.variant,
+        "config": identity_of(prepared.run.config),
         "status": status,
         "rows": list(rows),
         "error": error,
     }
-    path = job.store.name(job.run.experiment, job.name, record)
+    path = prepared.store.name(prepared.run.experiment, prepared.name, record)
     return {**record, "path": str(path)}
 
 
@@ -265,14 +276,14 @@ def _progress(title: str, turn: Turn, store: Store) -> str:
     )
 
 
-def conclude(job: PreparedRun, records: Sequence[Mapping[str, Any]]) -> None:
+def conclude(prepared: PreparedRun, records: Sequence[Mapping[str, Any]]) -> None:
     """Print the table of finished runs, draw their pictures, say how much was computed now."""
     from sparsekit.report.plots import plot_each
 
-    store = job.store
+    store = prepared.store
     results = collect([Path(record["path"]) for record in records])
     print(terminal(results))
-    pictures = plot_each(results, store.root / "named" / job.run.experiment)
+    pictures = plot_each(results, store.root / "named" / prepared.run.experiment)
     tickets = [row["ticket"] for record in records for row in record["rows"]]
     stages = store.ancestors(*tickets)
     computed = sum(s["provenance"]["session"] == SESSION for s in stages.values())

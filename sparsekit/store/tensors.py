@@ -13,7 +13,7 @@ from sparsekit.store.store import Store, write_json
 
 STORED_PARTS = ("state", "masks")
 PARTS_FILE = "parts.json"
-TOPOLOGY = "topology.json"
+MASK_HISTORY = "topology.json"
 NETWORK = "network.json"
 Part = Mapping[str, Tensor] | str
 

@@ -43,24 +43,24 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
     0: all finished, or all are queued; 1: some failed; 143: asked to end. Nothing is started
     unless all can be.
     """
-    jobs = [prepare_run(run) for run in runs]
-    cluster = _refuse_mixed(jobs)
-    rehearse_all(jobs)
-    root = jobs[0].store.root.absolute()
+    prepared_runs = [prepare_run(run) for run in runs]
+    cluster = _refuse_mixed(prepared_runs)
+    rehearse_all(prepared_runs)
+    root = prepared_runs[0].store.root.absolute()
     content = {
         "created": time.time(),
         "command": command,
         "user": getpass.getuser(),
         "cluster": runs[0].config["cluster"],
         "code": {**provenance(), "snapshot": None},
-        "runs": _frozen(jobs),
+        "runs": _frozen(prepared_runs),
     }
     sweep = freeze(root, label or _label(runs), content)
     if isinstance(cluster, Slurm) and cluster.snapshot:
         place = take_snapshot(sweep.folder / "code")
         code = {**content["code"], "snapshot": str(place)}
         sweep = freeze(root, label or _label(runs), {**content, "code": code})
-    return start(sweep, range(len(jobs)))
+    return start(sweep, range(len(prepared_runs)))
 
 
 def start(sweep: Sweep, numbers: Sequence[int]) -> int:
@@ -77,11 +77,11 @@ def _inline(sweep: Sweep, numbers: Sequence[int], cluster: Inline) -> int:
     for turn, (number, member) in enumerate(zip(numbers, members, strict=True), 1):
         if interruption.asked():
             break
-        job = shown_by(prepare_run(thawed(sweep.runs[number])), sweep, member)
-        title = f"[{turn}/{len(numbers)}] {job.name}"
+        prepared = shown_by(prepare_run(thawed(sweep.runs[number])), sweep, member)
+        title = f"[{turn}/{len(numbers)}] {prepared.name}"
 
-        def work(job: PreparedRun = job, title: str = title) -> None:
-            records.append(run_prepared(job, title))
+        def work(prepared: PreparedRun = prepared, title: str = title) -> None:
+            records.append(run_prepared(prepared, title))
 
         state = run_attempt(sweep, member, work, stale_after=sweep.stale_after)
         if state != "done":
@@ -125,26 +125,26 @@ WAYS: Mapping[type, Callable[[Sweep, Sequence[int], Any], int]] = {
 }
 
 
-def _refuse_mixed(jobs: Sequence[PreparedRun]) -> Any:
+def _refuse_mixed(prepared_runs: Sequence[PreparedRun]) -> Any:
     """Return the one cluster of all runs; ConfigError for what would be ignored or cannot work."""
     for key, place in (("cluster", "cluster"), ("store", "runtime.store")):
-        values = [_chosen(job.run, key) for job in jobs]
+        values = [_chosen(prepared.run, key) for prepared in prepared_runs]
         if any(value != values[0] for value in values):
             raise ConfigError(f"the runs of one sweep have different values of {place}")
-    cluster = config.build(jobs[0].run.config["cluster"])
+    cluster = config.build(prepared_runs[0].run.config["cluster"])
     if type(cluster) not in WAYS:
         valid = ", ".join(f"{way.__module__}.{way.__qualname__}" for way in WAYS)
         raise ConfigError(f"cluster: {cluster!r} is none of {valid}")
     if isinstance(cluster, Local):
         _refuse_local(cluster)
-    for job in jobs:
-        if isinstance(job.executor, FitJobs) and not isinstance(cluster, Slurm):
+    for prepared in prepared_runs:
+        if isinstance(prepared.executor, FitJobs) and not isinstance(cluster, Slurm):
             raise ConfigError("executor=jobs needs cluster=slurm; elsewhere: inline, workers")
         if isinstance(cluster, Slurm):
-            _refuse_slurm(cluster, job)
+            _refuse_slurm(cluster, prepared)
         else:
-            _refuse_absent_gpu(job)
-        _refuse_devices(job, config.build(job.run.config["resources"]), cluster)
+            _refuse_absent_gpu(prepared)
+        _refuse_devices(prepared, config.build(prepared.run.config["resources"]), cluster)
     return cluster
 
 
@@ -157,39 +157,39 @@ def _refuse_local(cluster: Local) -> None:
         )
 
 
-def _refuse_slurm(cluster: Slurm, job: PreparedRun) -> None:
+def _refuse_slurm(cluster: Slurm, prepared: PreparedRun) -> None:
     if shutil.which("sbatch") is None:
         raise ConfigError("cluster=slurm: there is no sbatch here; elsewhere: local, inline")
     try:
-        cluster.refuse(config.build(job.run.config["resources"]))
+        cluster.refuse(config.build(prepared.run.config["resources"]))
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def _refuse_absent_gpu(job: PreparedRun) -> None:
+def _refuse_absent_gpu(prepared: PreparedRun) -> None:
     """Raise ConfigError if a run asks for a GPU by name on a machine that has none."""
     import torch
 
-    asked = job.runtime.accelerator
+    asked = prepared.runtime.accelerator
     if asked in ("gpu", "cuda") and not torch.cuda.is_available():
         raise ConfigError(f"runtime.accelerator={asked}: there is no GPU here; auto takes what is")
     if asked == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("runtime.accelerator=mps: there is no such device here; auto is cpu")
 
 
-def _refuse_devices(job: PreparedRun, resources: Resources, cluster: Any) -> None:
+def _refuse_devices(prepared: PreparedRun, resources: Resources, cluster: Any) -> None:
     """Raise ConfigError for fits on several devices that could not be trained as asked for."""
-    nodes, devices = resources.nodes, job.runtime.devices
+    nodes, devices = resources.nodes, prepared.runtime.devices
     if nodes > 1 and not isinstance(cluster, Slurm):
         raise ConfigError(f"resources.nodes={nodes} needs cluster=slurm; elsewhere there is one")
     if nodes * devices == 1:
         return
-    if getattr(job.executor, "func", None) is workers:
+    if getattr(prepared.executor, "func", None) is workers:
         raise ConfigError(
             f"executor=workers trains fits side by side, each on one device; with resources.nodes="
             f"{nodes} and runtime.devices={devices}: executor=inline, or jobs with cluster=slurm"
         )
-    train = job.run.config["train"]
+    train = prepared.run.config["train"]
     batch, pieces = train["batch_size"], train.get("accumulate", 1)
     if batch % (nodes * devices * pieces):
         raise ConfigError(
@@ -202,26 +202,26 @@ def _chosen(run: Run, key: str) -> Any:
     return run.config["runtime"].get("store") if key == "store" else run.config[key]
 
 
-def _frozen(jobs: Sequence[PreparedRun]) -> list[dict[str, Any]]:
-    differs = differing([job.run.overrides for job in jobs])
+def _frozen(prepared_runs: Sequence[PreparedRun]) -> list[dict[str, Any]]:
+    differs = differing([prepared.run.overrides for prepared in prepared_runs])
     return [
         {
             "number": number,
-            "name": job.name,
-            "experiment": job.run.experiment,
+            "name": prepared.name,
+            "experiment": prepared.run.experiment,
             "differs": differs[number],
-            **dataclasses.asdict(_absolute(job)),
+            **dataclasses.asdict(_absolute(prepared)),
         }
-        for number, job in enumerate(jobs)
+        for number, prepared in enumerate(prepared_runs)
     ]
 
 
-def _absolute(job: PreparedRun) -> Run:
+def _absolute(prepared: PreparedRun) -> Run:
     """Return the run with absolute paths of store and data, wherever its job will start."""
-    runtime = dict(job.run.config["runtime"])
-    runtime["store"] = str(job.store.root.absolute())
-    runtime["data"] = str(job.runtime.data_root.absolute())
-    return dataclasses.replace(job.run, config={**job.run.config, "runtime": runtime})
+    runtime = dict(prepared.run.config["runtime"])
+    runtime["store"] = str(prepared.store.root.absolute())
+    runtime["data"] = str(prepared.runtime.data_root.absolute())
+    return dataclasses.replace(prepared.run, config={**prepared.run.config, "runtime": runtime})
 
 
 def _label(runs: Sequence[Run]) -> str:

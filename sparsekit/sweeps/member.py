@@ -60,7 +60,7 @@ def slurm_fit(folder: Path, member: str, item: FitSpec) -> None:
             with uncollected():
                 from sparsekit.runs.runner import fit_of
 
-            fit_of(_job(sweep, member, team))(item)
+            fit_of(_prepared(sweep, member, team))(item)
 
         if _still_waits(sweep, member):
             return "waiting"
@@ -101,18 +101,18 @@ def run_member(
         with uncollected():
             from sparsekit.runs.runner import run_prepared
 
-        job = _job(sweep, member, team)
-        run_prepared(job, job.name)
+        prepared = _prepared(sweep, member, team)
+        run_prepared(prepared, prepared.name)
 
     return run_attempt(sweep, member, work, log=log, stale_after=sweep.stale_after)
 
 
-def shown_by(job: PreparedRun, sweep: Sweep, member: str) -> PreparedRun:
-    """Return the same job, whose fits also write their progress into the sweep."""
+def shown_by(prepared: PreparedRun, sweep: Sweep, member: str) -> PreparedRun:
+    """Return the same run, whose fits also write their progress into the sweep."""
     from sparsekit.training.progress_file import progress_file
 
     shown = functools.partial(progress_file, file=str(sweep.progress(member)))
-    return dataclasses.replace(job, observers=(*job.observers, shown))
+    return dataclasses.replace(prepared, observers=(*prepared.observers, shown))
 
 
 def _on_its_nodes(sweep: Sweep, member: str, attempt: Callable[[Team | None], str]) -> None:
@@ -136,26 +136,26 @@ def _take_part(team: Team, sweep: Sweep, member: str) -> None:
     from sparsekit.training.fit import take_part
 
     interruption.listen()
-    job = _job(sweep, member, team)
+    prepared = _prepared(sweep, member, team)
     for call in team.calls():
         try:
-            take_part(call, team=team, store=job.store, runtime=job.runtime)
+            take_part(call, team=team, store=prepared.store, runtime=prepared.runtime)
         except (Exception, Stopped):
             # The first node is told, and says it of the run; this log is for who looks here too.
             traceback.print_exc()
 
 
-def _job(sweep: Sweep, member: str, team: Team | None = None) -> PreparedRun:
+def _prepared(sweep: Sweep, member: str, team: Team | None = None) -> PreparedRun:
     """Prepare a run as it was frozen, with what a member of a sweep does differently."""
     from sparsekit.runs.runner import prepare_run, thawed
 
-    job = shown_by(prepare_run(thawed(sweep.runs[number_of(member)])), sweep, member)
-    job.runtime.limit_threads_()
-    executor = job.executor
+    prepared = shown_by(prepare_run(thawed(sweep.runs[number_of(member)])), sweep, member)
+    prepared.runtime.limit_threads_()
+    executor = prepared.executor
     if isinstance(executor, FitJobs):
-        submit = functools.partial(_submit_fits, sweep, member, job.store, executor.rounds)
+        submit = functools.partial(_submit_fits, sweep, member, prepared.store, executor.rounds)
         executor = dataclasses.replace(executor, submit=submit)
-    return dataclasses.replace(job, executor=executor, patience=PATIENCE, team=team)
+    return dataclasses.replace(prepared, executor=executor, patience=PATIENCE, team=team)
 
 
 def _submit_fits(

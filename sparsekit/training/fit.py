@@ -21,7 +21,7 @@ from sparsekit.data.types import Data
 from sparsekit.networks.network import Network, stored_network
 from sparsekit.store.identity import Stage, describe, keys_in
 from sparsekit.store.store import SCRATCH, Store, write_json
-from sparsekit.store.tensors import PARTS_FILE, TOPOLOGY, load_network, save_network
+from sparsekit.store.tensors import MASK_HISTORY, PARTS_FILE, load_network, save_network
 from sparsekit.system.files import write_measured
 from sparsekit.system.team import Call, Team
 from sparsekit.training.averaging import TrajectoryAverage
@@ -190,7 +190,7 @@ class Results(Callback):
         save_network(self.folder, state=apply(state, masks), masks=masks, network=record)
         write_measured(self.folder / "history.json", self.history.rows)
         snapshots = {"num_snapshots": max(1, self.average.count)}
-        write_json(self.folder / TOPOLOGY, {**self.masking.mask_history.summary(), **snapshots})
+        write_json(self.folder / MASK_HISTORY, {**self.masking.mask_history.summary(), **snapshots})
         cost = {"seconds": time.time() - self.started, "devices": trainer.world_size}
         cost |= pl_module.cost_of_teacher()
         write_json(self.folder / "cost.json", cost)

@@ -21,7 +21,7 @@ MERGES = [
 
 
 def never(state) -> float:
-    raise AssertionError("this merge must not score")
+    raise AssertionError("this merge must not validate")
 
 
 def counted(*counts: int) -> MergeContext:
@@ -75,7 +75,7 @@ def test_greedy_soup_equals_the_recorded_ones(vectors) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "scores", "expected"),
+    ("values", "qualities", "expected"),
     [
         ([1.0, 3.0], {1.0: 0.5, 3.0: 0.4, 2.0: 0.5}, 2.0),  # as good as before: it stays
         ([1.0, 3.0], {1.0: 0.5, 3.0: 0.4, 2.0: 0.49}, 1.0),
@@ -89,25 +89,25 @@ def test_greedy_soup_equals_the_recorded_ones(vectors) -> None:
         ([1.0, 2.0, 5.0], {1.0: 0.3, 2.0: 0.2, 5.0: 0.1, 1.5: 0.0, 3.0: 0.2}, 1.0),
     ],
 )
-def test_greedy_soup(values, scores, expected) -> None:
+def test_greedy_soup(values, qualities, expected) -> None:
     result = averaging.greedy_soup(
-        [scalar(value) for value in values], lambda state: scores[float(state["w"])]
+        [scalar(value) for value in values], lambda state: qualities[float(state["w"])]
     )
     assert float(result["w"]) == expected
 
 
-def test_greedy_soup_scores_every_candidate_once() -> None:
+def test_greedy_soup_validates_every_state_once() -> None:
     seen: list[float] = []
 
-    def score(state) -> float:
+    def validate(state) -> float:
         seen.append(float(state["w"]))
         return -seen[-1]
 
-    averaging.greedy_soup([scalar(4.0), scalar(2.0), scalar(8.0)], score)
+    averaging.greedy_soup([scalar(4.0), scalar(2.0), scalar(8.0)], validate)
     assert seen == [4.0, 2.0, 8.0, 3.0, 5.0]
 
 
-def test_greedy_soup_refuses_scores_that_are_no_numbers() -> None:
+def test_greedy_soup_refuses_qualities_that_are_not_numbers() -> None:
     with pytest.raises(ValueError, match="nan"):
         averaging.greedy_soup([scalar(1.0), scalar(2.0)], lambda state: float("nan"))
 
@@ -184,17 +184,17 @@ def test_counts_that_do_not_fit_are_refused(merge, counts) -> None:
     [(2.0, 2.0), (99.0, 26 / 6), (0.0, 1.0)],
 )
 def test_greedy_soup_weights_by_snapshots(threshold: float, expected: float) -> None:
-    scores = {5.0: 0.5, 9.0: 0.4, 1.0: 0.6}
+    qualities = {5.0: 0.5, 9.0: 0.4, 1.0: 0.6}
     result = averaging.greedy_soup(
-        [scalar(value, torch.float64) for value in scores],
-        lambda state: scores.get(float(state["w"]), float(float(state["w"]) <= threshold)),
+        [scalar(value, torch.float64) for value in qualities],
+        lambda state: qualities.get(float(state["w"]), float(float(state["w"]) <= threshold)),
         counted(1, 2, 3),
     )
     assert float(result["w"]) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("scores", "exponent", "expected"),
+    ("qualities", "exponent", "expected"),
     [
         ((0.25, 0.75), 1.0, 4.0),
         ((0.25, 0.75), 2.0, 1 + 4 * 0.9),
@@ -217,17 +217,17 @@ def test_greedy_soup_weights_by_snapshots(threshold: float, expected: float) -> 
         ((0.0, 0.0), 1.0, 3.0),
     ],
 )
-def test_weighted_soup(scores, exponent: float, expected: float) -> None:
+def test_weighted_soup(qualities, exponent: float, expected: float) -> None:
     result = averaging.weighted_soup(
         [scalar(1.0), scalar(5.0)],
-        lambda state: scores[float(state["w"]) == 5.0],
+        lambda state: qualities[float(state["w"]) == 5.0],
         exponent=exponent,
     )
     assert float(result["w"]) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("scores", "exponent", "message"),
+    ("qualities", "exponent", "message"),
     [
         ((0.5, math.inf), 1.0, "finite.*inf"),
         ((-math.inf, -math.inf), 1.0, "finite.*inf"),
@@ -237,11 +237,11 @@ def test_weighted_soup(scores, exponent: float, expected: float) -> None:
         ((0.5, 0.5), math.inf, "exponent must be .* got inf"),
     ],
 )
-def test_weighted_soup_refuses_what_gives_no_weights(scores, exponent, message) -> None:
+def test_weighted_soup_refuses_what_gives_no_weights(qualities, exponent, message) -> None:
     states = [scalar(1.0), scalar(5.0)]
     with pytest.raises(ValueError, match=message):
         averaging.weighted_soup(
-            states, lambda state: scores[float(state["w"]) == 5.0], exponent=exponent
+            states, lambda state: qualities[float(state["w"]) == 5.0], exponent=exponent
         )
 
 
@@ -273,8 +273,8 @@ def test_weights_that_are_none_are_refused(weights) -> None:
 
 def test_best_is_the_first_of_the_highest() -> None:
     states = [scalar(1.0), scalar(7.0), scalar(8.0), scalar(3.0)]
-    scores = {1.0: 0.1, 7.0: 0.4, 8.0: 0.4, 3.0: 0.2}
-    result = averaging.best(states, lambda state: scores[float(state["w"])], counted(1, 2, 3, 4))
+    qualities = {1.0: 0.1, 7.0: 0.4, 8.0: 0.4, 3.0: 0.2}
+    result = averaging.best(states, lambda state: qualities[float(state["w"])], counted(1, 2, 3, 4))
     assert result["w"] is states[1]["w"]
     with pytest.raises(ValueError, match="nan"):
         averaging.best(states, lambda state: math.nan if float(state["w"]) == 3.0 else 0.5)

@@ -13,7 +13,7 @@ from sparsekit.core.types import MergeContext
 
 
 def never(state) -> float:
-    raise AssertionError("this merge must not score")
+    raise AssertionError("this merge must not validate")
 
 
 def scalar(value: float) -> dict[str, torch.Tensor]:
