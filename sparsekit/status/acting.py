@@ -1,6 +1,6 @@
 """Acting on a sweep: starting again what is missing, and ending what is not done.
 
-The only modules of this package that reach PyTorch and submitit are imported here, when needed.
+The only modules of this package that reach PyTorch are imported here, when needed.
 """
 
 from __future__ import annotations

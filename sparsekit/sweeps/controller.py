@@ -8,16 +8,16 @@ few minutes, so that what was lost early is not missed until the end. The rounds
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsekit.configuration import config
+from sparsekit.store.identity import describe
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.clusters import Slurm
+from sparsekit.sweeps.entries import controller_entry, fit_entry, run_entry, watchdog_entry
 from sparsekit.sweeps.liveness import observe
-from sparsekit.sweeps.member import slurm_controller, slurm_fit, slurm_run, slurm_watchdog
 from sparsekit.sweeps.records import Sweep, member_of, number_of
 from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.scheduler import Queued
@@ -54,7 +54,7 @@ def _submit(
     cluster, jobs = _cluster(sweep), []
     for resources, group in _by_resources(sweep, numbers):
         members = [member_of(number) for number in group]
-        entries = [functools.partial(slurm_run, sweep.folder, number) for number in group]
+        entries = [run_entry(number) for number in group]
         jobs += submit_members(
             sweep, members, entries, cluster=cluster, resources=resources, kind=kind, delay=delay
         )
@@ -91,19 +91,16 @@ def _submit_fits(
     number = number_of(member)
     resources = _resources(sweep, number)
     if open_fits:
-        entries = [
-            functools.partial(slurm_fit, sweep.folder, one, item) for one, item in open_fits.items()
-        ]
+        entries = [fit_entry(one, describe(item)) for one, item in open_fits.items()]
         jobs |= set(
             submit_members(
                 sweep, list(open_fits), entries, cluster=cluster, resources=resources, kind=FITS
             )
         )
-    again = functools.partial(slurm_run, sweep.folder, number)
     submit_members(
         sweep,
         [member],
-        [again],
+        [run_entry(number)],
         cluster=cluster,
         resources=resources,
         kind=CONTINUED,
@@ -179,16 +176,15 @@ def jobs_of(sweep: Sweep, members: Sequence[str] | None = None) -> list[str]:
 
 
 def _submit_controller(sweep: Sweep, after: Sequence[str], *, patience: int = MAX_PATIENCE) -> None:
-    entry = functools.partial(slurm_controller, sweep.folder, patience)
+    entry = controller_entry(patience)
     delay = None if after else SECONDS_BETWEEN_LOOKS
     submit_controller(sweep, entry, cluster=_cluster(sweep), after=after, delay=delay)
 
 
 def _submit_watchdog(sweep: Sweep) -> None:
     cluster = _cluster(sweep)
-    entry = functools.partial(slurm_watchdog, sweep.folder)
     delay = 60 * cluster.patrol_minutes
-    submit_controller(sweep, entry, cluster=cluster, kind=WATCHDOG, delay=delay)
+    submit_controller(sweep, watchdog_entry(), cluster=cluster, kind=WATCHDOG, delay=delay)
 
 
 def _queue(sweep: Sweep) -> list[Queued]:

@@ -12,7 +12,7 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,16 +51,18 @@ def slurm_run(folder: Path, number: int) -> None:
     _on_its_nodes(Sweep(folder), member_of(number), attempt)
 
 
-def slurm_fit(folder: Path, member: str, item: FitSpec) -> None:
-    """Compute one fit of a run in a job of SLURM."""
+def slurm_fit(folder: Path, member: str, item: Mapping[str, Any]) -> None:
+    """Compute one fit of a run, given the description of its spec, in a job of SLURM."""
     sweep = Sweep(folder)
 
     def attempt(team: Team | None) -> str:
         def work() -> None:
             with uncollected():
+                from sparsekit.configuration import config
                 from sparsekit.runs.runner import fit_of
 
-            fit_of(_prepared(sweep, member, team))(item)
+            spec: FitSpec = config.build(item)
+            fit_of(_prepared(sweep, member, team))(spec)
 
         if _still_waits(sweep, member):
             return "waiting"

@@ -1,27 +1,22 @@
-"""Sweeps as job arrays of SLURM, by submitit; and the fits of a cycle as jobs of their own.
-
-submitit writes the scripts and starts the functions. Nothing else of it is relied on: not its
-handlers of signals, its checkpoints, the states it reports, nor its pickled results.
-"""
+"""Sweeps as job arrays of SLURM, and the fits of a cycle as jobs of their own."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import submitit
-
+from sparsekit.sweeps import batch
 from sparsekit.sweeps.clusters import Slurm
+from sparsekit.sweeps.entries import Entry, write_entries
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.resources import Resources
 
 PREFIX = "sparsekit"
 CONTROLLER = Resources(memory_gb=2.0, minutes=10)
-Entry = Callable[[], None]
 
 
 def submit_members(
@@ -35,16 +30,16 @@ def submit_members(
     after: Sequence[str] = (),
     delay: int | None = None,
 ) -> list[str]:
-    """Submit arrays of `entries`, one for each member; return the numbers of the jobs.
+    """Return the numbers of the submitted arrays of `entries`, one of them for each member.
 
-    They begin when the jobs `after` have ended, in whatever state, and not before `delay` seconds.
+    They begin when the jobs `after` have ended, however those did; not before `delay` seconds.
     """
+    options = {**_options(cluster, resources), **_when(after, delay)}
+    srun = [*_srun(resources), *cluster.srun]
     jobs = []
     for first in range(0, len(members), cluster.array_size):
         chunk = slice(first, first + cluster.array_size)
-        parameters = {**_parameters(cluster, resources), **_dependency(after)}
-        parameters["additional_parameters"] |= _begin(delay)
-        jobs.append(_submit(sweep, kind, members[chunk], entries[chunk], parameters, cluster))
+        jobs.append(_submit(sweep, kind, members[chunk], entries[chunk], options, srun, cluster))
     return jobs
 
 
@@ -57,16 +52,13 @@ def submit_controller(
     after: Sequence[str] = (),
     delay: int | None = None,
 ) -> str:
-    """Submit the small job that begins when the jobs `after` have ended; return its number.
-
-    In whatever state they ended, and not before `delay` seconds.
-    """
+    """Return the number of the small job that begins when the jobs `after` have ended, however
+    they did; not before `delay` seconds."""
     # It needs what runs Python in a job, not the nodes and devices that training needs.
-    plain = dataclasses.replace(cluster, constraint=None, options={})
-    parameters = _parameters(plain, CONTROLLER)
-    parameters["additional_parameters"] |= {**_sbatch_names(cluster.controller), **_begin(delay)}
-    parameters |= {"signal_delay_s": 1, **_dependency(after)}
-    return _submit(sweep, kind, [kind], [entry], parameters, cluster)
+    plain = dataclasses.replace(cluster, constraint=None, options=cluster.controller)
+    options = {**_options(plain, CONTROLLER), "signal": "USR2@1", **_when(after, delay)}
+    srun = [*_srun(CONTROLLER), *cluster.srun]
+    return _submit(sweep, kind, [kind], [entry], options, srun, cluster)
 
 
 def _submit(
@@ -74,65 +66,72 @@ def _submit(
     kind: str,
     members: Sequence[str],
     entries: Sequence[Entry],
-    parameters: Mapping[str, Any],
+    options: Mapping[str, Any],
+    srun: Sequence[str],
     cluster: Slurm,
 ) -> str:
     note = sweep.submit(kind, members)
-    executor = submitit.SlurmExecutor(sweep.folder / "jobs", python=cluster.python)
-    named = {**parameters, "job_name": f"{PREFIX}.{sweep.name}.{note['id']}"}
-    executor.update_parameters(**named, setup=[*_from_snapshot(sweep), *cluster.setup])
+    folder, is_array = sweep.folder.absolute() / "jobs", len(entries) > 1
+    file = folder / f"{note['id']}.json"
+    named = {**options, "job-name": f"{PREFIX}.{sweep.name}.{note['id']}"}
+    named["output"] = batch.log_pattern(folder, is_array=is_array)
+    if is_array:
+        at_once = min(len(entries), cluster.parallelism or cluster.array_size)
+        named["array"] = f"0-{len(entries) - 1}%{at_once}"
     try:
-        with _clean_environment():
-            if len(entries) == 1:
-                jobs = [executor.submit(entries[0])]
-            else:
-                with executor.batch():
-                    jobs = [executor.submit(entry) for entry in entries]
-    except Exception as error:
+        digest = write_entries(file, entries)
+        text = batch.script(
+            _command(cluster, sweep.folder.absolute(), note["id"], digest),
+            setup=[*_from_snapshot(sweep), *cluster.setup],
+            srun=srun,
+            output=batch.log_pattern(folder, is_array=is_array, task="%t"),
+        )
+        number = batch.submit(named, text)
+    except Exception:
         sweep.unsubmit(note)
-        raise RuntimeError(f"SLURM refuses the jobs: {_last_line(error)}") from error
-    number = jobs[0].job_id.partition("_")[0]
+        file.unlink(missing_ok=True)
+        raise
     sweep.submitted(note, number)
     return number
 
 
-def _parameters(cluster: Slurm, resources: Resources) -> dict[str, Any]:
+def _command(cluster: Slurm, folder: Path, submission: str, digest: str) -> str:
+    """Return the shell command of a job; `cluster.python` may be more than one word."""
+    python = shlex.quote(sys.executable) if cluster.python is None else cluster.python
+    return f"{python} -u -m sparsekit.sweeps.job {shlex.quote(str(folder))} {submission} {digest}"
+
+
+def _options(cluster: Slurm, resources: Resources) -> dict[str, Any]:
+    """Return sbatch's options. Jobs are requeued, unless `cluster.options` say no-requeue."""
     named = ("partition", "account", "qos", "constraint")
     chosen = {name: value for name in named if (value := getattr(cluster, name)) is not None}
-    parameters = {
+    options = {
         **chosen,
         "time": resources.minutes,
-        "cpus_per_task": resources.cpus,
+        "cpus-per-task": resources.cpus,
         "mem": f"{round(resources.memory_gb * 1024)}M",
         "nodes": resources.nodes,
-        "ntasks_per_node": 1,
-        "signal_delay_s": cluster.signal_seconds,
-        "stderr_to_stdout": True,
-        "srun_args": [*_srun(resources), *cluster.srun],
-        "array_parallelism": cluster.parallelism or cluster.array_size,
-        "additional_parameters": _options(cluster),
+        "ntasks-per-node": 1,
+        "signal": f"USR2@{cluster.signal_seconds}",
+        "open-mode": "append",
+        "requeue": True,
+        **({"gpus-per-node": resources.gpus} if resources.gpus else {}),
+        **{name.replace("_", "-"): value for name, value in cluster.options.items()},
     }
-    if resources.gpus:
-        parameters["gpus_per_node"] = resources.gpus
-    return parameters
+    if options.get("no-requeue"):
+        del options["requeue"]
+    return options
 
 
 def _srun(resources: Resources) -> list[str]:
-    """Let a lost node end the job; the next attempt gets as many nodes as it needs."""
+    """Return options of srun. A lost node ends the job; the next attempt gets a full set."""
     together = ["--kill-on-bad-exit=1"] if resources.nodes > 1 else []
     return ["--cpus-per-task", str(resources.cpus), *together]
 
 
-def _options(cluster: Slurm) -> dict[str, Any]:
-    """Let jobs be requeued, unless the options say no-requeue; false turns a flag off."""
-    options = {"requeue": True, **_sbatch_names(cluster.options)}
-    if options.get("no-requeue"):
-        del options["requeue"]
-    return {name: value for name, value in options.items() if value is not False}
-
-
-def _dependency(after: Sequence[str]) -> dict[str, str]:
-    return {"dependency": "afterany:" + ":".join(after)} if after else {}
+def _when(after: Sequence[str], delay: int | None) -> dict[str, str]:
+    dependency = {"dependency": "afterany:" + ":".join(after)} if after else {}
+    return dependency if delay is None else {**dependency, "begin": f"now+{delay}"}
 
 
 def _from_snapshot(sweep: Sweep) -> list[str]:
@@ -142,33 +141,3 @@ def _from_snapshot(sweep: Sweep) -> list[str]:
         return []
     quoted = shlex.quote(place)
     return [f"cd {quoted}", f"export PYTHONPATH={quoted}:$PYTHONPATH"]
-
-
-def _begin(delay: int | None) -> dict[str, str]:
-    return {} if delay is None else {"begin": f"now+{delay}"}
-
-
-def _sbatch_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.replace("_", "-"): value for name, value in options.items()}
-
-
-@contextlib.contextmanager
-def _clean_environment() -> Iterator[None]:
-    """Hide what a job tells its processes of itself: the jobs they submit would inherit it.
-
-    SLURM_CONF stays. SPARSEKIT_SESSION, which tells one process's results from another's, does not.
-    """
-    configuration = os.environ.get("SLURM_CONF")
-    session = os.environ.pop("SPARSEKIT_SESSION", None)
-    with submitit.helpers.clean_env():
-        if configuration is not None:
-            os.environ["SLURM_CONF"] = configuration
-        yield
-    if session is not None:
-        os.environ["SPARSEKIT_SESSION"] = session
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    errors = [line for line in lines if "sbatch: error:" in line]
-    return " ".join(errors or lines[-1:]) or type(error).__name__

@@ -23,7 +23,7 @@ def on_node(job: str, number: int) -> int:
     wanted = {f"SLURM_JOB_ID={job}", f"SLURM_PROCID={number}"}
     for folder in Path("/proc").iterdir():
         try:
-            is_task = b"submitit.core._submit" in (folder / "cmdline").read_bytes()
+            is_task = b"sparsekit.sweeps.job" in (folder / "cmdline").read_bytes()
             environment = set((folder / "environ").read_text().split("\0")) if is_task else set()
         except (OSError, UnicodeDecodeError):
             continue

@@ -18,7 +18,7 @@ from sparsekit.sweeps.records import list_sweeps
 from tests.status.sweeps import ROOT, Asked, started, status
 from tests.waiting import PATIENCE
 
-HEAVY = ("torch", "lightning", "hydra", "omegaconf", "submitit", "matplotlib", "numpy")
+HEAVY = ("torch", "lightning", "hydra", "omegaconf", "matplotlib", "numpy")
 LOOKS = ([], ["--json"], ["logs", "custom", "0"], ["gc"])
 
 

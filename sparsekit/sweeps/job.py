@@ -1,0 +1,45 @@
+"""What SLURM starts: one job of a submission.
+
+    python -m sparsekit.sweeps.job FOLDER ID DIGEST
+
+FOLDER is that of the sweep, ID that of the submission, DIGEST that of its entries (see entries.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from sparsekit.sweeps import member
+from sparsekit.sweeps.entries import read_entry
+from sparsekit.system import interruption
+
+REFUSED = 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what this job was submitted for; 2 where that is not known for certain."""
+    interruption.listen()
+    folder, submission, digest = Path(arguments[0]), arguments[1], arguments[2]
+    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    try:
+        entry = read_entry(folder / "jobs" / f"{submission}.json", index, digest)
+    except ValueError as error:
+        print(f"refused: {error}", file=sys.stderr, flush=True)
+        return REFUSED
+    ACTS[entry["act"]](folder, **{name: entry[name] for name in entry if name != "act"})
+    return 0
+
+
+ACTS: Mapping[str, Callable[..., None]] = {
+    "run": member.slurm_run,
+    "fit": member.slurm_fit,
+    "controller": member.slurm_controller,
+    "watchdog": member.slurm_watchdog,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
