@@ -1,7 +1,9 @@
 """Decode a folder of images into one uint8 array, once: later readers load the array."""
 
 import hashlib
+import math
 import os
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,8 @@ from PIL import Image, ImageOps
 from torch import Tensor, from_numpy
 
 from sparsekit.data.folders import Listing
+from sparsekit.data.images import read_image
+from sparsekit.data.opening import opened
 
 # Raised when the pixels of a decoded image change, so that older cache files are not read.
 _VERSION = 1
@@ -61,13 +65,23 @@ def _cache_directories(folder: Path) -> Iterator[Path]:
 
 
 def _load(path: Path, *, num_images: int) -> np.ndarray | None:
-    """Read the array in a cache file; None if the file is missing or not what it should be."""
+    """Read the array in a cache file; None if the file is missing or not what it should be.
+
+    What its header says must be what follows, before any of it is read.
+    """
     try:
-        images = np.load(path, allow_pickle=False)
+        with opened(path, most=sys.maxsize) as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            num_bytes = os.fstat(file.fileno()).st_size - file.tell()
+            fits = dtype == np.uint8 and shape[:2] == (num_images, 3) and len(shape) == 4
+            if not fits or math.prod(shape) != num_bytes:
+                return None
+            file.seek(0)
+            images: np.ndarray = np.load(file, allow_pickle=False)
+            return images
     except (OSError, ValueError, EOFError):
         return None
-    fits = images.dtype == np.uint8 and images.ndim == 4 and len(images) == num_images
-    return images if fits else None
 
 
 def _write(path: Path, images: np.ndarray) -> None:
@@ -88,7 +102,13 @@ def _decode_all(listing: Listing, image_size: int | None) -> np.ndarray:
     """Decode in threads: Pillow works outside the interpreter lock."""
     paths = [listing.folder / path for path in listing.paths]
     first = _decode(paths[0], image_size)
-    images = np.empty((len(paths), *first.shape), dtype=np.uint8)
+    try:
+        images = np.empty((len(paths), *first.shape), dtype=np.uint8)
+    except MemoryError as error:
+        raise ValueError(
+            f"{paths[0]} is {first.shape[2]}x{first.shape[1]} pixels, and {len(paths)} of them are "
+            "more than this machine can hold: set image_size"
+        ) from error
 
     def fill(start: int) -> None:
         _decode_into(images[start : start + _CHUNK], paths[start : start + _CHUNK], image_size)
@@ -112,11 +132,7 @@ def _decode_into(images: np.ndarray, paths: Sequence[Path], image_size: int | No
 
 def _decode(path: Path, image_size: int | None) -> np.ndarray:
     """Decode one image to uint8 [3, H, W]."""
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} is not a readable image: {error}") from error
+    image = read_image(path)
     if image_size is not None:
         size = (image_size, image_size)
         image = ImageOps.fit(image, size, method=Image.Resampling.BILINEAR)

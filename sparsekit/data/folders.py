@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+from sparsekit.data.images import SUFFIXES
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,11 @@ def list_splits(
 
 
 def _is_class_folder(entry: Path) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
+    if entry.name.startswith("."):
+        return False
+    if entry.is_symlink() and not entry.exists():
+        raise ValueError(f"{entry} is a link that leads nowhere")
+    return entry.is_dir()
 
 
 def _images(folder: Path, name: str) -> list[tuple[str, int, int]]:
@@ -120,9 +125,19 @@ def _images(folder: Path, name: str) -> list[tuple[str, int, int]]:
     images = []
     with os.scandir(folder / name) as entries:
         for entry in entries:
-            if entry.name.lower().endswith(_SUFFIXES) and not entry.name.startswith("."):
-                status = entry.stat()
+            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
+                status = _status(entry)
                 images.append((f"{name}/{entry.name}", status.st_size, status.st_mtime_ns))
     if not images:
-        raise ValueError(f"{folder / name} holds no images ({', '.join(_SUFFIXES)})")
+        raise ValueError(f"{folder / name} holds no images ({', '.join(SUFFIXES)})")
     return sorted(images)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        status = entry.stat()
+    except OSError as error:
+        raise ValueError(f"{entry.path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{entry.path} is not a regular file")
+    return status

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sparsekit.data.folders import Listing, list_splits
+from sparsekit.data.images import read_image
 from sparsekit.data.loading import Sample, loaded
 from sparsekit.data.order import global_batches, hashed_seed, rank_slice
 from sparsekit.data.splits import split_indices
@@ -168,12 +169,7 @@ class _Images(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, sample: Sample) -> tuple[Tensor, int]:
         position, seed = sample
-        path = self.listing.folder / self.listing.paths[position]
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{path} is not a readable image: {error}") from error
+        image = read_image(self.listing.folder / self.listing.paths[position])
         return self._transformed(image, seed), int(self.listing.labels[position])
 
     def _transformed(self, image: Image.Image, seed: int | None) -> Tensor:

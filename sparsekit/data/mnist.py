@@ -7,6 +7,8 @@ from sparsekit.data.idx import read_idx
 from sparsekit.data.memory import InMemory, Split, held_out
 from sparsekit.data.types import Augment
 
+NUM_CLASSES = 10
+
 
 def mnist(
     root: Path, *, num_val: int = 5000, split_seed: int = 42, augment: Sequence[Augment] = ()
@@ -58,7 +60,9 @@ def _idx_images(
     """Read both splits of an MNIST-like set, with a validation split taken out of the first."""
     train, val = held_out(_read_split(folder, "train", name=name), num_val=num_val, seed=split_seed)
     test = _read_split(folder, "t10k", name=name)
-    return InMemory(name, 10, train, val, test, mean=(mean,), std=(std,), augment=tuple(augment))
+    return InMemory(
+        name, NUM_CLASSES, train, val, test, mean=(mean,), std=(std,), augment=tuple(augment)
+    )
 
 
 def _read_split(folder: Path, prefix: str, *, name: str) -> Split:
@@ -74,4 +78,10 @@ def _read_split(folder: Path, prefix: str, *, name: str) -> Split:
         ) from error
     if images.ndim != 3:
         raise ValueError(f"{folder}: {prefix} images have shape {list(images.shape)}, not [N,H,W]")
+    if labels.shape != images.shape[:1] or int(labels.max()) >= NUM_CLASSES:
+        raise ValueError(
+            f"{folder}: {prefix} labels have shape {list(labels.shape)} and the largest is "
+            f"{int(labels.max())}; expected one of 0 .. {NUM_CLASSES - 1} for each of "
+            f"{len(images)} images"
+        )
     return Split(images.unsqueeze(1), labels.long())
