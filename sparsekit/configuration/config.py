@@ -140,7 +140,7 @@ def _check_node(place: str, node: Any) -> None:
     if not (isinstance(node, Mapping) and "_target_" in node):
         return
     if not isinstance(node["_target_"], str):
-        raise ConfigError(f"{place}._target_={node['_target_']!r} is no import path")
+        raise ConfigError(f"{place}._target_={node['_target_']!r} is not an import path")
     try:
         signature = signature_of(node["_target_"])
     except LookupError as error:

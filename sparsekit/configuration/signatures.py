@@ -61,7 +61,7 @@ def imported(target: str) -> Callable[..., Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise LookupError(f"{target!r} cannot be imported: {error}") from error
     if not callable(found):
-        raise LookupError(f"{target!r} is a {type(found).__name__}, no function or class")
+        raise LookupError(f"{target!r} is a {type(found).__name__}, not a function or class")
     return found
 
 

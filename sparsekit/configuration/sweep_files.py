@@ -174,7 +174,7 @@ def read_sweep(file: Path) -> SweepFile:
             near = suggest(str(key), FILE_KEYS)
             raise ConfigError(f"--sweep {file}: {key}: no such key in a sweep file{near}")
         if not isinstance(value, list):
-            raise ConfigError(f"--sweep {file}: {key}={value!r} is no list")
+            raise ConfigError(f"--sweep {file}: {key}={value!r} is not a list")
     name = file.resolve().parent.name
     if not name:
         raise ConfigError(
@@ -202,12 +202,12 @@ def refuse_clash(sweep: SweepFile, typed: Sequence[str]) -> None:
 def _from_content(name: str, content: Mapping[str, Sequence[Any]]) -> SweepFile:
     for text in content.get("overrides", []):
         if not isinstance(text, str):
-            raise ConfigError(f"overrides: {text!r} is no text; write one a line: - seed=0,1,2")
+            raise ConfigError(f"overrides: {text!r} is not text; write one a line: - seed=0,1,2")
     refuse_repetition(content.get("overrides", []))
     given = [key_of(text) for text in content.get("overrides", [])]
     for keys in content.get(ZIP, []):
         if not isinstance(keys, list):
-            raise ConfigError(f"zip: {keys!r} is no list of keys, such as [seed, sparsity]")
+            raise ConfigError(f"zip: {keys!r} is not a list of keys, such as [seed, sparsity]")
         for key in keys:
             if _bare(key) not in given:
                 raise ConfigError(
@@ -215,7 +215,7 @@ def _from_content(name: str, content: Mapping[str, Sequence[Any]]) -> SweepFile:
                 )
     for grid in content.get("sweep", []):
         if not isinstance(grid, dict):
-            raise ConfigError(f"sweep: {grid!r} is no grid; give key: value or key: [values]")
+            raise ConfigError(f"sweep: {grid!r} is not a grid; give key: value or key: [values]")
     return SweepFile(
         name,
         overrides=tuple(content.get("overrides", [])),
@@ -232,7 +232,7 @@ def _axis(key: str, value: Any) -> tuple[Point, ...]:
 
 def _zip_axis(lists: Any) -> tuple[Point, ...]:
     if not isinstance(lists, Mapping) or not all(isinstance(v, list) for v in lists.values()):
-        raise ConfigError(f"sweep: zip={lists!r} is no mapping of keys to lists")
+        raise ConfigError(f"sweep: zip={lists!r} is not a mapping of keys to lists")
     _check_lengths({str(key): len(values) for key, values in lists.items()})
     names = [_bare(key) for key in lists]
     return tuple(
@@ -264,7 +264,7 @@ def _check_lengths(lengths: Mapping[str, int]) -> None:
 
 def _exclusions(place: str, entries: Any) -> tuple[Point, ...]:
     if not isinstance(entries, list) or not all(isinstance(e, Mapping) and e for e in entries):
-        raise ConfigError(f"{place}={entries!r} is no list of mappings such as {{method: snip}}")
+        raise ConfigError(f"{place}={entries!r} is not a list of mappings such as {{method: snip}}")
     return tuple({_bare(key): spelled(value) for key, value in one.items()} for one in entries)
 
 

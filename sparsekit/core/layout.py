@@ -47,7 +47,7 @@ def _swapped(name: str, tensor: Tensor, groups: int | None) -> Tensor:
         return tensor
     if tensor.dim() < 2 or tensor.shape[0] % groups:
         shape = tuple(tensor.shape)
-        raise ValueError(f"{name!r} of shape {shape} is no transposed weight of {groups} groups")
+        raise ValueError(f"{name!r} of shape {shape} is not a transposed weight of {groups} groups")
     grouped = tensor.reshape(groups, tensor.shape[0] // groups, *tensor.shape[1:]).transpose(1, 2)
     return grouped.flatten(0, 1).contiguous()
 

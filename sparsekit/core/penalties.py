@@ -89,4 +89,4 @@ def _require_strength(strength: float) -> None:
 
 def _require_one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
     if value not in valid:
-        raise ValueError(f"{name}={value!r} is none of {', '.join(map(repr, valid))}")
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, valid))}")

@@ -152,7 +152,7 @@ def _require_settings(gamma_sal: float, min_salient: int, ablated: str) -> None:
     if min_salient < 1:
         raise ValueError(f"min_salient must be 1 or more, got {min_salient}")
     if ablated not in ("revive", "permanent"):
-        raise ValueError(f"ablated={ablated!r} is none of 'revive', 'permanent'")
+        raise ValueError(f"ablated={ablated!r} is not one of 'revive', 'permanent'")
 
 
 def _num_moved(num_active: int, fraction: float) -> int:

@@ -200,7 +200,7 @@ class LazyData:
 def collated(items: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     """Join items into one batch.
 
-    Raises ValueError where their shapes differ or they hold what is no number, such as images.
+    Raises ValueError where their shapes differ or they hold anything but numbers, such as images.
     """
     try:
         inputs, targets = default_collate(items)

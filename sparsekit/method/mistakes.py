@@ -53,7 +53,7 @@ def _ranges(method: Method) -> Iterator[str]:
 
 def _fits(method: Method) -> Iterator[str]:
     if method.sources not in SOURCES:
-        yield f"sources={method.sources!r} is none of {', '.join(map(repr, SOURCES))}"
+        yield f"sources={method.sources!r} is not one of {', '.join(map(repr, SOURCES))}"
     if not method.variations:
         yield "variations is empty: no fit would run; [{}] is one plain fit"
     if method.num_particles < 1:

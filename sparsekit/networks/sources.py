@@ -135,7 +135,7 @@ def _names(network: Network, names: list[str], head: Head) -> tuple[str, ...]:
 
 def _patterns(head: Head) -> tuple[str, ...]:
     if isinstance(head, str):
-        raise ValueError(f"source.head={head!r} is none of 'new', 'keep' and a list of patterns")
+        raise ValueError(f"source.head={head!r} is not 'new', 'keep' or a list of patterns")
     return tuple(head)
 
 

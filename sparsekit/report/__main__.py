@@ -105,7 +105,7 @@ def _tolerance(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        message = f"{text!r} is no number; paths go before --knee"
+        message = f"{text!r} is not a number; paths go before --knee"
         raise argparse.ArgumentTypeError(message) from error
 
 

@@ -160,9 +160,9 @@ def _read_record(file: Path) -> Record:
         content: Mapping[str, Any] = read_json(file)
         problem = _problem(content, RECORD) or _problem_of_rows(content["rows"])
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{file} is no record of a run: {error}") from error
+        raise ValueError(f"{file} is not a record of a run: {error}") from error
     if problem:
-        raise ValueError(f"{file} is no record of a run: {problem}")
+        raise ValueError(f"{file} is not a record of a run: {problem}")
     return Record(file, content)
 
 

@@ -52,7 +52,7 @@ class Row:
 
     def spread(self, name: str) -> Spread:
         """Return the spread over the seeds of a metric that every ticket has; None stands for a
-        value that is no number."""
+        value that is not a number."""
         values = (result.metrics[name] for result in self.results)
         return Spread.of(math.nan if value is None else float(value) for value in values)
 

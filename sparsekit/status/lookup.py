@@ -25,7 +25,7 @@ def store_of(given: Path | None) -> Path:
             if root.is_dir()
             else "is not there"
         )
-        raise Unknown(f"{root} is no store: it {what}; give one by --store FOLDER or {VARIABLE}")
+        raise Unknown(f"{root} is not a store: it {what}; give one by --store FOLDER or {VARIABLE}")
     return root.absolute()
 
 

@@ -83,7 +83,7 @@ def records(root: Path) -> dict[Path, Mapping[str, Any]]:
     found = {file: _whole(file) for file in files if not file.name.startswith(".")}
     for file, record in found.items():
         if not isinstance(record, dict) or not {"status", "rows", "config"} <= set(record):
-            raise Unreadable(f"{file} is no record of a run")
+            raise Unreadable(f"{file} is not a record of a run")
     return found
 
 

@@ -134,7 +134,7 @@ def _refuse_mixed(prepared_runs: Sequence[PreparedRun]) -> Any:
     cluster = config.build(prepared_runs[0].run.config["cluster"])
     if type(cluster) not in WAYS:
         valid = ", ".join(f"{way.__module__}.{way.__qualname__}" for way in WAYS)
-        raise ConfigError(f"cluster: {cluster!r} is none of {valid}")
+        raise ConfigError(f"cluster: {cluster!r} is not one of {valid}")
     if isinstance(cluster, Local):
         _refuse_local(cluster)
     for prepared in prepared_runs:

@@ -55,7 +55,7 @@ class Team:
 
     def __init__(self, file: Path, *, rank: int, size: int) -> None:
         if not 0 <= rank < size:
-            raise ValueError(f"rank={rank} is none of 0 to {size - 1}")
+            raise ValueError(f"rank={rank} is not one of 0 to {size - 1}")
         self.file = file
         self.rank = rank
         self.size = size

@@ -51,7 +51,9 @@ def wandb_runs(
     below `folder`/wandb. At the end of the program wandb has `patience` seconds to finish.
     """
     if mode not in MODES:
-        raise ValueError(f"logger.mode={mode!r} is none of {', '.join(MODES)}; logger=none is off")
+        raise ValueError(
+            f"logger.mode={mode!r} is not one of {', '.join(MODES)}; logger=none is off"
+        )
     asked = {name: getattr(spec, name) for name in ("cycle", "particle", "seed", "first_step")}
     group = f"{about['experiment']}/{about['method']}/seed{spec.seed}"
     opening = {

@@ -128,4 +128,4 @@ def _at_least(low: int, **values: float) -> None:
 
 def _one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
     if value not in valid:
-        raise ValueError(f"{name}={value!r} is none of {', '.join(valid)}")
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(valid)}")

@@ -22,7 +22,7 @@ calls = []
 def counted(weights, masks, probe=None, num_kept=0, *, seed: int = 0, keep: str = "large"):
     calls.append((seed, num_kept))
     if keep != "large":
-        raise ValueError(f"keep={keep!r} is none of large")
+        raise ValueError(f"keep={keep!r} is not one of large")
     return prune.prune(
         weights, masks, probe, num_kept, score=scores.magnitude, allocate=allocate.globally,
         pattern=patterns.unstructured,
@@ -65,7 +65,7 @@ def test_pruning_is_rehearsed_once_for_every_budget(
 def test_what_failed_is_tried_again(calls: list[Any], rehearse: Callable[..., None]) -> None:
     wrong = PRUNE.replace("seed:", "keep:small,seed:")
     for _ in range(2):
-        with pytest.raises(ConfigError, match="keep='small' is none of large"):
+        with pytest.raises(ConfigError, match="keep='small' is not one of large"):
             rehearse("method=one_shot", wrong)
     assert len(calls) == 2
 

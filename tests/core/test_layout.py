@@ -97,5 +97,5 @@ def test_layouts_are_swapped_back_and_misfits_refused() -> None:
     # output 3 is the first of the second group: its inputs are channels 2 and 3
     assert torch.equal(shown["up"][3], stored["up"][2:4, 0])
     assert torch.equal(as_stored(shown, {"up": 4})["up"], stored["up"])
-    with pytest.raises(ValueError, match=r"'fc' of shape \(2, 2\) is no transposed weight of 3"):
+    with pytest.raises(ValueError, match=r"'fc' of shape \(2, 2\) is not a transposed weight of 3"):
         outputs_first(stored, {"fc": 3})

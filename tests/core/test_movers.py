@@ -248,7 +248,7 @@ def test_masks_stay_where_a_gradient_overflowed() -> None:
         ({"interval": 0}, "got 0"),
         ({"until": 1.5}, "until .* got 1.5"),
         ({"fraction": -0.1}, "fraction .* got -0.1"),
-        ({"timing": "before"}, "'before' is none of 'after', 'instead'"),
+        ({"timing": "before"}, "'before' is not one of 'after', 'instead'"),
         ({"num_gradients": 11}, "num_gradients=11 is not between 1 and interval=10"),
         ({"num_gradients": 0}, "num_gradients=0 is not"),
     ],
@@ -263,7 +263,7 @@ def test_mistakes_in_rewire_are_named(options, message) -> None:
     [
         ({"begin": 0.8}, "begin=0.8, until=0.75"),
         ({"sparsity": 1.0}, "sparsity=1.0 is outside"),
-        ({"clock": "time"}, "'time' is none of 'steps', 'compute'"),
+        ({"clock": "time"}, "'time' is not one of 'steps', 'compute'"),
     ],
 )
 def test_mistakes_in_gradual_are_named(options, message) -> None:

@@ -101,5 +101,5 @@ def test_impossible_strengths_are_refused(strength: float) -> None:
 
 
 def test_unknown_ways_are_refused() -> None:
-    with pytest.raises(ValueError, match="by='prox' is none of 'proximal', 'gradient'"):
+    with pytest.raises(ValueError, match="by='prox' is not one of 'proximal', 'gradient'"):
         GroupLasso(strength=1.0, by="prox")  # type: ignore[arg-type]

@@ -304,7 +304,7 @@ def test_memory_layout_and_low_precision_change_nothing(rule) -> None:
         (lambda *a: rules.srigl_rule(*a, 0.3, 0, min_salient=0), "min_salient .* got 0"),
         (lambda *a: rules.srigl_rule(*a, 0.3, 0, budget=1), r"budget .* \[2, 6\], .* got 1"),
         (lambda *a: rules.srigl_rule(*a, 0.3, 0, budget=7), r"budget .* \[2, 6\], .* got 7"),
-        (lambda *a: rules.srigl_rule(*a, 0.3, 0, ablated="no"), "'no' is none of 'revive'"),
+        (lambda *a: rules.srigl_rule(*a, 0.3, 0, ablated="no"), "'no' is not one of 'revive'"),
     ],
 )
 def test_mistakes_are_named(call, message) -> None:

@@ -107,7 +107,7 @@ def test_the_last_sparsity_is_exactly_the_one_asked_for() -> None:
             "needs dense",
         ),
         ({"rewind_step": 0, "retrain": fine_tune}, "`retrain` has its own learning rates"),
-        ({"sources": "all"}, "'all' is none of 'ticket', 'particles'"),
+        ({"sources": "all"}, "'all' is not one of 'ticket', 'particles'"),
         ({"variations": ()}, "variations is empty"),
         ({"average_from": 1.0}, "average_from=1.0 is outside"),
         ({"average_from": 0.5, "mover": MOVER}, "under different masks"),

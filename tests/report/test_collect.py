@@ -55,9 +55,9 @@ def test_mistakes_are_one_message(
     for path, message in [
         (tmp_path / "nowhere", "nowhere: no results here; give a store"),
         (tmp_path / "empty", "empty: no results here"),
-        (stray, "stray.json is no record of a run: it has no 'rows'"),
-        (broken, "broken.json is no record of a run"),
-        (writer.store.root / "stages", "is no record of a run"),
+        (stray, "stray.json is not a record of a run: it has no 'rows'"),
+        (broken, "broken.json is not a record of a run"),
+        (writer.store.root / "stages", "is not a record of a run"),
         (lost, "ticket-0 is not in the store"),
     ]:
         assert report.main([str(path)]) == 2
@@ -85,7 +85,7 @@ def test_a_record_of_another_shape_is_one_message(
     path = writer.record("imp", 0, [(0.8, writer.ticket("a", 0.9, 0.8))])
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     assert report.main([str(path)]) == 2
-    assert capsys.readouterr().err == f"error: {path} is no record of a run: {message}\n"
+    assert capsys.readouterr().err == f"error: {path} is not a record of a run: {message}\n"
 
 
 def test_nesting_without_end_is_one_message(
@@ -99,7 +99,7 @@ def test_nesting_without_end_is_one_message(
     assert f"{ticket}: description.json is damaged: nested too deeply" in capsys.readouterr().err
     path.write_text(deep)
     assert report.main([str(path)]) == 2
-    assert "is no record of a run: nested too deeply" in capsys.readouterr().err
+    assert "is not a record of a run: nested too deeply" in capsys.readouterr().err
 
 
 def test_a_pipe_in_a_store_keeps_nobody_waiting(
@@ -109,7 +109,7 @@ def test_a_pipe_in_a_store_keeps_nobody_waiting(
     path = writer.record("imp", 0, [(0.8, ticket)])
     for file, message in (
         (writer.store.path(ticket) / "metrics.json", "metrics.json is not a regular file"),
-        (path, "is no record of a run"),
+        (path, "is not a record of a run"),
     ):
         file.unlink()
         os.mkfifo(file)

@@ -166,7 +166,7 @@ def test_the_tolerance_is_an_argument(writer: Writer, capsys: pytest.CaptureFixt
     )
     with pytest.raises(SystemExit):
         report.main(["--knee", str(writer.store.root)])
-    assert "is no number; paths go before --knee" in capsys.readouterr().err
+    assert "is not a number; paths go before --knee" in capsys.readouterr().err
 
 
 def test_the_dense_rows_of_the_experiment_stand_in(

@@ -146,7 +146,7 @@ MISTAKES: dict[tuple[str, ...], str] = {
     ("why", "x"): "x: no such key .* the kinds are fit, init, pruned, ",
     ("--watch", "0"): "0 is not positive",
     ("gc", "--days", "-1"): "-1 is negative",
-    ("logs", "custom", "0", "--lines", "x"): "'x' is no number",
+    ("logs", "custom", "0", "--lines", "x"): "'x' is not a number",
     ("custom", "more"): "unrecognized arguments: more",
 }
 
@@ -175,7 +175,7 @@ def test_what_is_no_store_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     for place, what in ((tmp_path / "x", "is not there"), (tmp_path, "has no sweeps/")):
         answer = status(capsys, place)
         assert answer.status == 2
-        assert f"{place} is no store: it {what}" in answer.err
+        assert f"{place} is not a store: it {what}" in answer.err
     (tmp_path / "stages").mkdir()
     answer = status(capsys, tmp_path)
     assert answer.status == 0

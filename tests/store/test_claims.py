@@ -278,7 +278,7 @@ def suspended_owner(store: Store, outcome: Path, *, error: bool) -> int:
             result.write("wrong")
             file.write("wrong")
         if error:
-            raise RuntimeError("the loss is no number")
+            raise RuntimeError("the loss is not a number")
 
     def work() -> None:
         outcome.write_text(store.ensure(STAGE, compute))

@@ -147,7 +147,7 @@ def test_where_a_job_says_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (here.rank, here.size, here.is_leader) == (3, 4, False)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert team_here(tmp_path, "0002").file != here.file, "each attempt has a file of its own"
-    with pytest.raises(ValueError, match="rank=4 is none of 0 to 3"):
+    with pytest.raises(ValueError, match="rank=4 is not one of 0 to 3"):
         Team(tmp_path, rank=4, size=4)
 
 

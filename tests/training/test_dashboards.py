@@ -276,5 +276,5 @@ def test_a_fit_that_was_asked_to_end_is_preempted_and_has_not_failed(tiny: Build
 def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
     spec = FitSpec(Problem(len, len, len, len), None, seed=0)
     about = {"experiment": "e", "method": "m"}
-    with pytest.raises(ValueError, match=r"logger\.mode='loud' is none of auto, online, offline"):
+    with pytest.raises(ValueError, match=r"logger\.mode='loud' is not one of auto, online"):
         dashboards.wandb_runs("fit-0", spec, tmp_path, about, {}, "runs", mode="loud")  # type: ignore[arg-type]
