@@ -163,7 +163,8 @@ def seeded(seed: int) -> Iterator[None]:
     PyTorch's, NumPy's and Python's own: builders use any of them. A GPU that this process has not
     used yet stays so: its context would cost memory, and forbid it to forked processes.
     """
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    is_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = range(torch.cuda.device_count()) if is_used else ()
     of_numpy, of_python = numpy.random.get_state(), random.getstate()
     try:
         with torch.random.fork_rng(devices=list(gpus)):
