@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from sparsekit.configuration.config import ConfigError
 from sparsekit.system.importing import uncollected
+from sparsekit.system.streams import outlive_readers
 
 PROGRAM = "python -m sparsekit.run"
 HELP = ("--help", "-h")
@@ -148,4 +149,5 @@ class _Parser(argparse.ArgumentParser):
 
 
 if __name__ == "__main__":
+    outlive_readers()
     sys.exit(main())

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from sparsekit.data.batches import to_device
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 
 Sample = tuple[int, int | None]
 """(position in the data set, seed of its augmentation or None)."""
@@ -51,7 +51,8 @@ def loaded(
 def _signals_held() -> Iterator[None]:
     """Keep `SIGNALS` back from this thread, and for good from the processes it starts meanwhile.
 
-    A loader's process, until it can leave them, would die of SIGTERM by a handler of PyTorch's.
+    A loader's process, until it can leave them, would die of them, of SIGTERM by a
+    handler of PyTorch's.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -61,7 +62,7 @@ def _signals_held() -> Iterator[None]:
 
 
 def _leave_signals(worker: int) -> None:
-    """Leave the signals with which a cluster announces the end of a job to the main process.
+    """Leave the signals that announce the end, of a job or a terminal, to the main process.
 
     It saves a checkpoint first; workers that die before that would end the epoch with an error.
     Only their parent ends workers, when it does: to a parent that leaves in the middle of an epoch

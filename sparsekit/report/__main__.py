@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from sparsekit.report.plots import plot_results
 from sparsekit.report.rows import rows_of
 from sparsekit.report.sections import written
 from sparsekit.store.store import CorruptResult
+from sparsekit.system.streams import printed
 
 DESCRIPTION = "Mean +- sample standard deviation over n seeds, per method and sparsity."
 EPILOG = """\
@@ -110,6 +110,4 @@ def _tolerance(text: str) -> float:
 
 
 if __name__ == "__main__":
-    # Whoever reads may stop reading, as `head` does; then this ends like any other command.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(main())
+    sys.exit(printed(main))

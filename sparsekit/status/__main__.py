@@ -11,7 +11,6 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from sparsekit.status.lookup import Unknown, run_of, runs_of, store_of, sweep_of
 from sparsekit.status.pages import PROGRAM, runs_page, store_option, sweeps_page
 from sparsekit.status.provenance import Unreadable
 from sparsekit.status.views import SweepView, view_store, view_sweep
+from sparsekit.system.streams import printed
 
 EPILOG = f"""\
 and to act:
@@ -239,6 +239,4 @@ ACTIONS: Mapping[str, Action] = {
 
 
 if __name__ == "__main__":
-    # Whoever reads may stop reading, as `head` does; then this ends like any other command.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(main())
+    sys.exit(printed(main))

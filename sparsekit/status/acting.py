@@ -18,6 +18,7 @@ from sparsekit.store import claims
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.liveness import MISSING, Observation
 from sparsekit.sweeps.records import Sweep, member_of
+from sparsekit.system.streams import outlive_readers
 
 SLURM = "sparsekit.sweeps.clusters.Slurm"
 
@@ -48,6 +49,7 @@ def retry(sweep: Sweep, numbers: Sequence[int], *, only_failed: bool = False) ->
     print(f"trying again {plural(len(missing), 'run')} of {sweep.name}", flush=True)
     # Runs go on even if nobody reads any more what they print.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    outlive_readers()
     try:
         return start(sweep, missing)
     except ConfigError as error:

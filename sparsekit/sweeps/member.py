@@ -24,6 +24,7 @@ from sparsekit.system import interruption
 from sparsekit.system.fit_jobs import FitJobs
 from sparsekit.system.importing import uncollected
 from sparsekit.system.interruption import Stopped, received
+from sparsekit.system.streams import outlive_readers
 
 if TYPE_CHECKING:
     from sparsekit.core.fit_spec import FitSpec
@@ -77,6 +78,7 @@ def slurm_controller(folder: Path, patience: int) -> None:
     """Submit again what was lost, and the next controller, in a small job of SLURM."""
     from sparsekit.sweeps.controller import look_after
 
+    outlive_readers()
     look_after(Sweep(folder), patience=patience)
 
 
@@ -84,6 +86,7 @@ def slurm_watchdog(folder: Path) -> None:
     """Look for lost runs in a small job of SLURM."""
     from sparsekit.sweeps.controller import watchdog
 
+    outlive_readers()
     watchdog(Sweep(folder))
 
 
@@ -119,6 +122,7 @@ def shown_by(prepared: PreparedRun, sweep: Sweep, member: str) -> PreparedRun:
 
 def _on_its_nodes(sweep: Sweep, member: str, attempt: Callable[[Team | None], str]) -> None:
     """Run `attempt` on the first node of the job; on the others take part in what that asks."""
+    outlive_readers()
     if os.environ.get("SLURM_NNODES", "1") == "1":
         _leave(sweep, member, attempt(None))
         return
@@ -217,4 +221,5 @@ def _local_log(folder: Path, number: int) -> str:
 
 
 if __name__ == "__main__":
+    outlive_readers()
     sys.exit(main(sys.argv[1:]))

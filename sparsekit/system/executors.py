@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from sparsekit.system import interruption
 from sparsekit.system.gpus import VARIABLE, visible_gpus
+from sparsekit.system.streams import outlive_readers
 
 
 class Executor(Protocol):
@@ -172,6 +173,7 @@ def _begin(start: Start) -> None:
         os.environ[VARIABLE] = start.gpu
     if start.listens:
         interruption.listen()
+    outlive_readers()
     _die_with_parent()
 
 

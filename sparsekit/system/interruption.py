@@ -1,9 +1,9 @@
 """Being asked to end: the one owner of the signals that a cluster sends before it takes a machine.
 
-SIGUSR2 (the time is nearly up, or the machine is wanted) and SIGTERM (the end) set a flag, nothing
-else. Whoever can stop without a loss looks at the flag where it can, saves, and raises `Stopped`.
-An exception raised by a handler would leave from any line whatever, and an `except Exception` on
-its way would swallow it.
+SIGUSR2 (the time is nearly up, or the machine is wanted), SIGTERM (the end) and SIGHUP (the
+terminal was closed) set a flag, nothing else. Whoever can stop without a loss looks at the flag
+where it can, saves, and raises `Stopped`. An exception raised by a handler would leave from any
+line whatever, and an `except Exception` on its way would swallow it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from types import FrameType
 
-SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.1
 
 _received: dict[int, list[str]] = {}
@@ -40,13 +40,15 @@ class Stopped(BaseException):
 
 
 def listen() -> None:
-    """Notice SIGUSR2 and SIGTERM from now on, whoever has installed a handler for them before.
+    """Notice `SIGNALS` from now on, whoever has installed a handler for them before.
 
-    Also lets in what `held` has kept back. To be called again after a library that installs
-    handlers of its own; what was received before still counts. ValueError outside the main thread.
+    SIGHUP stays ignored where it is, as under `nohup`. Also lets in what `held` has kept back. To
+    be called again after a library that installs handlers of its own; what was received before
+    still counts. ValueError outside the main thread.
     """
     for number in SIGNALS:
-        signal.signal(number, _note)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _note)
     _received.setdefault(os.getpid(), [])
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
@@ -81,7 +83,7 @@ def check() -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Keep both signals back from this thread, and from the processes it starts meanwhile.
+    """Keep the signals back from this thread, and from the processes it starts meanwhile.
 
     A process is born without a handler and would die of them. Started in here it notices them when
     it calls `listen`, or never. Nothing happens in a process that does not listen.

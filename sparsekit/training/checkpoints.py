@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sparsekit.system import interruption
+from sparsekit.system.streams import outlive_readers
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.history import History
 from sparsekit.training.masking import Masking
@@ -55,8 +56,10 @@ class Checkpoints(Callback):
         self.has_trained = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if trainer.world_size > 1:
+            outlive_readers()  # ranks are new processes
         if self.listens:
-            interruption.listen()  # ranks of several devices are new processes
+            interruption.listen()
         if self.saved is None:
             return
         if trainer.world_size > 1:

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sparsekit.system.interruption import SIGNALS
+from sparsekit.system.streams import outlive_readers
+
 OFF = ("x_disable_stats", "x_disable_meta", "x_disable_machine_info", "disable_git", "disable_code")
 
 
@@ -25,7 +28,7 @@ def main(lines: Iterable[str]) -> int:
     does: the mirror then ends early, and goes on with the fit.
     """
     os.nice(19)
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGUSR2))
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         import wandb
     except ImportError:
@@ -57,4 +60,5 @@ def _open(wandb: Any, content: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
+    outlive_readers()
     sys.exit(main(sys.stdin))

@@ -39,7 +39,7 @@ def in_a_child(function: Callable[[], object]) -> None:
     assert ended(forked(function)) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize("number", interruption.SIGNALS)
 def test_who_does_not_listen_is_never_asked(number: signal.Signals) -> None:
     assert not interruption.listening()
     assert not interruption.asked()
@@ -80,6 +80,25 @@ def test_listening_again_replaces_handlers_and_forgets_nothing() -> None:
         assert interruption.received() == ("SIGUSR2", "SIGTERM")
 
     in_a_child(child)
+
+
+def test_a_terminal_that_closes_asks_unless_that_is_ignored() -> None:
+    def child() -> None:
+        interruption.listen()
+        send(signal.SIGHUP)
+        assert interruption.received() == ("SIGHUP",)
+
+    def under_nohup() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        child_of_nohup()
+
+    def child_of_nohup() -> None:
+        interruption.listen()
+        send(signal.SIGHUP)
+        assert not interruption.asked()
+
+    in_a_child(child)
+    in_a_child(under_nohup)
 
 
 def test_only_the_main_thread_can_listen() -> None:
