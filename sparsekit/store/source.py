@@ -37,6 +37,12 @@ def source_digest(target: Callable[..., Any]) -> str | None:
     return _digest(module.__name__)
 
 
+def own_modules() -> dict[str, Path]:
+    """Return the source file of every module of the user's that this process has imported."""
+    found = {name: _own_file(module) for name, module in list(sys.modules.items())}
+    return {name: file for name, file in found.items() if file and not name.startswith("__")}
+
+
 @functools.cache
 def _digest(name: str) -> str:
     total = hashlib.sha256()

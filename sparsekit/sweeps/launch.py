@@ -57,7 +57,10 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
     }
     sweep = freeze(root, label or _label(runs), content)
     if isinstance(cluster, Slurm) and cluster.snapshot:
-        place = take_snapshot(sweep.folder / "code")
+        try:
+            place = take_snapshot(sweep.folder / "code", store=root)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"cluster.snapshot=true: {error}") from error
         code = {**content["code"], "snapshot": str(place)}
         sweep = freeze(root, label or _label(runs), {**content, "code": code})
     return start(sweep, range(len(prepared_runs)))

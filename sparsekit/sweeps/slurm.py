@@ -139,5 +139,6 @@ def _from_snapshot(sweep: Sweep) -> list[str]:
     place = sweep.frozen["code"]["snapshot"]
     if place is None:
         return []
-    quoted = shlex.quote(place)
-    return [f"cd {quoted}", f"export PYTHONPATH={quoted}:$PYTHONPATH"]
+    # Where the job begins there may be the same modules, as they are now: Python is not to look.
+    found_first = f"{shlex.quote(place)}${{PYTHONPATH:+:$PYTHONPATH}}"
+    return ["export PYTHONSAFEPATH=1", f"export PYTHONPATH={found_first}"]
