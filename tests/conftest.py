@@ -22,6 +22,7 @@ from sparsekit.configuration.sweep_files import key_of
 from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared
 from sparsekit.store.store import Store
 from sparsekit.system import interruption
+from sparsekit.training.settings import Runtime
 
 torch.set_num_threads(1)
 # What is imported stays: collections pass over it, and forked processes share its memory.
@@ -59,6 +60,18 @@ def deaf() -> Iterator[None]:
     yield
     if interruption.listening():
         interruption.forget()
+
+
+@pytest.fixture
+def forked_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits on several devices fork their ranks, which need not import PyTorch and Lightning anew.
+
+    Otherwise all is as it is with spawned ones, which other tests have.
+    """
+    spawned = Runtime.strategy
+    monkeypatch.setattr(
+        Runtime, "strategy", lambda self, nodes: spawned(self, nodes).replace("spawn", "fork")
+    )
 
 
 @pytest.fixture
