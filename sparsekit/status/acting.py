@@ -5,7 +5,6 @@ The only modules of this package that reach PyTorch are imported here, when need
 
 from __future__ import annotations
 
-import getpass
 import math
 import os
 import signal
@@ -19,6 +18,7 @@ from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.liveness import MISSING, Observation
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.system.streams import outlive_readers
+from sparsekit.system.users import user_name
 
 SLURM = "sparsekit.sweeps.clusters.Slurm"
 
@@ -152,7 +152,7 @@ def _refuse(one: Observation, wanted: Sequence[str]) -> None:
 
 def _refuse_foreign(sweep: Sweep) -> None:
     user = sweep.frozen["user"]
-    if is_on_slurm(sweep) and user != getpass.getuser():
+    if is_on_slurm(sweep) and user != user_name():
         raise Refused(f"{sweep.name} belongs to {user}, whose jobs only {user} can submit")
     frozen_for = Path(sweep.runs[0]["config"]["runtime"]["store"])
     if not frozen_for.is_dir() or not frozen_for.samefile(sweep.root):

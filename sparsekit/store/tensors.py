@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def save_network(folder: Path, *, state: Part, masks: Part, network: Mapping[str
             parts[name] = {"stage": part}
         else:
             parts[name] = {"names": list(part)}
-            save_file(_contiguous(part), folder / f"{name}.safetensors")
+            _save(part, folder / f"{name}.safetensors")
     write_json(folder / NETWORK, network)
     write_json(folder / PARTS_FILE, parts)
 
@@ -52,6 +53,15 @@ def _load_part(store: Store, key: str, name: str) -> dict[str, Tensor]:
         key = part["stage"]
     tensors = load(store.content(key, f"{name}.safetensors"))
     return {tensor: tensors[tensor] for tensor in part["names"]}
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors into a file that whoever may read its neighbours may read too."""
+    # safetensors puts a private file in the place of this one, which has what the umask gives.
+    path.touch()
+    permissions = stat.S_IMODE(path.stat().st_mode)
+    save_file(_contiguous(tensors), path)
+    path.chmod(permissions)
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

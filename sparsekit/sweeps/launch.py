@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import shutil
 import sys
 import time
@@ -18,13 +17,11 @@ from sparsekit.runs.runner import (
     conclude,
     prepare_run,
     rehearse_all,
-    run_prepared,
     thawed,
 )
-from sparsekit.sweeps.attempts import run_attempt
 from sparsekit.sweeps.clusters import Inline, Local, Slurm
+from sparsekit.sweeps.inline import run_inline
 from sparsekit.sweeps.liveness import observe
-from sparsekit.sweeps.member import shown_by
 from sparsekit.sweeps.pool import run_pool
 from sparsekit.sweeps.records import Sweep, differing, freeze, member_of
 from sparsekit.sweeps.resources import Resources
@@ -33,6 +30,7 @@ from sparsekit.system import interruption
 from sparsekit.system.executors import workers
 from sparsekit.system.fit_jobs import FitJobs
 from sparsekit.system.gpus import visible_gpus
+from sparsekit.system.users import user_name
 
 STOPPED = 143
 
@@ -50,7 +48,7 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
     content = {
         "created": time.time(),
         "command": command,
-        "user": getpass.getuser(),
+        "user": user_name(),
         "cluster": runs[0].config["cluster"],
         "code": {**provenance(), "snapshot": None},
         "runs": _frozen(prepared_runs),
@@ -73,24 +71,8 @@ def start(sweep: Sweep, numbers: Sequence[int]) -> int:
 
 
 def _inline(sweep: Sweep, numbers: Sequence[int], cluster: Inline) -> int:
-    interruption.listen()
-    members = [member_of(number) for number in numbers]
-    sweep.reset(members)
-    records = []
-    for turn, (number, member) in enumerate(zip(numbers, members, strict=True), 1):
-        if interruption.asked():
-            break
-        prepared = shown_by(prepare_run(thawed(sweep.runs[number])), sweep, member)
-        title = f"[{turn}/{len(numbers)}] {prepared.name}"
-
-        def work(prepared: PreparedRun = prepared, title: str = title) -> None:
-            records.append(run_prepared(prepared, title))
-
-        state = run_attempt(sweep, member, work, stale_after=sweep.stale_after)
-        if state != "done":
-            status = sweep.last_status(member)
-            _say(f"{title} {state}: {status['error'] or status['reason']}")
-    return _finish(sweep, records, num_runs=len(numbers))
+    sweep.reset([member_of(number) for number in numbers])
+    return _finish(sweep, run_inline(sweep, numbers), num_runs=len(numbers))
 
 
 def _local(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> int:

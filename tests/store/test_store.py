@@ -372,6 +372,22 @@ def test_a_ticket_damaged_in_the_middle_of_a_run_is_never_used(
         load_network(store, second)
 
 
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o027, 0o077])
+def test_every_file_and_folder_has_what_the_umask_gives(store: Store, umask: int) -> None:
+    """Whoever shares a store says by the umask who may read it: tensors are no exception."""
+    tensors = {"a.weight": torch.ones(3)}
+    before = os.umask(umask)
+    try:
+        store.ensure(STAGE, lambda f: save_network(f, state=tensors, masks=tensors, network={}))
+        store.name("quickstart", "imp-seed0", {"rows": []})
+    finally:
+        os.umask(before)
+    paths = list(store.root.rglob("*"))
+    modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in paths}
+    assert modes == {(True, 0o777 & ~umask), (False, 0o666 & ~umask)}
+    assert {"state.safetensors", "parts.json"} <= {path.name for path in paths}
+
+
 def test_ancestors(tickets: tuple[Store, str, str]) -> None:
     store, first, _ = tickets
     child = Stage("start", {}, (first, first))

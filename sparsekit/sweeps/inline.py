@@ -1,0 +1,72 @@
+"""The runs of a sweep in this process, one after the other."""
+
+from __future__ import annotations
+
+import collections
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared, thawed
+from sparsekit.store import claims
+from sparsekit.sweeps.attempts import ELSEWHERE, run_attempt
+from sparsekit.sweeps.member import shown_by
+from sparsekit.sweeps.records import Sweep, member_of
+from sparsekit.system import interruption
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def run_inline(sweep: Sweep, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the records of the runs that were finished, in the order in which they were.
+
+    Runs that another process is at work on are left for later and waited for: the same command may
+    be typed twice, or started by every task of a job.
+    """
+    interruption.listen()
+    records: list[dict[str, Any]] = []
+    left = collections.deque(enumerate(numbers, 1))
+    told: set[int] = set()
+    num_waiting = 0
+    while left and not interruption.asked():
+        turn, number = left.popleft()
+        prepared = shown_by(prepare_run(thawed(sweep.runs[number])), sweep, member_of(number))
+        title = f"[{turn}/{len(numbers)}] {prepared.name}"
+        if _attempt(sweep, number, prepared, title, records) != "waiting":
+            num_waiting = 0
+            continue
+        if number not in told:
+            _say(f"{title}: {ELSEWHERE}; waiting for it")
+            told.add(number)
+        left.append((turn, number))
+        num_waiting += 1
+        if num_waiting == len(left):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            num_waiting = 0
+    return records
+
+
+def _attempt(
+    sweep: Sweep, number: int, prepared: PreparedRun, title: str, records: list[dict[str, Any]]
+) -> str:
+    """Return how an attempt at a run ended; one that is done adds its record to `records`."""
+    member = member_of(number)
+    if sweep.is_cancelled(member) and not sweep.is_done(number):
+        _say(f"{title} cancelled")
+        return "cancelled"
+    if claims.is_held(sweep.claims, member, stale_after=sweep.stale_after):
+        return "waiting"
+
+    def work() -> None:
+        records.append(run_prepared(prepared, title))
+
+    state = run_attempt(sweep, member, work, stale_after=sweep.stale_after)
+    if state not in ("done", "waiting"):
+        status: Mapping[str, Any] = sweep.last_status(member)
+        _say(f"{title} {state}: {status['error'] or status['reason']}")
+    return state
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,66 @@
+"""The same runs, asked for at once by several processes that compute them themselves."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.status.sweeps import Asked, started
+from tests.waiting import PATIENCE, wait_until
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    return Asked(tmp_path)
+
+
+def told(process: subprocess.Popen[str], text: str) -> None:
+    """Wait until a process has printed a line with `text`."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"it ended without {text!r}")
+
+
+def test_the_second_of_two_waits_for_the_first_and_ends_like_it(asked: Asked) -> None:
+    asked.hold()
+    with asked.elsewhere("cluster=inline") as first:
+        wait_until(lambda: asked.has_begun("0000"), "no run begins")
+        second = started(["sparsekit.run", *asked.typed("cluster=inline")])
+        told(second, "another process is at work on it; waiting for it")
+        asked.release()
+        printed = [process.communicate(timeout=PATIENCE)[0] for process in (first, second)]
+        assert [first.returncode, second.returncode] == [0, 0]
+    assert asked.states() == ["done", "done"]
+    assert all("validation" in text for text in printed), "each prints the table"
+
+
+def test_who_waits_goes_on_when_the_other_is_killed(asked: Asked) -> None:
+    asked.hold()
+    with asked.elsewhere("cluster=inline") as first:
+        wait_until(lambda: asked.has_begun("0000"), "no run begins")
+        second = started(["sparsekit.run", *asked.typed("cluster=inline")])
+        told(second, "waiting for it")
+        first.kill()
+        asked.release()
+        second.communicate(timeout=PATIENCE)
+        assert second.returncode == 0
+    assert asked.states() == ["done", "done"]
+
+
+def test_who_waits_leaves_what_is_cancelled_meanwhile(asked: Asked) -> None:
+    asked.hold()
+    with asked.elsewhere("cluster=inline") as first:
+        wait_until(lambda: asked.has_begun("0000"), "no run begins")
+        second = started(["sparsekit.run", *asked.typed("cluster=inline")])
+        told(second, "waiting for it")
+        asked.sweep.cancel(["0000"])
+        first.kill()
+        asked.release()
+        _, errors = second.communicate(timeout=PATIENCE)
+        assert second.returncode == 1
+        assert "cancelled" in errors
+    assert asked.states() == ["cancelled", "done"]
