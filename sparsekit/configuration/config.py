@@ -1,7 +1,7 @@
 """The configuration's typed spine, its checks, and `build`, which turns leaves into objects.
 
 A leaf is `_target_` and arguments. A target that is a dataclass is called; any other function or
-class is bound to its arguments with functools.partial, to be called by whoever uses it.
+class is bound to its arguments with functools.partial, and called where it is used.
 Nothing here imports torch: what a leaf of this package accepts is read from its source.
 """
 

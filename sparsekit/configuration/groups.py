@@ -38,7 +38,7 @@ def check_option(text: str, groups: Groups) -> None:
 
 
 def _normalised(text: str, groups: Groups) -> str:
-    # Whether a key stands in the defaults list, in a YAML file, or only in a signature is our
+    # Whether a key is in the defaults list, in a YAML file, or only in a signature is our
     # business, not the user's: the prefix Hydra needs is derived, and `check` knows what is valid.
     if text.startswith("~"):
         return text

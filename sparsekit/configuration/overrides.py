@@ -136,7 +136,7 @@ def spelled(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """Put a text in quotes, of which Hydra reads every character as it stands.
+    """Put a text in quotes, so that Hydra reads every character literally.
 
     >>> print(quoted("it's"), quoted("a, b"))
     'it\\'s' 'a, b'

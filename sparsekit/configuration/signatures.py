@@ -1,6 +1,6 @@
 """What a `_target_` accepts, read without importing this package's heavy modules.
 
-Importing torch, timm and Lightning takes seconds; a misspelt argument must be answered at once.
+Importing torch, timm and Lightning takes seconds; a misspelt argument must be reported at once.
 So functions and dataclasses of this package are read from their source, others by import.
 """
 

@@ -23,7 +23,7 @@ ZIP, EXCLUDE = "zip", "exclude"
 
 @dataclasses.dataclass(frozen=True)
 class SweepFile:
-    """A sweep as it stands in a file: `name` is that of the file's folder, "" where there is none.
+    """A sweep as written in a file: `name` is that of the file's folder, "" if there is none.
 
     `overrides` are as typed. The lists of the keys of one entry of `zipped` are walked in step. A
     combination that agrees with an entry of `excluded` is left out. `grids` take the place of the

@@ -1,4 +1,4 @@
-"""What was typed and would be ignored: an error, for the same results come of another command."""
+"""What was typed and would be ignored: an error, because another command gives the same results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def refuse_unused_sparsity(
 def refuse_unused_resources(typed: Sequence[str], config: Mapping[str, Any]) -> None:
     """Raise ConfigError for `resources` on the command line where runs do not become jobs.
 
-    Those of an experiment or a sweep file stand: they are for the day it runs on a cluster.
+    Those of an experiment or a sweep file are kept for when it runs on a cluster.
     """
     where = WITHOUT_RESOURCES.get(config["cluster"]["_target_"])
     asked = [text for text in typed if key_of(text).partition(".")[0] == "resources"]

@@ -197,7 +197,7 @@ def ties(
     decides) and keeps one entry more.
 
     Entries that are 0 in the base and all states stay exactly 0, but are part of numel: on a
-    network that is 90 % sparse, 0.2 trims nothing. Numbers of snapshots are not looked at. Memory:
+    network that is 90 % sparse, 0.2 trims nothing. Numbers of snapshots are ignored. Memory:
     one task vector in float64, then a few times the largest tensor. ValueError without a base,
     unless 0 < density <= 1 and 0 <= scale < infinity, and for a state that is not finite.
 
@@ -236,9 +236,9 @@ def _trimmed_counts(state: State, base: State, density: float) -> Counts:
 
 
 def _agreed(tensors: Sequence[Tensor], base: Tensor, counts: Sequence[int]) -> Tensor:
-    """Return the mean of the kept changes that have the sign of their sum, 0 where there are none.
+    """Return the mean of the kept changes that have the sign of their sum, 0 if there are none.
 
-    Rises and falls are summed apart, so that the states are gone through once.
+    Rises and falls are summed apart, so that one pass over the states is enough.
     """
     rise, fall = (torch.zeros_like(base, dtype=torch.float64) for _ in range(2))
     num_rises, num_falls = (torch.zeros_like(base, dtype=torch.int32) for _ in range(2))
@@ -258,7 +258,7 @@ def running_mean(mean: State, count: int, new: State) -> State:
     """Return the mean of `count` states and `new`, given the `mean` of the `count`.
 
     mean + (new - mean) / (count + 1), kept in float64 (Izmailov et al. 2018). With a count of 0
-    `mean` is not looked at and may be empty.
+    `mean` is ignored and may be empty.
 
     >>> running_mean({"a": torch.tensor([1.0])}, 1, {"a": torch.tensor([2.0])})
     {'a': tensor([1.5000], dtype=torch.float64)}

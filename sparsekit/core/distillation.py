@@ -25,8 +25,8 @@ class Distillation:
     patterns on names of modules, () all linear and convolution layers that both networks have.
     `task_weight=None` is 1 - logits_weight, so that logits_weight is Hinton's alpha.
 
-    ValueError for a weight that is negative or no number, for weights that distil nothing, and for
-    a setting that belongs to a weight of 0.
+    ValueError for a weight that is negative or not a number, for weights that distil nothing, and
+    for a setting that belongs to a weight of 0.
 
     >>> Distillation(temperature=4.0, logits_weight=0.75).weight_of_task
     0.25

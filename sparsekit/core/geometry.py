@@ -1,7 +1,7 @@
-"""How states lie to each other: distances, angles, and the error along a line between two.
+"""How states relate to each other: distances, angles, and the error along a line between two.
 
 All in float64 and one tensor at a time: no state is laid out as one long vector. `names` are those
-of the parameters; running statistics of normalisation layers are no place in weight space and are
+of the parameters; running statistics of normalisation layers are not part of weight space and are
 left out by the caller. ValueError without states or names, for a name that a state lacks, and if
 shapes differ.
 """

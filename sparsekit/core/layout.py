@@ -2,7 +2,7 @@
 
 A transposed convolution stores its weight "in out/groups *kernel", input channel by input channel
 of one group after the other; its outputs are the second dimension, once per group. Patterns, rules,
-allocations and fan-in speak of rows, so whoever knows the layers declares these weights, and what
+allocations and fan-in work on rows, so code that knows the layers declares these weights, and what
 the core decides is put back into the layout they are stored in.
 """
 

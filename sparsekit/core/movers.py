@@ -32,7 +32,7 @@ class Rewire:
     something moves only along `schedules.unchanged`.
 
     `timing`: "after" the optimizer's step, as SET and the authors of SRigL do, or "instead" of it,
-    as in RigL's algorithm 1. `num_gradients`: the dense gradients are the mean over so many
+    as in RigL's algorithm 1. `num_gradients`: the dense gradients are the mean over that many
     optimizer steps, the last of them that of the update. A layer that no gradient reaches (frozen,
     or not run in any of these steps) keeps its mask at this update: nothing would train what grows.
 
@@ -150,7 +150,7 @@ class Gradual:
     """Prune to more and more sparsity: gradual magnitude pruning (GMP, Zhu & Gupta 2017).
 
     Between the fractions `begin` and `until` of training sparsity moves from `initial` to
-    `sparsity` along `schedule`, one of `schedules`; it is acted upon every `interval` steps and at
+    `sparsity` along `schedule`, one of `schedules`; masks move every `interval` steps and at
     the end of the ramp, which is reached exactly. With the cubic schedule
     s = sparsity + (initial - sparsity) * (1 - u)^3, u the part of the ramp that is over
     (equation 1). `clock`: "begin" and "until" are fractions of the training "steps", or of the
@@ -225,7 +225,8 @@ class Gradual:
     def rehearse(self, weights: Weights, masks: Masks, num_steps: int) -> None:
         """Raise ValueError for a sparsity that allocation or pattern cannot meet.
 
-        However long the interval, the end of the ramp is acted upon, so that it is never in vain.
+        The mover always acts at the end of the ramp, however long the interval, so it is never
+        useless.
         """
         _, last = self.bounds(num_steps)
         self.move(last, weights, {}, masks, num_steps)

@@ -58,7 +58,7 @@ def balanced(scores: Tensor, count: int) -> Tensor:
     A row that is short of weights passes its part on. A row whose scores are all -inf stays empty.
     Any count up to what is left is feasible but those that cannot give every other row a weight:
     ValueError naming the smallest, the number of such rows. A count of 0 empties the layer, as with
-    every pattern: whoever allocates nothing asks for that.
+    every pattern: an allocation of nothing asks for that.
 
     >>> scores = torch.tensor([[9.0, 8.0, 7.0], [1.0, 3.0, 2.0]])
     >>> balanced(scores, 3).int().tolist()

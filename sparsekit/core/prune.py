@@ -33,11 +33,11 @@ def prune(
 ) -> Masks:
     """Return masks that keep `num_kept` of the weights that `masks` keeps.
 
-    Weights without a mask are not looked at, so a whole state dict may be passed. What is
-    pruned scores -inf, which neither allocation nor pattern may keep: the result is nested in
-    `masks`. It keeps fewer than `num_kept` only if `allocate` rounds down to fit a structure.
-    ValueError if `num_kept` is 0, for what is left would be no network, if fewer than `num_kept`
-    weights are left, if a score is not a number, and for a layer that the pattern does not fit.
+    Weights without a mask are ignored, so a whole state dict may be passed. What is pruned scores
+    -inf, which neither allocation nor pattern may keep: the result is nested in `masks`. It keeps
+    fewer than `num_kept` only if `allocate` rounds down to fit a structure. ValueError if
+    `num_kept` is 0, because nothing would be left of the network, if fewer than `num_kept` weights
+    are left, if a score is not a number, and for a layer that the pattern does not fit.
 
     >>> import torch
     >>> from sparsekit.core import allocate, patterns, scores

@@ -234,7 +234,7 @@ def _threshold(gamma_sal: float, fan_in: int, min_salient: int) -> int:
 def _active_rows(salient: Tensor, allowed: Tensor, threshold: int, num_full: int) -> Tensor:
     """Return the allowed rows with enough salient weights, more than `num_full` of them at least.
 
-    The budget fills `num_full` rows; so many, and one for the rest, must stay to hold it.
+    The budget fills `num_full` rows; that many, and one for the rest, must stay to hold it.
     """
     ranked = salient.masked_fill(~allowed, -1).sort(descending=True).values
     return allowed & (salient >= min(threshold, int(ranked[min(num_full, len(ranked) - 1)])))

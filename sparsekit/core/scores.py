@@ -1,6 +1,6 @@
 """How much each weight matters: (weights, masks, probe) -> scores, higher = keep.
 
-Every weight gets a score, also those already pruned; `prune` ignores the latter. Last in this
+Every weight gets a score, even if it is pruned already; `prune` ignores the latter. Last in this
 file, `iterated`: pruning in many turns, for scores that are only as good as what is left.
 """
 

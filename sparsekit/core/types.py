@@ -156,7 +156,7 @@ class Penalty(Protocol):
     def targets(self, weights: Weights, masks: Masks) -> Masks:
         """Return which entries of which parameters it acts on, from what the fit starts with.
 
-        ValueError where that is nothing.
+        ValueError if there are none.
         """
         ...
 

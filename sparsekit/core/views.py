@@ -25,9 +25,9 @@ class StraightThrough:
     is plain STE. An optimizer that decouples weight decay (AdamW) decouples this one too. The
     weight decay of the optimizer acts on all weights on top.
 
-    Groups run along dimension 1, the inputs a matrix product sums over, as in
-    `patterns.n_of_m`; magnitudes that tie go to the lower index. What `masks` prune stays pruned.
-    Published are the n of m weights of the end. ValueError unless 0 < n <= m and decay >= 0.
+    Groups run along dimension 1, the inputs a matrix product sums over, as in `patterns.n_of_m`;
+    magnitudes that tie go to the lower index. What `masks` prune stays pruned. The n of m weights
+    at the end are what is published. ValueError unless 0 < n <= m and decay >= 0.
 
     >>> import torch
     >>> w = torch.tensor([[0.9, -0.1, 0.5, -0.6]], requires_grad=True)
@@ -75,7 +75,7 @@ class StraightThrough:
         return apply({name: weights[name] for name in masks}, kept), kept
 
     def rehearse(self, weights: Weights, masks: Masks) -> None:
-        """Raise ValueError, naming layer and way out, where inputs do not divide into groups."""
+        """Raise ValueError, naming the layer and a way out, if inputs do not divide into groups."""
         for name, mask in masks.items():
             shape = tuple(mask.shape)
             way_out = f"leave it out with 'prunable.exclude=[{name}]'"

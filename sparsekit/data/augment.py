@@ -1,7 +1,7 @@
 """Augmentation of whole batches of uint8 images [B, C, H, W], drawn separately for each image.
 
 Every function is (images, generator, *, options) -> images and leaves its input as it is. The
-generator lives on the CPU, so the draws do not depend on where the images are.
+generator is on the CPU, so the draws do not depend on where the images are.
 """
 
 import math

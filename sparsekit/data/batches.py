@@ -38,7 +38,7 @@ def map_tensors(tree: Inputs, function: Callable[[Tensor], Tensor]) -> Inputs:
     >>> map_tensors({"a": torch.ones(2)}, lambda x: x + 1)
     {'a': tensor([2., 2.])}
     """
-    tensors_of(tree)  # refuses what is no tree
+    tensors_of(tree)  # refuses what is not a tree
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, dict):

@@ -43,8 +43,8 @@ def decoded(listing: Listing, *, image_size: int | None = None) -> Tensor:
             return from_numpy(images)
     images = _decode_all(listing, image_size)
     for path in candidates:
-        # No cache costs time at the next start, never correctness, so a full or read-only disk
-        # is no reason to stop.
+        # Without a cache the next start is slower, never wrong, so a full or read-only disk is not
+        # a reason to stop.
         with suppress(OSError):
             _write(path, images)
             break

@@ -16,7 +16,7 @@ def digit_pairs(root: Path, *, pairs_per_digit: int = 4, split_seed: int = 42) -
     """Put two hand-written digits side by side; the labels are the digits that are in the image.
 
     Images float32 [1, 8, 16], pixels from -1 to 1; targets float32 [10] of 0 and 1: two labels, or
-    one where a digit is there twice. Every image of `digits` stands on the left of
+    one if a digit is there twice. Every image of `digits` is on the left of
     `pairs_per_digit` pairs, beside images of its own split drawn by `split_seed`, so that no image
     is in two splits: 5,028 training pairs. `root` is not read.
 

@@ -24,7 +24,7 @@ def digits(
     The set has no test split of its own, so both are class-stratified draws. Its 17 grey levels
     are scaled to 0 .. 255; mean and standard deviation are those of the training split. `root` is
     not read. `classes`: only these digits, numbered in the order given; None: all ten. ValueError
-    for digits that there are not, or the same twice.
+    for a digit that does not exist, or is named twice.
     """
     from sklearn.datasets import load_digits
 

@@ -1,4 +1,4 @@
-"""Reading one image file, which somebody else may have made: small, of a known format, or refused.
+"""Reading one image file of unknown origin: small and of a known format, or refused.
 
 What Pillow would do with other formats is never tried: some are programs for other software
 (EPS), some unpack without a limit. The size in pixels is checked before anything is decoded.
@@ -22,7 +22,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".
 def read_image(path: Path) -> Image.Image:
     """Read the first picture in a file, as RGB.
 
-    Raises ValueError, naming the file, for whatever is no image of a known format with at most
+    Raises ValueError, naming the file, for anything but an image of a known format with at most
     `MOST_PIXELS` pixels.
     """
     try:
@@ -31,5 +31,5 @@ def read_image(path: Path) -> Image.Image:
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(f"it has {image.width}x{image.height} pixels, above {MOST_PIXELS}")
             return image.convert("RGB")
-    except Exception as error:  # of whatever kind: a decoder meets what nobody has foreseen
+    except Exception as error:  # of any kind: a decoder meets what nobody has foreseen
         raise ValueError(f"{path} is not a readable image: {error}") from error

@@ -1,4 +1,4 @@
-"""Opening files of a data set, which somebody else may have made: nothing is waited for."""
+"""Opening files of a data set, which may come from anywhere, without waiting for any."""
 
 import os
 import stat
@@ -21,7 +21,7 @@ def opened(path: Path, *, most: int) -> BinaryIO:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     file = os.fdopen(descriptor, "rb")
     try:
-        # It may have become another one since it was looked at.
+        # It may have been replaced since it was checked.
         _refuse(path, os.fstat(descriptor), most)
     except ValueError:
         file.close()

@@ -68,7 +68,7 @@ def _text(num_bytes: int) -> bytes:
 
 
 def modules() -> Iterator[Path]:
-    """List the modules whose text is read, by name; FileNotFoundError where there are none."""
+    """List the modules whose text is read, by name; FileNotFoundError if there are none."""
     folder = Path(sysconfig.get_path("stdlib"))
     found = [path for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")]
     if not found:

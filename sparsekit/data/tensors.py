@@ -50,7 +50,7 @@ class Examples:
 class TensorData:
     """A `Data` of tensors that lie in memory and move to the training device once.
 
-    A batch holds the examples as they are: what is to be normalised is so already (`standardised`).
+    A batch holds the examples as they are: normalisation comes before (see `standardised`).
     digest: what identifies the content; computed from the tensors where it is not given. Give that
         of the raw numbers where normalisation might round differently on another machine.
 
@@ -170,7 +170,7 @@ def standardised(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """Shift and scale each feature to mean 0 and standard deviation 1 of the training split.
 
     Tensors are [N, ...]; the statistics are those of `train` over its first dimension, in float64,
-    and the results float32. Only shifted is a feature that is constant in `train`.
+    and the results float32. A feature that is constant in `train` is only shifted.
 
     >>> [one.tolist() for one in standardised(torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0]]))]
     [[[-1.0], [1.0]], [[3.0]]]

@@ -218,7 +218,7 @@ def _tree(value: Any) -> Inputs:
 
 
 def _opened(name: str, leaf: Any, arguments: tuple[Path, ...]) -> Any:
-    """Call a leaf; refuse what does not say how many items it has, and what cannot be indexed."""
+    """Call a leaf; refuse a data set without a length, and one that cannot be indexed."""
     dataset: Any = leaf if isinstance(leaf, Dataset) else leaf(*arguments)
     if isinstance(dataset, IterableDataset):
         raise ValueError(

@@ -15,7 +15,7 @@ from sparsekit.tasks.metric import Metric
 class Judge(Protocol):
     """Judges states of one network on one problem; choices see the validation split alone.
 
-    Until it is put `on` a network it only says which problem it judges.
+    Before it is put `on` a network it only knows which problem it judges.
     """
 
     @property

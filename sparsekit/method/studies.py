@@ -1,7 +1,7 @@
 """What is measured of particles and tickets beyond a report: each a stage of its own.
 
 A study takes a `StudyInput` and returns plain data, or raises `CannotStudy` with the reason; either
-is stored apart from the ticket it is about, so that to study a result never changes it.
+is stored apart from the ticket it is about, so that a study never changes a result.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class StudyInput:
         return apply(*load_network(self.store, key))
 
     def previous_state(self) -> State | None:
-        """Return the last cycle's ticket; None where there is none or it is of another network."""
+        """Return the last cycle's ticket; None if there is none or it is of another network."""
         if self.previous is None:
             return None
         networks = [stored_network(self.store, key) for key in (self.previous, self.ticket)]

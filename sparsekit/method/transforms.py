@@ -65,7 +65,7 @@ def in_network_of(weights: str, source: str, store: Store) -> tuple[Network, Par
 
     Masks are those of `source`, whose network may have been transformed since the weights to
     rewind to, or others drawn anew, were made. These are carried through what was done since: each
-    recorded transformation rebuilds the network with them. The key itself where nothing was.
+    recorded transformation rebuilds the network with them. The key itself if there were none.
     ValueError if the two do not descend from one network.
     """
     mine, its = stored_network(store, weights), stored_network(store, source)

@@ -27,7 +27,7 @@ VARIABLE = (*OF_FITS, *OF_TRAINING)
 def varied(spec: FitSpec, variation: Variation) -> FitSpec:
     """Return `spec` with what `variation` names replaced, in the fit or in its training.
 
-    ValueError where optimizer or schedule have no such argument.
+    ValueError if the optimizer or the schedule has no such argument.
     """
     changed = {OF_FITS[name]: value for name, value in variation.items() if name in OF_FITS}
     train = spec.train

@@ -1,4 +1,4 @@
-"""Do masks reach what a network multiplies with, and what of it do they not reach."""
+"""Whether masks reach what a network multiplies with, and what they do not reach."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ def check_masks_apply(model: nn.Module, masks: Mapping[str, Tensor], example: Ex
     A network may change its weights in its forward pass. Weight standardisation subtracts their
     mean, so that pruned weights act again; weight norm divides by the length of a row, which is 0
     where all of it is pruned. Here pruned entries are set to 0 (every second entry of a mask that
-    prunes nothing), and one whole row and column as well, for which of them masks will empty
-    nobody knows before training. Then the example is run, and each tensor that a multiplication
+    prunes nothing), and one whole row and column as well, because it is not known before training
+    which of them masks will empty. Then the example is run, and each tensor that a multiplication
     receives and that was computed from a masked weight must have at least as many zeros, and
-    nothing but numbers. The model is left as it was.
+    only finite numbers. The model is left as it was.
     """
     parameters = dict(model.named_parameters())
     pruned = {name: _pruned(mask).to(parameters[name].device) for name, mask in masks.items()}

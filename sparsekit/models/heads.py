@@ -13,7 +13,7 @@ def classifiers(model: nn.Module, example: Example | None) -> frozenset[str]:
     Found by running the example: between such a weight and the output there is no other
     multiplication by a weight, and it has as many outputs as the network. So it does not matter in
     which order layers were registered, and there may be several, as in distilled DeiT. Without an
-    example the models of timm say it themselves. Raises ValueError where neither tells.
+    example, timm's models name their classifiers. Raises ValueError if neither is known.
     """
     if example is None:
         if found := _named_by_timm(model):

@@ -1,4 +1,4 @@
-"""The matrices that layers multiply with, also where a layer computes its weight from others."""
+"""The matrices that layers multiply with, even if a layer computes its weight from others."""
 
 from collections.abc import Iterator
 
@@ -50,7 +50,7 @@ def output_dims(model: nn.Module) -> dict[str, int]:
     """Return for each parameter the dimension whose indices are outputs of its layer.
 
     It is 0, the rows, except for transposed convolutions, whose weights are [inputs,
-    outputs / groups, ...]: 1. With several groups an index there stands for one output of each.
+    outputs / groups, ...]: 1. With several groups an index there means one output of each.
     """
     transposed = {
         id(weight)

@@ -17,9 +17,6 @@ def mlp(
     Inputs of any shape are flattened. `hidden` lists the widths of the hidden layers; an empty list
     gives softmax or linear regression. Gaussian Glorot initialisation, biases 0.
 
-    Inputs of any shape are flattened; `hidden` lists the widths of the hidden layers, and an empty
-    one gives softmax or linear regression. Gaussian Glorot initialisation, biases 0.
-
     Raises ValueError for a width below 1 and for several inputs.
     """
     if any(width < 1 for width in hidden):

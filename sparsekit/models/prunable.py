@@ -26,11 +26,11 @@ def prunable(
     nn.MultiheadAttention (its output projection is a linear layer); never biases, norms or
     embeddings, nor what is frozen (requires_grad=False), because training cannot make up for what
     is pruned there. `exclude` takes names out, `include` adds names that are not among them, for
-    example "*.pos_embed"; both hold glob patterns on parameter names, and `exclude` has the last
-    word. A parameter shared by several layers is listed once, under its first name; one shared
-    with an embedding counts as an embedding. Where a layer computes its weight (weight norm,
-    spectral norm) it is the parameter that it computes it from. `keep_head` leaves the classifier
-    alone, or all of several; finding it takes an `example` of the inputs.
+    example "*.pos_embed"; both hold glob patterns on parameter names, and `exclude` wins. A
+    parameter shared by several layers is listed once, under its first name; one shared with an
+    embedding counts as an embedding. Where a layer computes its weight (weight norm, spectral norm)
+    it is the parameter that it computes it from. `keep_head` leaves the classifier alone, or all of
+    several; finding it takes an `example` of the inputs.
 
     Raises ValueError for an `exclude` pattern that takes nothing out and an `include` pattern that
     adds nothing, with the names it could have matched; for a model of which nothing is prunable,

@@ -1,4 +1,4 @@
-"""Tensors that stand under several names in a state dict: tied weights, layers used twice."""
+"""Tensors that have several names in a state dict: tied weights, layers used twice."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -12,8 +12,8 @@ def tied_names(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
     Parameters and buffers alike; tensors with one name are left out. Two names are one tensor if
     they are the same view of the same memory. Raises ValueError for parameters that share memory
-    in any other way, such as one being the transpose of the other: what a mask means for the
-    second could not be said under its name.
+    in any other way, such as one being the transpose of the other: a mask could not be
+    written under the name of the second.
 
     >>> first, second = nn.Linear(2, 2), nn.Linear(2, 2, bias=False)
     >>> second.weight = first.weight

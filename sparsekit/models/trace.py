@@ -45,7 +45,7 @@ class Trace:
 
     per_weight: operations of the multiplications with each parameter, those that have any.
     other: operations of multiplications that no single parameter takes part in.
-    unknown: parameter -> an operation that used it and that nobody here can count.
+    unknown: parameter -> an operation that used it and that cannot be counted.
     used: parameters that met the input at all, in whatever operation.
     factors: what was multiplied with, if it was asked for.
     outputs: for each tensor that the network returned, its shape and the parameters of the last

@@ -24,7 +24,7 @@ def require_equal_outputs(before: Weighted, after: Weighted, probe: Probe | None
     On the probe's batch of training examples, without a probe on numbers drawn from N(0, 1) in the
     form of the example. In float64, up to `TOLERANCE` times the largest output (at least 1); a
     network that cannot compute in float64 is compared in float32, up to `TOLERANCE_FLOAT32`.
-    RuntimeError where they differ by more.
+    RuntimeError if they differ by more.
     """
     inputs = drawn_inputs(before[0]) if probe is None else probe.inputs()
     try:

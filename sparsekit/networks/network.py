@@ -84,15 +84,15 @@ class Network:
         """Return the network after one more transformation.
 
         `rebuild(model, **arguments)`, a function at the top of a module with plain arguments,
-        returns the transformed module; it may change `model` in place. `notes` are plain data for
-        who wants to know; its `warnings`, a list of texts, stand below every table.
+        returns the transformed module; it may change `model` in place. `notes` are plain data
+        for inspection; its `warnings`, a list of texts, are shown below every table.
         """
         record = {"_target_": import_path(rebuild), "arguments": arguments, "notes": notes}
         transforms = (*self.transforms, record)
         return dataclasses.replace(self, transforms=transforms, original=original)
 
     def warnings(self) -> list[str]:
-        """Return what the transformations want said below every table."""
+        """Return what the transformations ask to show below every table."""
         return [text for record in self.transforms for text in record["notes"].get("warnings", ())]
 
     def sizes(self, model: nn.Module, masks: Masks) -> dict[str, int]:

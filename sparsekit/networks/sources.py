@@ -55,7 +55,7 @@ def checkpoint(
     State dicts of the modules that wrap a model are taken out of them: below "state_dict", and
     names that all begin with "model.", "module." or "_orig_mod.". `head` as in `stored`; with
     "keep" every tensor must fit. `zeros_are_pruned`: weights that are exactly 0 are masked.
-    ValueError for a file that is none or does not fit the model of the run, with what differs.
+    ValueError, with what differs, for a file that is not one or does not fit the run's model.
     """
     found = read_state(Path(path).expanduser())
     expected = wanted.build().state_dict()

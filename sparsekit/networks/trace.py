@@ -58,7 +58,7 @@ class Call:
 class Trace:
     """The calls of one forward pass, its inputs and outputs, parameters and buffers by identity.
 
-    `shared`: names of tensors that stand in the model more than once.
+    `shared`: names of tensors that are in the model more than once.
     """
 
     calls: tuple[Call, ...]
@@ -90,8 +90,8 @@ class _Recorder(TorchFunctionMode):
 def trace(model: nn.Module, inputs: Inputs) -> Trace:
     """Run `model` once, in evaluation mode, and take down what it calls.
 
-    What is seen are the functions of torch, `torch.nn.functional` and of tensors, whoever calls
-    them: no rewriting of the forward pass, so any network that runs can be looked at.
+    It records the functions of torch, of `torch.nn.functional` and of tensors, wherever they are
+    called: the forward pass is not rewritten, so any network that runs can be traced.
     """
     names: dict[int, str] = {}
     shared = set()
@@ -108,7 +108,7 @@ def trace(model: nn.Module, inputs: Inputs) -> Trace:
 
 
 def _named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield parameters and buffers, one that stands in the model twice under both names."""
+    """Yield parameters and buffers, one that is in the model twice under both names."""
     yield from model.named_parameters(remove_duplicate=False)
     yield from model.named_buffers(remove_duplicate=False)
 

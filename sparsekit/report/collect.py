@@ -1,4 +1,4 @@
-"""Results as they stand in stores: one per run and cycle. Reads stores only."""
+"""Results as they are in stores: one per run and cycle. Reads stores only."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NOT_PART_OF_RESULTS = ("runtime", "cluster", "resources", "executor", "logger")
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One ticket of one run: where it stands, and everything measured about it.
+    """One ticket of one run: where it is, and everything measured about it.
 
     Runs of one `variant` have the same configuration but for seed and sparsity; `target` is the
-    sparsity the run was asked for, where it was, and `status` how far it has come. `studies` holds
+    sparsity the run was asked for, if any, and `status` how far it has come. `studies` holds
     the content of those that were asked for and that the run has, by name; `studied` names all it
     has, and `skipped_studies` says why others are not there.
     """

@@ -16,7 +16,7 @@ class Table:
     """One table twice: rounded texts for people, unrounded values for machines.
 
     `caption` says what its numbers are, and `notes` what else there is to say of them: lines that
-    belong below it and are no part of the CSV, whose columns say what they are.
+    belong below it and are not part of the CSV, whose columns say what they are.
     """
 
     headers: Sequence[str]

@@ -11,7 +11,7 @@ Point = tuple[float, float]
 """Sparsity, and a quality of which more is better: an accuracy, or minus a loss."""
 
 ROUNDING = 1e-9
-"""Means over seeds are sums of floats; differences below this are none."""
+"""Means over seeds are sums of floats; smaller differences count as equal."""
 
 
 @dataclasses.dataclass(frozen=True)

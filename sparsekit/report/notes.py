@@ -13,7 +13,7 @@ NOT_ALL = "n = 2 of 3 means that runs of other seeds are not done"
 
 
 def caption(rows: Sequence[Row]) -> str:
-    """Say what stands left and right of +-, and how to read n; rows of one seed have no +-."""
+    """Say what is left and right of +-, and how to read n; rows of one seed have no +-."""
     counts = {row.count for row in rows}
     said = []
     if counts - {1}:

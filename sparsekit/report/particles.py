@@ -39,7 +39,7 @@ NAMES = (
     *GEOMETRY,
     *(f"{split}_{name}_{kind}" for split in SPLITS for name in BARRIERS for kind in KINDS),
 )
-"""Of all measures, as they stand in the CSV."""
+"""Of all measures, as they are named in the CSV."""
 
 
 def particles(rows: Sequence[Row]) -> Table:

@@ -23,7 +23,7 @@ def plot_results(results: Sequence[Result], path: Path) -> None:
     """Draw the primary metric against the fraction of weights kept: means, and bars of one
     standard deviation over seeds.
 
-    A method at one sparsity is a point; if all are, they stand below each other, the best first
+    A method at one sparsity is a point; if all are, they are below each other, the best first
     (`ranking`). The dense network is a line across if there is only one; of several, each is a
     point. ValueError for no results, and for results of several primary metrics.
     """

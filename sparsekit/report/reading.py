@@ -14,7 +14,7 @@ WORDS = {"train": "training", "val": "validation"}
 
 
 def metric_of(metrics: Mapping[str, Any]) -> Metric:
-    """Return the primary metric of a result; stores that do not say it measured accuracy.
+    """Return the primary metric of a result; stores that do not name one measured accuracy.
 
     ValueError for an entry that names none.
     """
@@ -76,7 +76,7 @@ def written(metric: Metric, spread: Spread | None, *, sign: bool = False) -> str
 
 
 def number(spread: Spread, *, sign: bool = False, small: str | None = None) -> str:
-    """Print a mean and its deviation of a number whose size nobody knows beforehand.
+    """Print a mean and its deviation of a number whose size is not known in advance.
 
     >>> number(Spread(123456.7, None, 1)), number(Spread(0.5, 0.25, 2))
     ('1.235e+05', '0.5000 +- 0.2500')

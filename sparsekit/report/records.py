@@ -1,4 +1,4 @@
-"""Results as plain rows: one mapping per run and cycle, for whoever computes with them."""
+"""Results as plain rows: one mapping per run and cycle, to compute with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def results(
 
     `paths`: one or several stores, folders in their named/, or records; left out, the store that
     runs use: $SPARSEKIT_STORE, else `runs`. A row may be given to `sparsekit.load` and
-    `sparsekit.masks`. What stands in rows, and errors: `plain_rows`.
+    `sparsekit.masks`. For what rows hold, and errors, see `plain_rows`.
     """
     if paths is None:
         paths = default_store()
@@ -35,7 +35,7 @@ def plain_rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
     the name of its primary `metric`, a row has every metric of the result under its own name:
     `test_accuracy`, `sparsity_prunable`, `flops`; mappings are flattened to `name.key`, lists of
     texts joined. What each layer keeps is left out. Keys that a result lacks are absent from its
-    row. FileNotFoundError where a path holds no record, CorruptResult for a damaged file.
+    row. FileNotFoundError if a path holds no record, CorruptResult for a damaged file.
     """
     return [_row(result) for result in collect(paths)]
 

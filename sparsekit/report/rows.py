@@ -31,7 +31,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The label, and which part where there are several."""
+        """The label, and which part if there are several."""
         return f"{self.label} ({self.part})" if self.part else self.label
 
     @property
@@ -46,7 +46,7 @@ class Row:
     @property
     def quality(self) -> float:
         """The mean primary metric on the test split, as a number of which more is better; of a
-        network whose outputs are no numbers, less than any other."""
+        network whose outputs are not numbers, less than any other."""
         mean = self.primary().mean
         return -math.inf if math.isnan(mean) else self.metric.quality(mean)
 
@@ -68,7 +68,7 @@ class Row:
 
     @property
     def count_text(self) -> str:
-        """Number of seeds, and of how many where some are not done: `2 of 3`."""
+        """Number of seeds, and of how many if some are not done: `2 of 3`."""
         missing = len(self.unfinished)
         return f"{self.count} of {self.count + missing}" if missing else str(self.count)
 
@@ -78,7 +78,7 @@ class Row:
         return list(dict.fromkeys(n for result in self.results for n in result.metrics["layers"]))
 
     def layer(self, name: str) -> list[Mapping[str, Any]]:
-        """Return what each seed says of a layer; empty where there is no such layer."""
+        """Return what is known of a layer, by seed; empty if there is no such layer."""
         layers = [result.metrics["layers"] for result in self.results]
         return [of_seed[name] for of_seed in layers if name in of_seed]
 

@@ -18,7 +18,7 @@ from sparsekit.tasks.metric import ACCURACY, Metric
 
 
 def written(rows: Sequence[Row], options: argparse.Namespace) -> tuple[str, Sequence[str]]:
-    """Return the text of all that is asked for, and for CSV the notes, which are no part of it."""
+    """Return the text of all that is asked for, and for CSV the notes, which are not part of it."""
     if options.format == "csv":
         table = _only_table(rows, options)
         return FORMATS["csv"](table), table.notes

@@ -1,7 +1,7 @@
 """What a run will be made of, known without computing anything, without data and without a GPU.
 
 A key follows from configurations alone: of a stage's inputs only the keys are part of it. So the
-loop that computes a run also plans it, with a store that takes down what it is asked for.
+loop that computes a run also plans it, with a store that records what it is asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sparsekit.training.problem import init_stage
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A store in which everything seems to be there: it takes down every stage it is asked for."""
+    """A store that seems to have everything: it records every stage it is asked for."""
 
     stages: dict[str, Stage] = dataclasses.field(default_factory=dict)
 

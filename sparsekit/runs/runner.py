@@ -43,7 +43,7 @@ from sparsekit.training.settings import Runtime
 class PreparedRun:
     """A run with its objects built. Stages that others compute are waited for, for `patience` s.
 
-    `source` gives the weights it starts from, where they are not drawn at random.
+    `source` gives the weights it starts from, unless they are drawn at random.
     `team`: the nodes of the job that train its fits together, if there are several.
     """
 
@@ -160,7 +160,7 @@ def run_prepared(prepared: PreparedRun, title: str) -> dict[str, Any]:
 
     The record of a run that ends early keeps the cycles that were finished. Lightning turns an
     interrupt during a fit into SystemExit; it leaves here as the KeyboardInterrupt it was. Any
-    other SystemExit is an error of whoever wanted to end the whole program, for this is one run.
+    other SystemExit counts as an error: one run must not end the whole program.
     """
     rows: list[dict[str, Any]] = []
     try:

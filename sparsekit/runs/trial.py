@@ -127,7 +127,7 @@ def _backward(loss: Tensor, model: nn.Module, builder: str) -> None:
 
 @contextlib.contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Say what was tried when PyTorch, or a stranger's code, raised."""
+    """Say what was tried when PyTorch, or a user's code, raised."""
     try:
         yield
     except FAILURES as error:

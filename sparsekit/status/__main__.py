@@ -1,7 +1,7 @@
 """`python -m sparsekit.status`: look at sweeps, and act on them.
 
 PyTorch is imported only where `retry` starts runs; looking needs the store, and SLURM if there is
-one, but no server of ours.
+one, but no server.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def retry(sweep: Sweep, numbers: Sequence[int], *, only_failed: bool = False) ->
     from sparsekit.sweeps.launch import start
 
     print(f"trying again {plural(len(missing), 'run')} of {sweep.name}", flush=True)
-    # Runs go on even if nobody reads any more what they print.
+    # Runs go on even if the reader of their output is gone.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     outlive_readers()
     try:

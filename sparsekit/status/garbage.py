@@ -68,7 +68,7 @@ def page(found: Sequence[Garbage], root: Path, *, deleted: bool, again: str) -> 
 
 
 def delete(found: Sequence[Garbage], root: Path) -> None:
-    """Delete garbage; what lies under a name of its own is taken out of the way in one step."""
+    """Delete garbage; each piece is first renamed, so that nothing is ever half there."""
     for one in found:
         trash = root / WORK / f"{TRASH}{uuid.uuid4().hex[:8]}"
         trash.parent.mkdir(exist_ok=True)
@@ -114,8 +114,11 @@ def _covers(whole: Any, given: Any) -> bool:
 def _work(
     root: Path, stages: Mapping[str, Made], before: float, *, named: set[str], any_left: bool
 ) -> Iterator[tuple[Path, str]]:
-    """Work folders that nobody is at work on. What is not published may hold the checkpoint with
-    which an unfinished run goes on, so while there is such a run it stays."""
+    """Yield work folders that no process is working on, each with the reason.
+
+    A stage that is not published may hold the checkpoint from which an unfinished run goes on, so
+    it stays while there is such a run.
+    """
     for place in _entries(root / WORK):
         if place.name.startswith(TRASH) or _newest(place) >= before:
             continue

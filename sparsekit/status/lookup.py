@@ -1,4 +1,4 @@
-"""What was named on the command line: a store, a sweep in it, runs of that; Unknown else."""
+"""What was named on the command line: a store, a sweep in it, runs of that; otherwise Unknown."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def num_cycles(method: Mapping[str, Any]) -> int | None:
 
 
 def _states(sweep: Sweep, ask: Ask) -> list[str]:
-    # Asking the scheduler takes longer than everything else, and results need nobody's word.
+    # Asking the scheduler takes longer than everything else, and results speak for themselves.
     if all(sweep.is_done(number) for number in range(len(sweep.runs))):
         return ["done"] * len(sweep.runs)
     return [one.state for one in observed(sweep, ask)]
@@ -188,8 +188,10 @@ def _view_run(sweep: Sweep, one: Observation) -> RunView:
 
 
 def _fit(file: Path) -> Fit | None:
-    """Read the progress file of a fit; None for what is none. Files of older releases speak of
-    `val_accuracy` alone."""
+    """Read the progress file of a fit; None if it is not one.
+
+    Files of older releases know `val_accuracy` only.
+    """
     told = read_if_there(file)
     try:
         place = {name: told[name] for name in ("key", "cycle", "particle", "step", "last_step")}
@@ -208,7 +210,7 @@ def _reached(root: Path, rows: Sequence[Mapping[str, Any]], fit: Fit | None) -> 
         return fit.primary, fit.validation
     if not rows:
         return None, None
-    # Read as it stands, for a look at it: reports verify.
+    # Read without verifying it, which reports do.
     metrics = read_if_there(root / "stages" / "ticket" / rows[-1]["ticket"] / "metrics.json")
     if not metrics:
         return None, None

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers and errors in a form for people."""
 
 from __future__ import annotations
 

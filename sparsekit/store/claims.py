@@ -52,7 +52,7 @@ def is_held(work: Path, key: str, *, stale_after: float, now: float | None = Non
 
 
 def resign(folder: Path) -> None:
-    """Give up a claim but keep the folder, with its checkpoints, for whoever tries next."""
+    """Give up a claim but keep its folder and checkpoints for the next process that tries."""
     with contextlib.suppress(OSError):
         os.rename(folder, folder.with_name(f"{NOBODY}.0.0.{uuid.uuid4().hex[:8]}"))
 

@@ -29,7 +29,7 @@ class CorruptResult(RuntimeError):
 def seal(stage: Stage, folder: Path, started: float) -> None:
     """Write the description, last and with the checksum of every other file, down to the disk.
 
-    Raises FileNotFoundError if somebody else has taken the folder over.
+    Raises FileNotFoundError if another process has taken the folder over.
     """
     _discard(folder / SCRATCH)
     names = sorted(path.name for path in folder.iterdir() if path.name != HEARTBEAT)

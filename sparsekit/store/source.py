@@ -1,7 +1,7 @@
 """A digest of the code that a user's function stands for, so that editing it is a new result.
 
 Code of this package has versions (`Stage.version`), and that of installed packages is pinned by
-whoever installs them. What lies elsewhere is a researcher's own: it is read, not trusted to stay.
+its installation. Code elsewhere is the user's own, may change, and is therefore read.
 """
 
 from __future__ import annotations

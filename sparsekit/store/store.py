@@ -40,9 +40,9 @@ MAX_ATTEMPTS = 3
 
 
 class Busy(BaseException):
-    """Somebody else is computing `key`; whoever asked had better do something else meanwhile.
+    """Another process is computing `key`; the caller should not wait.
 
-    No error, and so no Exception: nothing that catches errors may take it for one.
+    Not an error, and so not an Exception: code that catches errors must not catch it.
     """
 
     def __init__(self, key: str) -> None:
@@ -57,8 +57,8 @@ class Busy(BaseException):
 class Store:
     """Results under `root`, safe to share between processes and machines.
 
-    A claim whose heartbeat is older than `stale_after` seconds is taken over by whoever needs it.
-    A stage that somebody else is computing is waited for, for `patience` seconds.
+    A claim whose heartbeat is older than `stale_after` seconds is taken over by the next process
+    that needs it. A stage that another process computes is waited for, for `patience` seconds.
     """
 
     root: Path
@@ -221,7 +221,7 @@ class Store:
             self._bring_back(key, aside)
 
     def _bring_back(self, key: str, aside: Path) -> None:
-        # Somebody else may have put the damaged stage aside and published it anew since we looked.
+        # Others may have put the damaged stage aside and published it anew since we looked.
         try:
             verify(aside, key)
         except CorruptResult:

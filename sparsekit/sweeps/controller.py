@@ -112,8 +112,8 @@ def _submit_fits(
 def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
     """Submit again what was lost, and a controller to look again when what is left has ended.
 
-    A run that is at work without a job in the queue, such as on a node that was lost to SLURM, is
-    looked at every two minutes, `patience` times.
+    A run that is working without a job in the queue, such as on a node that SLURM has lost, is
+    checked every two minutes, `patience` times.
     """
     with sweep.submitting():
         _queue(sweep)

@@ -1,4 +1,4 @@
-"""Starting the runs of a sweep: checked, frozen, and handed to where they are to be computed."""
+"""Starting the runs of a sweep: check, freeze, and hand them to where they are computed."""
 
 from __future__ import annotations
 

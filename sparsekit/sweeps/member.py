@@ -147,7 +147,7 @@ def _take_part(team: Team, sweep: Sweep, member: str) -> None:
         try:
             take_part(call, team=team, store=prepared.store, runtime=prepared.runtime)
         except (Exception, Stopped):
-            # The first node is told, and says it of the run; this log is for who looks here too.
+            # The first node is told, and records it; this log is for people who look here.
             traceback.print_exc()
 
 

@@ -23,7 +23,7 @@ AGAIN = EXIT["waiting"]
 
 @dataclasses.dataclass
 class _Pool:
-    """What runs, what is to run, and what became of what ran."""
+    """What is running, what is still to run, and how the others ended."""
 
     sweep: Sweep
     cluster: Local

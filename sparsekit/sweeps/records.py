@@ -3,12 +3,12 @@
 STORE/sweeps/NAME/
   sweep.json          the runs with their whole configurations, where and how they are to run
   members/MEMBER.json last status of the job of a member, which is a run or a fit of one
-  progress/MEMBER.json how far its fit is; cancelled/MEMBER: it is not wanted any more
+  progress/MEMBER.json how far its fit is; cancelled/MEMBER: it was cancelled
   claims/MEMBER/        who works at a member (see claims.py)
   submissions/ID.json which members were submitted as which job; written before and after
   jobs/               scripts and logs of the jobs; code/: the snapshot, where one was asked for
 
-Every file is replaced in one step, so that whoever reads sees the last whole one. Nothing here
+Every file is replaced in one step, so that a reader always sees a complete one. Nothing here
 decides whether a run is done: its record in the store does.
 """
 
@@ -88,7 +88,7 @@ class Sweep:
         return self.folder / "progress" / f"{member}.json"
 
     def cancel(self, members: Iterable[str]) -> None:
-        """Note that members are not wanted any more."""
+        """Note that members were cancelled."""
         (self.folder / "cancelled").mkdir(exist_ok=True)
         for member in members:
             (self.folder / "cancelled" / member).touch()
@@ -98,8 +98,10 @@ class Sweep:
         return (self.folder / "cancelled" / member).exists()
 
     def reset(self, members: Iterable[str]) -> None:
-        """Forget what went wrong at members, and at their fits, so that they can be tried again;
-        nothing of those that somebody is at work on."""
+        """Forget what went wrong at members and at their fits, so that they can be tried again.
+
+        Members that a process is working on are left alone.
+        """
         if not (self.folder / "members").exists() and not self.submissions():
             return
         (self.folder / "reset").mkdir(exist_ok=True)
@@ -200,7 +202,7 @@ def list_sweeps(root: Path) -> list[Sweep]:
 
 
 def member_of(number: int) -> str:
-    """Name of the member of a run.
+    """Return the name of the member of a run.
 
     >>> member_of(7)
     '0007'

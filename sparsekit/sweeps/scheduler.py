@@ -1,6 +1,6 @@
 """What SLURM says of jobs. Only ever a hint: whether a run is done, its results say.
 
-`squeue` is the truth about what waits or runs; `sacct`, where there is one, tells how a job ended.
+`squeue` knows what waits or runs; `sacct`, if there is one, knows how a job ended.
 A member of an array that is cancelled before it began is in neither.
 """
 

@@ -62,7 +62,7 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def _files_of(folder: Path, store: Path) -> list[Path]:
-    """Find the Python files below a folder that are somebody's own."""
+    """Find the Python files below a folder that are the user's own."""
     listed = _git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.py")
     if listed is None:
         files = list(_walked(folder, store))
@@ -98,7 +98,7 @@ def _is_others(name: str) -> bool:
 def _with_its_package(name: str, file: Path, store: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the files of a module, or of a whole package, each with its place in the copy.
 
-    What a package imports only when a run needs it is in no list of what was imported.
+    What a package imports only when a run needs it is not among the imported modules.
     """
     *parents, last = name.split(".")
     is_package = file.name == "__init__.py"

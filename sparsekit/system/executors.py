@@ -20,8 +20,8 @@ from sparsekit.system.streams import outlive_readers
 class Executor(Protocol):
     """Results in order; runs all items to their end, then raises one error with every failure.
 
-    What an item raises that is no Exception, such as Stopped, is no failure: it is raised, as it
-    is, when all items have ended. Once the process has been asked to end no item is begun.
+    If an item raises something that is not an Exception, such as Stopped, that is not a failure: it
+    is raised unchanged when all items have ended. Once the process is asked to end, no item begins.
     """
 
     def __call__(self, function: Callable[[Any], str], items: Sequence[Any]) -> list[str]: ...
@@ -79,7 +79,7 @@ def _assigned(gpus: Sequence[str], num_workers: int, per_gpu: int) -> tuple[str 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of an item: a result, the traceback of a failure, or an end that is no failure."""
+    """What came of an item: a result, the traceback of a failure, or an end that is not one."""
 
     result: str | None = None
     failure: str | None = None
@@ -88,7 +88,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What a worker process is told at its start. `listens`: the signals are its to notice."""
+    """What a worker process is told at its start. `listens`: it handles the signals itself."""
 
     num_threads: int
     gpu: str | None
@@ -152,7 +152,7 @@ def _in_a_process(pools: Pools, function: Callable[[Any], str], item: Any) -> Ou
 
 
 def _of_a_death(error: Exception) -> Outcome:
-    # What asks this process to end may end a worker at once, and that is no failure of its item.
+    # What asks this process to end may end a worker at once, and that is not a failure of its item.
     if interruption.asked():
         return Outcome(end=interruption.Stopped(interruption.received()))
     return Outcome(failure=f"the worker process died: {error}")

@@ -12,7 +12,7 @@ Submit = Callable[[Callable[[Any], str], Sequence[Any]], list[str]]
 class Parked(BaseException):
     """The fits of a run were submitted as jobs; the run goes on when they have ended.
 
-    No error, and so no Exception: nothing that catches errors may take it for one.
+    Not an error, and so not an Exception: code that catches errors must not catch it.
     """
 
 

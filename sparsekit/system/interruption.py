@@ -1,9 +1,9 @@
 """Being asked to end: the one owner of the signals that a cluster sends before it takes a machine.
 
 SIGUSR2 (the time is nearly up, or the machine is wanted), SIGTERM (the end) and SIGHUP (the
-terminal was closed) set a flag, nothing else. Whoever can stop without a loss looks at the flag
+terminal was closed) set a flag, nothing else. Code that can stop without a loss checks the flag
 where it can, saves, and raises `Stopped`. An exception raised by a handler would leave from any
-line whatever, and an `except Exception` on its way would swallow it.
+line, and an `except Exception` on its way would swallow it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ what its parent received nor that its parent listens counts for it."""
 class Stopped(BaseException):
     """Asked to end; everything that the next start needs is saved. `signals`: what asked, in order.
 
-    No Exception, for it is no failure that anybody may handle on the way.
+    Not an Exception, because it is not a failure that code on the way may handle.
     """
 
     def __init__(self, signals: tuple[str, ...]) -> None:
@@ -59,7 +59,7 @@ def listening() -> bool:
 
 
 def forget() -> None:
-    """Let the signals do again what they do by default, and what was received be forgotten."""
+    """Restore what the signals do by default, and forget what was received."""
     _received.pop(os.getpid(), None)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)

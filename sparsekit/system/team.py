@@ -2,9 +2,9 @@
 
 Every node runs one process. The leader alone claims, computes and publishes. Where a fit is to be
 trained it calls the workers, and each starts its own ranks of that fit. They talk through a
-key-value store of PyTorch in the leader's process, whose address stands in a file of the sweep.
+key-value store of PyTorch in the leader's process, whose address is in a file of the sweep.
 
-As soon as a node's part of a fit has ended unfinished, all others end theirs. What the leader
+As soon as a node's part of a fit ends unfinished, all others end theirs. What the leader
 raises tells of all nodes: a RuntimeError where one failed, Stopped where they were asked to end or
 where one was lost. The next attempt then resumes from the last checkpoint.
 """
@@ -48,7 +48,7 @@ class Call:
 
 
 class Team:
-    """This node among `size`, of which number 0 leads. `file` is of this attempt of the job alone.
+    """This node among `size`; number 0 is the leader. `file` is of this attempt of the job only.
 
     To be used as a context by the leader; the workers' calls end with it.
     """

@@ -38,9 +38,9 @@ def described(value: Any) -> str:
 
 
 def check_floating(value: Any, what: str, shape: str, num_dimensions: int) -> None:
-    """Raise ValueError unless `value` is one floating-point tensor of so many dimensions.
+    """Raise ValueError unless `value` is one floating-point tensor of this rank.
 
-    A network that returns several things says so here: only one of them can be the outputs.
+    This is where a network that returns several things fails: only one can be the outputs.
     """
     fits = isinstance(value, Tensor) and value.ndim == num_dimensions and value.is_floating_point()
     if not fits:

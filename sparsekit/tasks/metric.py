@@ -60,4 +60,4 @@ class Metric:
 
 
 ACCURACY = Metric("accuracy", "max", "percent")
-"""What is meant by results that do not say it."""
+"""The primary metric of results that do not name one."""

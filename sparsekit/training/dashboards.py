@@ -1,4 +1,4 @@
-"""Weights & Biases as a mirror: it is told what happened and can change nothing.
+"""Weights & Biases as a mirror: it is told what happened and cannot change anything.
 
 A child process talks to wandb; a thread feeds it. However slow, broken or absent wandb is, a fit
 only ever puts a small record into a queue.

@@ -61,7 +61,7 @@ def fit(
     observers: Sequence[Observer] = (),
     team: Team | None = None,
 ) -> str:
-    """Return the key of the fit that `spec` asks for; train it unless somebody has.
+    """Return the key of the fit that `spec` asks for; train it unless it is published.
 
     `observers` make callbacks that watch, given key, spec and scratch folder; they cannot be part
     of the result. The nodes of a `team` train it together.
@@ -248,8 +248,8 @@ def _trainer(
     runtime: Runtime, train: Train, callbacks: list[Callback], *, num_epochs: int, nodes: Nodes
 ) -> Trainer:
     runtime.limit_threads_()
-    # Deterministic mode also fills every new tensor, in case somebody reads it uninitialised;
-    # nobody here does, and it was nearly all of the cost of a step beyond a bare loop's.
+    # Deterministic mode also fills every new tensor, in case code reads it uninitialised. Ours
+    # does not, and filling was nearly all of a step's cost beyond that of a bare loop.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _quiet()
     return Trainer(

@@ -86,7 +86,7 @@ def _learning_rate(
     return functools.partial(_retrained, steps=length, retrain=retrain, dense=dense, cut=removed)
 
 
-# At the top of the module, and not nested, because courses travel to the processes of DDP.
+# At the top of the module, and not nested, because schedules travel to the processes of DDP.
 def _scheduled(step: int, *, steps: int, schedule: Callable[[int, int], float]) -> float:
     return schedule(step, steps)
 

@@ -18,7 +18,7 @@ EVALUATION_BATCH = 1000
 
 
 class Diverged(RuntimeError):
-    """The loss is no longer a number."""
+    """The loss is not finite any more."""
 
 
 class History(Callback):

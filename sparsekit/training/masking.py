@@ -44,7 +44,7 @@ class Masking(Callback):
     Weights are multiplied by their masks as soon as their optimizer has stepped, so that whatever
     runs next, other callbacks and a second optimizer included, sees them pruned; and again where
     other callbacks put weights of their own in place (averages: before validation, at the end of
-    the fit, and in checkpoints), wherever those stand in the list of callbacks.
+    the fit, and in checkpoints), wherever they are in the list of callbacks.
 
     Gradients of pruned weights are masked before the step if it would let them change other
     weights: where the Trainer clips, where the optimizer mixes elements (`mixes_elements`), or
@@ -124,7 +124,7 @@ class Masking(Callback):
         if any(isinstance(one, LastWord) and one.apply_ == self.apply_ for one in callbacks):
             return
         last = LastWord(self.apply_, self.mask_state_)
-        # A new list, for the trainer is going through the old one. Checkpoints stay last in it.
+        # A new list, because the trainer iterates over the old one. Checkpoints stay last in it.
         saving = [one for one in callbacks if isinstance(one, Checkpoint)]
         others = [one for one in callbacks if not isinstance(one, Checkpoint)]
         trainer.callbacks = [*others, last, *saving]  # type: ignore[attr-defined]

@@ -32,7 +32,7 @@ class FitModule(LightningModule):
 
     `loss_sum` adds up the losses of `steps_in_sum` steps, until `take_mean_loss` starts afresh.
     `between_steps` is False while the pieces of one batch are being accumulated.
-    `reads_gradients`: somebody looks at the gradients between backward pass and optimizer step.
+    `reads_gradients`: something reads the gradients between backward pass and optimizer step.
     `viewed`: the network as forward passes see it, where that is not as it is. `penalised`: what
     else pulls at its weights, if anything. `teacher`: a network it learns from beside its task.
     """
@@ -67,7 +67,7 @@ class FitModule(LightningModule):
         self.shares_batches = False
         # Not a buffer, because DDP overwrites the buffers of all ranks by those of rank 0.
         self.loss_sum = torch.zeros(())
-        # In a list, so that the compiled copy is no submodule and state-dict keys stay as they are.
+        # In a list, so that the compiled copy is not a submodule and state-dict keys do not change.
         self._forward = [viewed or (torch.compile(model) if compiled else model)]
 
     def train_dataloader(self) -> Batches:

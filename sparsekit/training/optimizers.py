@@ -104,8 +104,8 @@ def check_rates(optimizer: Optimizer, leaf: Callable[..., Any]) -> None:
     """Raise ValueError if `optimizer`, made by `leaf`, was given rates that would be ignored.
 
     The schedule alone says how large the learning rate is, and groups say by what factor theirs
-    differs. One rate for all groups that stands in the code of an optimizer, and is no argument of
-    its leaf, is a placeholder: most optimizers cannot be built without one.
+    differs. One rate for all groups in the code of an optimizer, not among the arguments of its
+    leaf, is a placeholder: most optimizers cannot be built without one.
     """
     rates = [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
     arguments = leaf.keywords if isinstance(leaf, functools.partial) else {}

@@ -15,7 +15,7 @@ class Penalised:
     """Applies `penalty` to the parameters of `model`, in place.
 
     Not a module. Its targets follow from the state and masks that the fit started from, which a
-    fit that goes on reads again: there is nothing to save.
+    resumed fit reads again: there is nothing to save.
     """
 
     def __init__(

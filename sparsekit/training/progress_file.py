@@ -1,4 +1,4 @@
-"""How far a fit is, in a small file for whoever wants to look from outside."""
+"""How far a fit is, in a small file that other programs can read."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ Makers = Mapping[str, Callable[[], Any]]
 
 
 def made(makers: Makers | None) -> dict[str, Callback]:
-    """Make new callbacks by name; ValueError for what is none, or would write files of its own."""
+    """Make new callbacks by name; ValueError for others, and for one that writes checkpoints."""
     callbacks = {name: make() for name, make in (makers or {}).items()}
     for name, callback in callbacks.items():
         if not isinstance(callback, Callback):

@@ -34,8 +34,8 @@ class Teacher:
     """A frozen network in evaluation mode, and what is learned from it.
 
     `layers`: names of the modules whose outputs are compared, the same in student and teacher.
-    `flops`: operations of its forward pass for one example. It is no module of the student's, so
-    that state-dict keys, optimizer and DDP know nothing of it; each rank has its own.
+    `flops`: operations of its forward pass for one example. It is not a submodule of the student,
+    so that state-dict keys, optimizer and DDP do not see it; each rank has its own.
     """
 
     model: nn.Module
@@ -73,7 +73,7 @@ class Teacher:
         return torch.stack(terms).sum()
 
     def cost(self, num_steps: int, *, batch_size: int, passes_per_step: int) -> dict[str, float]:
-        """Return how often it ran in so many steps, on how many examples, and the operations."""
+        """Return how often it ran in `num_steps` steps, on how many examples, and operations."""
         examples = num_steps * batch_size
         return {
             "teacher_forward_passes": num_steps * passes_per_step,
@@ -220,7 +220,7 @@ def recorded(model: nn.Module, names: Sequence[str]) -> Iterator[Outputs]:
 
 
 def _record(outputs: list[Any], module: nn.Module, inputs: Any, output: Any) -> None:
-    # A copy, for what comes next may work in place, as nn.ReLU(inplace=True) does.
+    # A copy, because what comes next may work in place, as nn.ReLU(inplace=True) does.
     outputs.append(output.clone() if isinstance(output, Tensor) else output)
 
 

@@ -20,9 +20,9 @@ OFF = ("x_disable_stats", "x_disable_meta", "x_disable_machine_info", "disable_g
 
 
 def main(lines: Iterable[str]) -> int:
-    """Mirror the fits told on `lines`; 1 where wandb is missing.
+    """Mirror the fits told on `lines`; 1 if wandb is missing.
 
-    It steps back for the training: lowest priority, and nothing is measured or collected beyond
+    It yields to the training: lowest priority, and it measures and collects nothing beyond
     what it is told. A cluster sends its signals to every process of a job; what ends the training
     reaches this one through `lines`. wandb's own service ends at a SIGTERM of its own whatever one
     does: the mirror then ends early, and goes on with the fit.

@@ -48,7 +48,7 @@ def _batch_norm(
     count = values.new_tensor([input.numel() // input.shape[1]])
     sums = _sum_of_ranks(torch.cat([values.sum(dims), count]))
     mean, num = sums[:-1] / sums[-1], sums[-1]
-    # In a second pass, so that the variance is no difference of large numbers.
+    # In a second pass, so that the variance is not a difference of large numbers.
     centred = values - mean.view(shape)
     variance = _sum_of_ranks(centred.square().sum(dims)) / num
     if running_mean is not None and running_var is not None:
