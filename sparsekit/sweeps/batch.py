@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SUBMITIT_")
-OF_RANKS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-OF_A_SESSION = "SPARSEKIT_SESSION"
+from sparsekit.sweeps.scheduler import clean_environment
 
 
 def script(command: str, *, setup: Sequence[str], srun: Sequence[str], output: str) -> str:
@@ -65,20 +63,6 @@ def submit(options: Mapping[str, Any], text: str) -> str:
     if done.returncode or not number.isdecimal():
         raise RuntimeError(f"SLURM refuses the jobs: {_reason(done)}")
     return number
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the environment without what a job tells its processes of itself.
-
-    The jobs they submit would inherit it. Where the cluster's configuration lies stays, and what
-    tells one process's results from another's does not.
-    """
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name == "SLURM_CONF"
-        or (not name.startswith(OF_A_JOB) and name not in (*OF_RANKS, OF_A_SESSION))
-    }
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -7,12 +7,21 @@ A member of an array that is cancelled before it began is in neither.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 
+from sparsekit.system import interruption
+
 SECONDS = 30.0
+OF_COMMANDS = (
+    "SLURM", "SQUEUE_", "SACCT_", "SBATCH_", "SRUN_", "SCANCEL_", "SCONTROL_", "SUBMITIT_",
+)  # fmt: skip
+OF_CLUSTERS = ("SLURM_CONF", "SLURM_JWT", "SLURM_SACK_")
+OF_RANKS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+OF_A_SESSION = "SPARSEKIT_SESSION"
 LIVE = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
 
 
@@ -44,7 +53,8 @@ class Ended:
 
 def queue(user: str) -> list[Queued] | None:
     """Return all jobs of a user that wait or run; None if the scheduler does not answer."""
-    printed = ask("squeue", "-h", "-r", "-u", user, "-o", "%i|%T|%r|%N|%j")
+    # All partitions: jobs of ours in hidden ones would be taken for lost.
+    printed = ask("squeue", "-h", "-a", "-r", "-u", user, "-o", "%i|%T|%r|%N|%j")
     if printed is None:
         return None
     return [Queued(*line.split("|", 4)) for line in printed.splitlines() if line.count("|") >= 4]
@@ -69,12 +79,33 @@ def requeue(job: str) -> bool:
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """Take jobs out of the queue; RuntimeError where the scheduler says no."""
+    """Take jobs out of the queue; RuntimeError where the scheduler says no.
+
+    Jobs that have ended meanwhile are no reason to.
+    """
     for first in range(0, len(jobs), 100):
-        command = ["scancel", *jobs[first : first + 100]]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Quiet: or scancel fails for a job that is not there any more.
+        command = ["scancel", "--quiet", *jobs[first : first + 100]]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=clean_environment()
+        )
         if done.returncode:
             raise RuntimeError(f"scancel: {done.stderr.strip()}")
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without what changes what commands of SLURM are asked.
+
+    Those are users' own settings, such as SQUEUE_FORMAT and SBATCH_PARTITION, and what a job tells
+    its processes of itself, which jobs that they submit would inherit. What names the cluster and
+    the user stays.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(OF_CLUSTERS)
+        or (not name.startswith(OF_COMMANDS) and name not in (*OF_RANKS, OF_A_SESSION))
+    }
 
 
 def ask(*command: str, survive: bool = False) -> str | None:
@@ -88,6 +119,7 @@ def ask(*command: str, survive: bool = False) -> str | None:
             text=True,
             timeout=SECONDS,
             check=False,
+            env=clean_environment(),
             start_new_session=survive,
             preexec_fn=_deaf if survive else None,
         )
@@ -97,5 +129,5 @@ def ask(*command: str, survive: bool = False) -> str | None:
 
 
 def _deaf() -> None:
-    for number in (signal.SIGTERM, signal.SIGUSR2):
+    for number in interruption.SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -71,9 +71,10 @@ def test_an_array_of_runs(told: Path, sweep: Sweep) -> None:
         f"--job-name=sparsekit.{sweep.name}.{note['id']}", f"--output={jobs}/%A_%a_0_log.out",
         "--array=0-2%2",
     ]  # fmt: skip
-    begin, cd, path, setup, command = read(told)["script"].splitlines()
+    begin, safe, path, setup, command = read(told)["script"].splitlines()
     assert (begin, setup) == ("#!/bin/bash", "module load cuda")
-    assert (cd, path) == ("cd '/code of/mine'", "export PYTHONPATH='/code of/mine':$PYTHONPATH")
+    assert safe == "export PYTHONSAFEPATH=1"
+    assert path == "export PYTHONPATH='/code of/mine'${PYTHONPATH:+:$PYTHONPATH}"
     assert "--mpi=none singularity exec image python -u -m sparsekit.sweeps.job" in command
     assert f"_%t_log.out' --cpus-per-task {resources.cpus}" in command
     assert command.split()[-2] == note["id"]
@@ -97,12 +98,12 @@ def test_jobs_inherit_nothing_of_the_job_that_submits_them(
     told: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = ("SLURM_JOB_ID", "SBATCH_PARTITION", "RANK", "SPARSEKIT_SESSION")
-    for name in (*gone, "SLURM_CONF", "MINE"):
+    for name in (*gone, "SLURM_CONF", "SLURM_JWT", "MINE"):
         monkeypatch.setenv(name, "x")
     submit_controller(sweep, controller_entry(0), cluster=Slurm())
     environment = read(told)["environment"]
     assert not set(gone) & set(environment)
-    assert (environment["SLURM_CONF"], environment["MINE"]) == ("x", "x")
+    assert [environment[name] for name in ("SLURM_CONF", "SLURM_JWT", "MINE")] == ["x"] * 3
 
 
 @pytest.mark.parametrize(
