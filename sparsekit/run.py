@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from sparsekit.configuration.config import ConfigError
 from sparsekit.system.importing import uncollected
+from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import outlive_readers
 
 PROGRAM = "python -m sparsekit.run"
@@ -59,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        refusal = refusal_in(error)
+        if refusal is None:
+            raise
+        print(f"error: {refusal}; the same command goes on from here", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from sparsekit.data.batches import to_device
+from sparsekit.data.shared_memory import require_semaphores, shared_memory
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 
@@ -41,10 +42,13 @@ def loaded(
         # A generator of its own, or the loader would draw from the global one at every start.
         generator=torch.Generator(),
     )
-    with _signals_held():
-        read = iter(loader)  # starts the processes
-    for inputs, targets in read:
-        yield to_device(inputs, device), to_device(targets, device)
+    with shared_memory():
+        if num_workers:
+            require_semaphores(4 * (num_workers + 1))
+        with _signals_held():
+            read = iter(loader)  # starts the processes
+        for inputs, targets in read:
+            yield to_device(inputs, device), to_device(targets, device)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 from sparsekit.data.batches import Inputs, map_tensors
 from sparsekit.data.loading import Sample, loaded
 from sparsekit.data.order import global_batches, hashed_seed, rank_slice
+from sparsekit.data.shared_memory import shared_memory
 from sparsekit.data.splits import random_indices
 from sparsekit.data.tensors import Examples, TensorData
 from sparsekit.data.types import SplitName
@@ -203,7 +204,8 @@ def collated(items: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     Raises ValueError where their shapes differ or they hold anything but numbers, such as images.
     """
     try:
-        inputs, targets = default_collate(items)
+        with shared_memory():
+            inputs, targets = default_collate(items)
         return _tree(inputs), _tree(targets)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text, notes = written(rows_of(results, records), options)
         if options.plot:
             plot_results(results, options.plot)
-    except (FileNotFoundError, CorruptResult, ValueError) as error:
+    except (OSError, CorruptResult, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(text.rstrip("\n"))

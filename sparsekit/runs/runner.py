@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -32,6 +33,7 @@ from sparsekit.store.store import Busy, Store
 from sparsekit.system.executors import Executor
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
+from sparsekit.system.refusals import refusal_in
 from sparsekit.system.team import Team
 from sparsekit.training.fit import Observer, fit
 from sparsekit.training.judge import NetworkJudge
@@ -139,7 +141,7 @@ def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
                 )
             layers = rehearse(prepared.method, prepared.common, prepared.judge)
         except (ValueError, TypeError, OSError) as error:
-            raise ConfigError(f"{prepared.run.shown}: {error}") from error
+            raise ConfigError(f"{prepared.run.shown}: {refusal_in(error) or error}") from error
         if problem not in seen:
             _say(layers)
         seen |= {identity, problem}
@@ -147,12 +149,13 @@ def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
 
 def _require_writable(root: Path) -> None:
     """Raise ConfigError if nothing can be stored: a fit must not find that out at its end."""
-    nearest = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     try:
+        nearest = next(f for f in (root, *root.absolute().parents) if f.exists())
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise ConfigError(f"runtime.store={root} cannot be written to: {error}") from error
+        said = refusal_in(error) or error
+        raise ConfigError(f"runtime.store={root} cannot be written to: {said}") from error
 
 
 def run_prepared(prepared: PreparedRun, title: str) -> dict[str, Any]:
@@ -174,8 +177,10 @@ def run_prepared(prepared: PreparedRun, title: str) -> dict[str, Any]:
             raise KeyboardInterrupt from error
         _record(prepared, rows, status="failed", error=traceback.format_exc())
         raise RuntimeError(f"something in the run ended the program: {error!r}") from error
-    except Exception:
-        _record(prepared, rows, status="failed", error=traceback.format_exc())
+    except Exception as error:
+        told = refusal_in(error) or traceback.format_exc()
+        with contextlib.suppress(OSError):  # a full disk has no room for this either
+            _record(prepared, rows, status="failed", error=told)
         raise
     return _record(prepared, rows, status="done")
 

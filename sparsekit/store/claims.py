@@ -92,8 +92,12 @@ def _take(work: Path, place: Path, mine: str) -> Path | None:
     # A prepared folder is renamed into place: rename replaces an empty folder (a leftover) but
     # fails on one that holds an owner, so there is no moment at which a claim has no owner.
     prepared = work / f".{mine}"
-    (prepared / mine).mkdir(parents=True)
-    (prepared / mine / HEARTBEAT).touch()
+    try:
+        (prepared / mine).mkdir(parents=True)
+        (prepared / mine / HEARTBEAT).touch()
+    except OSError:  # such as on a full disk
+        shutil.rmtree(prepared, ignore_errors=True)
+        raise
     with contextlib.suppress(OSError):
         os.rename(prepared, place)
     if (place / mine).is_dir():
@@ -199,4 +203,5 @@ def _exists(pid: int) -> bool:
 
 
 def _read(path: str) -> str:
-    return Path(path).read_text().strip()
+    # The name of a process need not be text in any encoding.
+    return Path(path).read_bytes().decode(errors="replace").strip()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
@@ -16,6 +19,7 @@ STORED_PARTS = ("state", "masks")
 PARTS_FILE = "parts.json"
 MASK_HISTORY = "topology.json"
 NETWORK = "network.json"
+REFUSED = re.compile(r"(?:os error|code:) (\d+)")
 Part = Mapping[str, Tensor] | str
 
 
@@ -60,7 +64,14 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     # safetensors puts a private file in the place of this one, which has what the umask gives.
     path.touch()
     permissions = stat.S_IMODE(path.stat().st_mode)
-    save_file(_contiguous(tensors), path)
+    try:
+        save_file(_contiguous(tensors), path)
+    except SafetensorError as error:
+        path.unlink(missing_ok=True)
+        number = REFUSED.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     path.chmod(permissions)
 
 

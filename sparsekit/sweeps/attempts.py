@@ -22,6 +22,7 @@ from sparsekit.system import interruption
 from sparsekit.system.files import read_json
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
+from sparsekit.system.refusals import refusal_in
 
 MAX_IDLE_ATTEMPTS = 3
 END = 1000
@@ -39,9 +40,23 @@ def run_attempt(
     """Work at a member and return how that ended: done, stopped, waiting, parked or failed.
 
     Returns waiting, and records nothing, if another process is at work on the same member. A
-    KeyboardInterrupt is raised again once the attempt is recorded as stopped.
+    KeyboardInterrupt is raised again once the attempt is recorded as stopped. Where the system
+    refuses the record itself, such as on a full disk, that is printed.
     """
     interruption.listen()
+    try:
+        return _attempt(sweep, member, work, log, stale_after)
+    except OSError as error:
+        refusal = refusal_in(error)
+        if refusal is None:
+            raise
+        print(f"{sweep.name} {member}: {refusal}", file=sys.stderr, flush=True)
+        return "failed"
+
+
+def _attempt(
+    sweep: Sweep, member: str, work: Callable[[], None], log: str | None, stale_after: float
+) -> str:
     place = claims.claim(sweep.claims, member, stale_after=stale_after)
     if place is None:
         print(f"{sweep.name} {member}: {ELSEWHERE}", file=sys.stderr, flush=True)
@@ -113,6 +128,8 @@ def _worked(work: Callable[[], None]) -> _End:
     except KeyboardInterrupt as interrupt:
         return _End("stopped", "stopped by Ctrl-C", interrupt=interrupt)
     except BaseException as error:
+        if (refusal := refusal_in(error)) is not None:
+            return _End("failed", refusal)
         return _End("failed", _shortened(error), traceback.format_exc())
     return _End("done")
 

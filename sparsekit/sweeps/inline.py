@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared, thawed
@@ -63,9 +63,15 @@ def _attempt(
 
     state = run_attempt(sweep, member, work, stale_after=sweep.stale_after)
     if state not in ("done", "waiting"):
-        status: Mapping[str, Any] = sweep.last_status(member)
-        _say(f"{title} {state}: {status['error'] or status['reason']}")
+        _say(f"{title} {state}{_why(sweep, member, state)}")
     return state
+
+
+def _why(sweep: Sweep, member: str, state: str) -> str:
+    """Return why a run ended in a state; nothing where that could not be recorded, but printed."""
+    status = sweep.last_status(member)
+    is_recorded = status.get("state") == state
+    return f": {status['error'] or status['reason']}" if is_recorded else ""
 
 
 def _say(text: str) -> None:

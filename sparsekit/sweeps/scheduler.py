@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sparsekit.system import interruption
 
@@ -22,6 +23,7 @@ OF_COMMANDS = (
 OF_CLUSTERS = ("SLURM_CONF", "SLURM_JWT", "SLURM_SACK_")
 OF_RANKS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 OF_A_SESSION = "SPARSEKIT_SESSION"
+TEXT: Mapping[str, Any] = {"encoding": "utf-8", "errors": "replace"}  # whatever the locale is
 LIVE = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
 
 
@@ -87,7 +89,7 @@ def cancel(jobs: Sequence[str]) -> None:
         # Quiet: or scancel fails for a job that is not there any more.
         command = ["scancel", "--quiet", *jobs[first : first + 100]]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=clean_environment()
+            command, capture_output=True, check=False, env=clean_environment(), **TEXT
         )
         if done.returncode:
             raise RuntimeError(f"scancel: {done.stderr.strip()}")
@@ -116,7 +118,7 @@ def ask(*command: str, survive: bool = False) -> str | None:
         done = subprocess.run(
             command,
             capture_output=True,
-            text=True,
+            **TEXT,
             timeout=SECONDS,
             check=False,
             env=clean_environment(),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import multiprocessing
 import os
+import pickle
 import queue
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from sparsekit.system import interruption
 from sparsekit.system.gpus import VARIABLE, visible_gpus
+from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import outlive_readers
 
 
@@ -95,36 +100,50 @@ class Start:
     listens: bool
 
 
-Pool = tuple[concurrent.futures.ProcessPoolExecutor, Start]
-Pools = queue.SimpleQueue[Pool]
+@dataclasses.dataclass
+class Worker:
+    """A process that computes one item after another, begun when it is first needed.
+
+    It is spoken to through a pipe: a queue needs semaphores, and so space in /dev/shm.
+    """
+
+    start: Start
+    process: BaseProcess | None = None
+    line: Connection | None = None
+
+
+Workers = queue.SimpleQueue[Worker]
 
 
 def _in_processes(
     function: Callable[[Any], str], items: Sequence[Any], gpus: Sequence[str | None]
 ) -> list[str]:
     """Call `function` on `items` in as many processes as there are `gpus`."""
-    pools: Pools = queue.SimpleQueue()
+    idle: Workers = queue.SimpleQueue()
     num_threads = max(1, len(os.sched_getaffinity(0)) // len(gpus))
     for gpu in gpus:
-        pools.put(_one_process(Start(num_threads, gpu, interruption.listening())))
+        idle.put(Worker(Start(num_threads, gpu, interruption.listening())))
     threads = concurrent.futures.ThreadPoolExecutor(len(gpus))
     try:
-        futures = [threads.submit(_in_a_process, pools, function, item) for item in items]
+        futures = [threads.submit(_in_a_process, idle, function, item) for item in items]
         return _gather(future.result() for future in futures)
     except (KeyboardInterrupt, SystemExit):
         _kill_workers()
         raise
     finally:
         threads.shutdown(cancel_futures=True)
-        while not pools.empty():
-            pools.get()[0].shutdown()
+        while not idle.empty():
+            _end(idle.get())
 
 
 def _attempt(function: Callable[[Any], str], item: Any) -> Outcome:
     try:
         interruption.check()
         return Outcome(function(item))
-    except Exception:
+    except Exception as error:
+        # On a full disk nothing is wrong with the item, and the others will tell the same.
+        if refusal_in(error) is not None:
+            return Outcome(end=error)
         return Outcome(failure=traceback.format_exc())
     except (KeyboardInterrupt, SystemExit):
         raise
@@ -132,38 +151,87 @@ def _attempt(function: Callable[[Any], str], item: Any) -> Outcome:
         return Outcome(end=end)
 
 
-def _in_a_process(pools: Pools, function: Callable[[Any], str], item: Any) -> Outcome:
-    pool, start = pools.get()
+def _in_a_process(idle: Workers, function: Callable[[Any], str], item: Any) -> Outcome:
+    worker = idle.get()
     try:
         interruption.check()
-        with interruption.held():
-            future = pool.submit(_attempt, function, item)
-        return future.result()
-    except concurrent.futures.BrokenExecutor as error:
-        pool.shutdown()
-        pool, _ = _one_process(start)
-        return _of_a_death(error)
+        outcome = _asked(_begun(worker), function, item)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return _of_a_death(worker)
     except interruption.Stopped as end:
         return Outcome(end=end)
-    except Exception:
+    except Exception as error:
+        if refusal_in(error) is not None:
+            return Outcome(end=error)
         return Outcome(failure=traceback.format_exc())
     finally:
-        pools.put((pool, start))
+        idle.put(worker)
+    if isinstance(outcome.end, KeyboardInterrupt | SystemExit):
+        raise outcome.end
+    return outcome
 
 
-def _of_a_death(error: Exception) -> Outcome:
+def _begun(worker: Worker) -> Connection:
+    """Return the line to a worker whose process runs."""
+    if worker.line is None:
+        context = multiprocessing.get_context("spawn")
+        line, far_end = context.Pipe()
+        process = context.Process(target=_serve, args=(far_end, worker.start))
+        with interruption.held():
+            process.start()
+        far_end.close()  # so that the line ends when the process does
+        worker.process, worker.line = process, line
+    return worker.line
+
+
+def _asked(line: Connection, function: Callable[[Any], str], item: Any) -> Outcome:
+    line.send((function, item))
+    outcome: Outcome = line.recv()
+    return outcome
+
+
+def _end(worker: Worker) -> int | None:
+    """Let a worker's process leave; return its exit status, None if it was not begun."""
+    process, line = worker.process, worker.line
+    worker.process = worker.line = None
+    if process is None or line is None:
+        return None
+    line.close()
+    process.join()
+    return process.exitcode
+
+
+def _of_a_death(worker: Worker) -> Outcome:
+    status = _end(worker)
     # What asks this process to end may end a worker at once, and that is not a failure of its item.
     if interruption.asked():
         return Outcome(end=interruption.Stopped(interruption.received()))
-    return Outcome(failure=f"the worker process died: {error}")
+    return Outcome(failure=f"the worker process died with exit status {status}")
 
 
-def _one_process(start: Start) -> Pool:
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(
-        1, mp_context=context, initializer=_begin, initargs=(start,)
-    )
-    return pool, start
+def _serve(line: Connection, start: Start) -> None:
+    """Compute what is asked in a worker's process, until the line ends."""
+    _begin(start)
+    with contextlib.suppress(EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
+        while True:
+            outcome = _answer(line)
+            try:
+                line.send(outcome)
+            except (TypeError, AttributeError, pickle.PicklingError):  # an end that cannot travel
+                line.send(Outcome(failure=f"{type(outcome.end).__name__}: {outcome.end}"))
+
+
+def _answer(line: Connection) -> Outcome:
+    try:
+        function, item = line.recv()
+    except EOFError:
+        raise
+    except Exception:  # such as a module that cannot be imported here
+        return Outcome(failure=traceback.format_exc())
+    try:
+        return _attempt(function, item)
+    except (KeyboardInterrupt, SystemExit) as end:
+        return Outcome(end=end)
 
 
 def _begin(start: Start) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,26 @@ def parsed(text: str | bytes) -> Any:
 
 def write_json(path: Path, value: object) -> None:
     """Replace `path` by `value` in one step: readers see the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(spelled(value))
-    sync(temporary)
-    os.replace(temporary, path)
+    with replacing(path, path.with_name(f".{uuid.uuid4().hex}.partial")) as temporary:
+        temporary.write_text(spelled(value), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replacing(path: Path, temporary: Path) -> Iterator[Path]:
+    """Put what the block writes to `temporary` in the place of `path`, whole and on the disk.
+
+    Where that fails, such as on a full disk, nothing is left behind, and OSError names `path`.
+    """
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
 
 
 def write_measured(path: Path, value: object) -> None:

@@ -121,7 +121,7 @@ def _unfailing(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         Unfailing(number),
         encoding=stream.encoding,
-        errors="backslashreplace" if stream.errors == "strict" else stream.errors,
+        errors="backslashreplace",  # what an encoding does not have fails nothing either
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sparsekit.system import interruption
+from sparsekit.system.files import replacing
 from sparsekit.system.streams import outlive_readers
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.history import History
@@ -140,19 +140,16 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Replace `path` by `content` in one step.
 
     An interrupt in the middle of torch.save leaves it as a RuntimeError of the unfinished archive;
-    it leaves here as the KeyboardInterrupt it was, so that it ends the program and not one run.
+    it leaves here as the KeyboardInterrupt it was, so that it ends the program and not one run. So
+    does the OSError of a disk that is full.
     """
-    temporary = path.with_suffix(".partial")
-    with temporary.open("wb") as file:
+    with replacing(path, path.with_suffix(".partial")) as temporary, temporary.open("wb") as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, KeyboardInterrupt):
+            if isinstance(error.__context__, KeyboardInterrupt | OSError):
                 raise error.__context__ from error
             raise
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:

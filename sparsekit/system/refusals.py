@@ -1,0 +1,64 @@
+"""What the system refuses a program that did nothing wrong: said in one line, without traceback.
+
+A disk that is full, a quota, a file system that became read-only: where in the code that was
+noticed helps nobody, and the same command goes on when there is room again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+WORDS = {
+    errno.ENOSPC: "no space is left",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the limit on the size of a file is reached (ulimit -f)",
+    errno.EROFS: "the file system is read-only",
+    errno.EIO: "the disk or the file server reports an error",
+    errno.ESTALE: "the file server has lost the file",
+    errno.EMFILE: "too many files are open in this process (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ENOMEM: "no memory is left",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "not permitted",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+ONLY_OF_FILES = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+SHARED_MEMORY = Path("/dev/shm")
+NO_SHARED_MEMORY = (
+    f"no space is left in the shared memory ({SHARED_MEMORY}), in which the processes that read "
+    "data leave what they read; with num_workers=0 there are none"
+)
+
+
+def refusal_in(error: BaseException) -> str | None:
+    """Say what the system refused, if that is what `error` reports; None for other errors.
+
+    >>> refusal_in(OSError(errno.EROFS, "Read-only file system", "/mnt/a"))
+    'the file system is read-only: /mnt/a'
+    >>> refusal_in(ValueError("not a number"))
+    """
+    return _of_system(error) if isinstance(error, OSError) else None
+
+
+def _of_system(error: OSError) -> str | None:
+    if error.errno not in WORDS or (error.filename is None and error.errno in ONLY_OF_FILES):
+        return None
+    if error.filename == str(SHARED_MEMORY):
+        return NO_SHARED_MEMORY
+    where = _full() if error.filename is None and error.errno == errno.ENOSPC else error.filename
+    return f"{WORDS[error.errno]}{f': {where}' if where else ''}"
+
+
+def _full() -> str:
+    """Name the places, of those that programs use unasked, where there is no space."""
+    return ", ".join(str(place) for place in (SHARED_MEMORY, Path("/tmp")) if _is_full(place))
+
+
+def _is_full(place: Path) -> bool:
+    try:
+        found = os.statvfs(place)
+    except OSError:
+        return False
+    return found.f_bavail == 0 or (found.f_files > 0 and found.f_favail == 0)
