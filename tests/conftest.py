@@ -6,10 +6,13 @@ import atexit
 import gc
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests leave nothing in a home; jobs of a cluster find the same place.
+os.environ["XDG_STATE_HOME"] = os.path.join(tempfile.gettempdir(), f"sparsekit-{os.getuid()}")
 # Asks the driver's library whether there is a GPU: asking CUDA would forbid it to forked processes.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 

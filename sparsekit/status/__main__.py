@@ -26,7 +26,7 @@ from sparsekit.system.streams import printed
 
 EPILOG = f"""\
 and to act:
-  {PROGRAM} retry SWEEP [--failed] [RUN...]    start again what is missing
+  {PROGRAM} retry SWEEP [--failed] [--trust] [RUN...]    start again what is missing
   {PROGRAM} cancel SWEEP [RUN...]              end what is not done
   {PROGRAM} logs SWEEP RUN [--lines N] [--fits]
   {PROGRAM} why KEY [--depth N]                what a stage was made of, and for whom
@@ -137,7 +137,8 @@ def _width() -> int | None:
 
 def _retry(options: argparse.Namespace) -> int:
     sweep = sweep_of(store_of(options.store), options.sweep)
-    return acting.retry(sweep, runs_of(sweep, options.runs), only_failed=options.failed)
+    numbers = runs_of(sweep, options.runs)
+    return acting.retry(sweep, numbers, only_failed=options.failed, trusted=options.trust)
 
 
 def _cancel(options: argparse.Namespace) -> int:
@@ -209,9 +210,12 @@ RUNS: Mapping[str, Any] = {"metavar": "RUN", "nargs": "*"}
 ACTIONS: Mapping[str, Action] = {
     "retry": Action(
         _retry,
-        "Start again what failed, was cancelled or lost, or was never begun, where the sweep says.",
+        "Start again what failed, was cancelled or lost, or was never begun, where the sweep says. "
+        "That imports and calls what the sweep's configuration names.",
         {"sweep": SWEEP, "runs": RUNS,
-         "--failed": {"action": "store_true", "help": "only what failed"}},
+         "--failed": {"action": "store_true", "help": "only what failed"},
+         "--trust": {"action": "store_true", "help": "also a sweep of another user, or one "
+                     "that was copied here or changed: call what it names"}},
     ),
     "cancel": Action(
         _cancel, "End what is not done; what is finished stays.", {"sweep": SWEEP, "runs": RUNS}

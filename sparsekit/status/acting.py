@@ -17,8 +17,9 @@ from sparsekit.store import claims
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.liveness import MISSING, Observation
 from sparsekit.sweeps.records import Sweep, member_of
+from sparsekit.sweeps.trust import Untrusted, refuse_untrusted
+from sparsekit.system.printing import say
 from sparsekit.system.streams import outlive_readers
-from sparsekit.system.users import user_name
 
 SLURM = "sparsekit.sweeps.clusters.Slurm"
 
@@ -27,11 +28,14 @@ class Refused(ValueError):
     """What was asked for makes no sense for the state a run is in; says what would."""
 
 
-def retry(sweep: Sweep, numbers: Sequence[int], *, only_failed: bool = False) -> int:
+def retry(
+    sweep: Sweep, numbers: Sequence[int], *, only_failed: bool = False, trusted: bool = False
+) -> int:
     """Start again what is missing of these runs, or of all, where the sweep says.
 
     Returns what the start does: 0, or 1 where runs failed again. Refused for runs that are done or
-    under way, and for sweeps that this user cannot start.
+    under way, and for sweeps that are not this user's own unless they are `trusted`: starting one
+    imports and calls what its configuration names.
     """
     observations = observed(sweep)
     wanted = ("failed",) if only_failed else MISSING
@@ -42,7 +46,7 @@ def retry(sweep: Sweep, numbers: Sequence[int], *, only_failed: bool = False) ->
     if not missing:
         print(f"nothing to try again: {_counted(observations)}")
         return 0
-    _refuse_foreign(sweep)
+    _refuse_foreign(sweep, trusted=trusted)
     from sparsekit.configuration.config import ConfigError
     from sparsekit.sweeps.launch import start
 
@@ -150,10 +154,13 @@ def _refuse(one: Observation, wanted: Sequence[str]) -> None:
         raise Refused(f"run {one.number} is {one.state}, not failed; leave out --failed")
 
 
-def _refuse_foreign(sweep: Sweep) -> None:
-    user = sweep.frozen["user"]
-    if is_on_slurm(sweep) and user != user_name():
-        raise Refused(f"{sweep.name} belongs to {user}, whose jobs only {user} can submit")
+def _refuse_foreign(sweep: Sweep, *, trusted: bool) -> None:
+    try:
+        refuse_untrusted(sweep)
+    except Untrusted as error:
+        if not trusted:
+            raise Refused(f"{error}: --trust if you trust whoever wrote that") from error
+        say(f"trusted, as you say: {error}")
     frozen_for = Path(sweep.runs[0]["config"]["runtime"]["store"])
     if not frozen_for.is_dir() or not frozen_for.samefile(sweep.root):
         raise Refused(f"{sweep.name} was made for the store {frozen_for}, and lies in {sweep.root}")

@@ -151,9 +151,10 @@ def _summary(sweep: Sweep, states: Sequence[str], runs: tuple[RunView, ...], ask
 
 
 def _controller(sweep: Sweep, ask: Ask) -> str | None:
-    ids = {note["id"] for note in sweep.submissions() if note["kind"] in KEEPERS}
-    queued = ask(sweep.frozen["user"]) if ids else None
-    jobs = [one.job for one in queued or [] if one.name.rpartition(".")[2] in ids]
+    submissions = sweep.submissions()
+    ids = {note["id"] for note in submissions if note["kind"] in KEEPERS}
+    queued = ask(sweep.users(submissions)) if ids else None
+    jobs = [one.job for one in queued or [] if sweep.submission_of(one.name) in ids]
     return jobs[0] if jobs else None
 
 

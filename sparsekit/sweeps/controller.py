@@ -167,10 +167,11 @@ def jobs_of(sweep: Sweep, members: Sequence[str] | None = None) -> list[str]:
 
     The same runs in another store are another sweep, whose jobs have similar names.
     """
-    queued = scheduler.queue(sweep.frozen["user"]) or []
+    submissions = sweep.submissions()
+    queued = scheduler.queue(sweep.users(submissions)) or []
     if members is None:
-        ids = {note["id"] for note in sweep.submissions()}
-        return [one.job for one in queued if one.name.rpartition(".")[2] in ids]
+        ids = {note["id"] for note in submissions}
+        return [one.job for one in queued if sweep.submission_of(one.name) in ids]
     jobs = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED))
     return [job for member, job in jobs.items() if member.partition(".")[0] in members]
 
@@ -193,7 +194,8 @@ def _queue(sweep: Sweep) -> list[Queued]:
     RuntimeError if it is silent for longer than `SILENCE_SECONDS`: nothing is decided blindly.
     """
     deadline = time.monotonic() + SILENCE_SECONDS
-    while (queued := scheduler.queue(sweep.frozen["user"])) is None:
+    users = sweep.users(sweep.submissions())
+    while (queued := scheduler.queue(users)) is None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"SLURM has not answered squeue for {SILENCE_SECONDS:g} s")
         time.sleep(SECONDS_BETWEEN_QUESTIONS)
@@ -205,9 +207,9 @@ def _in_queue(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) -
     notes = {note["id"]: note for note in sweep.submissions() if note["kind"] in kinds}
     found = {}
     for one in queued:
-        note = notes.get(one.name.rpartition(".")[2])
-        if note is not None:
-            found[note["members"][int(one.job.partition("_")[2] or 0)]] = one.job
+        note = notes.get(sweep.submission_of(one.name))
+        if note is not None and one.index < len(note["members"]):
+            found[note["members"][one.index]] = one.job
     return found
 
 

@@ -14,22 +14,25 @@ from pathlib import Path
 
 from sparsekit.sweeps import member
 from sparsekit.sweeps.entries import read_entry
+from sparsekit.sweeps.records import Sweep
+from sparsekit.sweeps.trust import refuse_changed
 from sparsekit.system import interruption
 
 REFUSED = 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what this job was submitted for; 2 where that is not known for certain."""
+    """Do what this job was submitted for; 2 where that is not certain, or was changed by others."""
     interruption.listen()
     folder, submission, digest = Path(arguments[0]), arguments[1], arguments[2]
     index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     try:
-        entry = read_entry(folder / "jobs" / f"{submission}.json", index, digest)
-    except ValueError as error:
+        entry = dict(read_entry(folder / "jobs" / f"{submission}.json", index, digest))
+        refuse_changed(Sweep(folder), entry.pop("code"))
+    except (ValueError, OSError) as error:
         print(f"refused: {error}", file=sys.stderr, flush=True)
         return REFUSED
-    ACTS[entry["act"]](folder, **{name: entry[name] for name in entry if name != "act"})
+    ACTS[entry.pop("act")](folder, **entry)
     return 0
 
 

@@ -34,7 +34,7 @@ MISSING = ("failed", "cancelled", "lost", "open")
 SETTLING_SECONDS = 15.0
 NO_MEMORY = "OUT_OF_MEMORY"
 UNBEGUN = "its job left the queue without having begun"
-Ask = Callable[[str], list[Queued] | None]
+Ask = Callable[[tuple[str, ...]], list[Queued] | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +67,12 @@ def observe(
     """Observe every run, in order; asks the scheduler at most twice.
 
     `now`: write nothing, not even to ask the file server for the time. `ask`: returns the queue of
-    a user, if it was asked for already.
+    users, if it was asked for already.
     """
     submissions = sweep.submissions()
-    queued = (ask or scheduler.queue)(sweep.frozen["user"]) if submissions else []
-    jobs = _jobs_of(submissions, queued or [])
+    queued = (ask or scheduler.queue)(sweep.users(submissions)) if submissions else []
+    names = {sweep.submission_of(one.name): one.job.partition("_")[0] for one in queued or []}
+    jobs = _jobs_of(submissions, names)
     noted = {member: note["time"] for note in submissions for member in note["members"]}
     known = _Known(sweep, jobs, _by_number(queued), noted, stale_after, now)
     observations = [_observe(known, number) for number in range(len(sweep.runs))]
@@ -95,17 +96,16 @@ def _by_number(queued: Sequence[Queued] | None) -> Mapping[str, Queued] | None:
 
 
 def _jobs_of(
-    submissions: Sequence[Mapping[str, Any]], queued: Sequence[Queued]
+    submissions: Sequence[Mapping[str, Any]], queued: Mapping[str, str]
 ) -> dict[str, list[str]]:
     """Return the jobs that were submitted for each member, the latest last.
 
-    A process that dies while submitting leaves a job whose number was not written down; its name
-    ends with the submission's id.
+    A process that dies while submitting leaves a job whose number was not written down; `queued`
+    are the numbers that the queue tells, by the submission's id in the job's name.
     """
-    names = {one.name.rpartition(".")[2]: one.job.partition("_")[0] for one in queued}
     jobs: dict[str, list[str]] = {}
     for note in submissions:
-        job = note["job"] or names.get(note["id"])
+        job = note["job"] or queued.get(note["id"])
         for index, member in enumerate(note["members"]):
             if job is not None:
                 is_array = len(note["members"]) > 1

@@ -26,11 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.store.claims import claim, heartbeat, is_held, release
-from sparsekit.system.files import read_json, write_json
+from sparsekit.system import seals
+from sparsekit.system.files import parsed, read_json, spelled, write_json
+from sparsekit.system.users import user_name
 
 FOLDER = "sweeps"
 FROZEN = "sweep.json"
 SUBMISSION = "submission"
+SEAL = "seal"
+PREFIX = "sparsekit"
 RESETS = ("reset", "renewed")
 """Folders of the times of `Sweep.reset`; the second is that of earlier releases."""
 RENAMED = {"lives": "attempts", "idle_lives": "idle_attempts"}
@@ -141,6 +145,20 @@ class Sweep:
         found = [content for file in files if (content := _read(file))]
         return sorted(found, key=lambda content: content["time"])
 
+    def users(self, submissions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Return the names of all users whose jobs may be of this sweep, given its submissions."""
+        noted = {note["user"] for note in submissions if "user" in note}
+        return tuple(sorted({self.frozen["user"], *noted}))
+
+    def job_name(self, submission: str) -> str:
+        """Return the name of the jobs of a submission, given its id."""
+        return f"{PREFIX}.{self.name}.{submission}"
+
+    def submission_of(self, job_name: str) -> str:
+        """Return the id of the submission that a job is of; empty if it is none of this sweep."""
+        begin = self.job_name("")
+        return job_name.removeprefix(begin) if job_name.startswith(begin) else ""
+
     @contextlib.contextmanager
     def submitting(self) -> Iterator[None]:
         """Let one process at a time submit jobs of a sweep; the next finds them in the queue."""
@@ -155,7 +173,7 @@ class Sweep:
     def submit(self, kind: str, members: Sequence[str]) -> dict[str, Any]:
         """Note that members are about to be submitted; the job's number follows by `submitted`."""
         note = {"id": uuid.uuid4().hex[:8], "kind": kind, "members": list(members), "job": None}
-        return self._note({**note, "time": time.time()})
+        return self._note({**note, "user": user_name(), "time": time.time()})
 
     def submitted(self, note: Mapping[str, Any], job: str) -> dict[str, Any]:
         """Note the number of the job that a submission became."""
@@ -181,8 +199,19 @@ def freeze(root: Path, label: str, content: Mapping[str, Any]) -> Sweep:
     short = re.sub(r"[^\w.+-]", "-", label)[:60]
     sweep = Sweep(root / FOLDER / f"{short}-{digest}")
     sweep.folder.mkdir(parents=True, exist_ok=True)
-    write_json(sweep.folder / FROZEN, content)
+    write_json(sweep.folder / FROZEN, {**content, SEAL: seals.seal(_sealed_text(content))})
     return Sweep(sweep.folder)
+
+
+def is_sealed(frozen: Mapping[str, Any]) -> bool:
+    """Say whether this user froze a sweep, as it is."""
+    return seals.is_sealed(_sealed_text(frozen), frozen.get(SEAL))
+
+
+def _sealed_text(frozen: Mapping[str, Any]) -> str:
+    """Spell what is frozen in the way it is read again, where names are texts."""
+    text = spelled({name: value for name, value in frozen.items() if name != SEAL})
+    return spelled(parsed(text))
 
 
 def find_sweep(root: Path, name: str) -> Sweep:

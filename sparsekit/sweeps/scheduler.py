@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sparsekit.system import interruption
+from sparsekit.system.users import user_name
 
 SECONDS = 30.0
 OF_COMMANDS = (
@@ -23,6 +26,7 @@ OF_COMMANDS = (
 OF_CLUSTERS = ("SLURM_CONF", "SLURM_JWT", "SLURM_SACK_")
 OF_RANKS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 OF_A_SESSION = "SPARSEKIT_SESSION"
+ROW = re.compile(r"(\d+(?:_\d+)?)\|([A-Z_]+)\|([^|]*)\|([^|]*)\|(.*)")
 TEXT: Mapping[str, Any] = {"encoding": "utf-8", "errors": "replace"}  # whatever the locale is
 LIVE = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
 
@@ -36,6 +40,11 @@ class Queued:
     reason: str
     node: str
     name: str
+
+    @property
+    def index(self) -> int:
+        """Place of the job in its array."""
+        return int(self.job.partition("_")[2] or 0)
 
     @property
     def is_live(self) -> bool:
@@ -53,13 +62,32 @@ class Ended:
         return f"{self.state} {self.code}"
 
 
-def queue(user: str) -> list[Queued] | None:
-    """Return all jobs of a user that wait or run; None if the scheduler does not answer."""
+def queue(users: Iterable[str]) -> list[Queued] | None:
+    """Return all jobs of users that wait or run; None if the scheduler does not answer.
+
+    Users who are not known here have none. Lines that are not of a job of ours are passed over: a
+    job may have any name.
+    """
+    known = sorted(filter(None, map(_user_id, users)))
+    if not known:
+        return []
     # All partitions: jobs of ours in hidden ones would be taken for lost.
-    printed = ask("squeue", "-h", "-a", "-r", "-u", user, "-o", "%i|%T|%r|%N|%j")
+    asked = ("-h", "-a", "-r", "-u", ",".join(known), "-o", "%i|%T|%r|%N|%j")
+    printed = ask("squeue", *asked)
     if printed is None:
         return None
-    return [Queued(*line.split("|", 4)) for line in printed.splitlines() if line.count("|") >= 4]
+    rows = (ROW.fullmatch(line) for line in printed.split("\n"))
+    return [Queued(*row.groups()) for row in rows if row is not None]
+
+
+def _user_id(name: str) -> str | None:
+    """Return the number of a user; None for a name that nobody has here."""
+    if name == user_name():
+        return str(os.getuid())
+    try:
+        return str(pwd.getpwnam(name).pw_uid)
+    except (KeyError, ValueError):
+        return name if name.isdecimal() else None
 
 
 def accounts(jobs: Iterable[str]) -> Mapping[str, Ended]:
@@ -68,8 +96,9 @@ def accounts(jobs: Iterable[str]) -> Mapping[str, Ended]:
     if not asked:
         return {}
     printed = ask("sacct", "-n", "-P", "-X", "-j", asked, "-o", "JobID,State,ExitCode")
-    fields = [line.split("|") for line in (printed or "").splitlines()]
-    return {one[0]: Ended(one[1].split()[0], one[2]) for one in fields if len(one) == 3}
+    fields = [line.split("|") for line in (printed or "").split("\n")]
+    known = [one for one in fields if len(one) == 3 and one[1].strip()]
+    return {job: Ended(state.split()[0], code) for job, state, code in known}
 
 
 def requeue(job: str) -> bool:

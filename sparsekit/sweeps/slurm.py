@@ -14,8 +14,8 @@ from sparsekit.sweeps.clusters import Slurm
 from sparsekit.sweeps.entries import Entry, write_entries
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.resources import Resources
+from sparsekit.sweeps.trust import code_digest
 
-PREFIX = "sparsekit"
 CONTROLLER = Resources(memory_gb=2.0, minutes=10)
 
 
@@ -73,13 +73,14 @@ def _submit(
     note = sweep.submit(kind, members)
     folder, is_array = sweep.folder.absolute() / "jobs", len(entries) > 1
     file = folder / f"{note['id']}.json"
-    named = {**options, "job-name": f"{PREFIX}.{sweep.name}.{note['id']}"}
+    named = {**options, "job-name": sweep.job_name(note["id"])}
     named["output"] = batch.log_pattern(folder, is_array=is_array)
     if is_array:
         at_once = min(len(entries), cluster.parallelism or cluster.array_size)
         named["array"] = f"0-{len(entries) - 1}%{at_once}"
     try:
-        digest = write_entries(file, entries)
+        code = code_digest(sweep)
+        digest = write_entries(file, [{**entry, "code": code} for entry in entries])
         text = batch.script(
             _command(cluster, sweep.folder.absolute(), note["id"], digest),
             setup=[*_from_snapshot(sweep), *cluster.setup],

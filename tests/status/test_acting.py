@@ -17,6 +17,7 @@ from sparsekit.report.compare import differences
 from sparsekit.status.acting import terminate
 from sparsekit.store import claims
 from sparsekit.store.store import Store
+from sparsekit.system.files import write_json
 from tests.status.sweeps import Asked, started, status
 from tests.waiting import PATIENCE, wait_until
 
@@ -54,6 +55,33 @@ def test_only_what_failed(asked: Asked, capsys: pytest.CaptureFixture[str]) -> N
     name = sweep.runs[1]["name"]
     assert status(capsys, asked.store, "retry", sweep.name, name).status == 0
     assert asked.states() == ["done", "done"]
+
+
+def test_a_sweep_of_somebody_else_is_tried_again_only_if_trusted(
+    asked: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked.fail(True)
+    assert asked.here() == 1
+    asked.fail(False)
+    sign = asked.folder / "sign"
+    (asked.folder / "hostile.py").write_text(
+        f"from pathlib import Path; Path({str(sign)!r}).touch()"
+    )
+    monkeypatch.syspath_prepend(asked.folder)
+    frozen = asked.sweep.frozen
+    frozen["runs"][0]["config"]["logger"] = {"_target_": "hostile.logger"}
+    write_json(asked.sweep.folder / "sweep.json", frozen)
+    for look in ([], ["custom"], ["logs", "custom", "0"], ["retry", "custom"]):
+        answer = status(capsys, asked.store, *look)
+        assert not sign.exists(), "looking imports nothing"
+    assert answer.status == 2
+    (line,) = answer.err.splitlines()
+    assert "no seal of yours" in line
+    assert "imports and calls hostile.logger" in line
+    assert "--trust" in line
+    answer = status(capsys, asked.store, "retry", "custom", "--trust")
+    assert "trusted, as you say: " in answer.out
+    assert sign.exists()
 
 
 def test_one_run_is_cancelled_and_later_goes_on(

@@ -44,8 +44,12 @@ def answers(folder: Path, answer: str, *, status: int = 0) -> None:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    runs = [{"number": n, "experiment": "custom", "name": f"dense-seed{n}"} for n in range(3)]
-    content = {"user": "me", "code": {"snapshot": "/code of/mine"}, "runs": runs}
+    runs = [
+        {"number": n, "experiment": "custom", "name": f"dense-seed{n}", "config": {}}
+        for n in range(3)
+    ]
+    code = {"snapshot": "/code of/mine"}
+    content = {"user": "me", "cluster": {}, "code": code, "runs": runs}
     return freeze(tmp_path / PLACE, "custom", content)
 
 

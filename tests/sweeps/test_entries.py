@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 
 from sparsekit.sweeps import entries, job
-from sparsekit.sweeps.entries import fit_entry, read_entry, run_entry, write_entries
+from sparsekit.sweeps.entries import Entry, fit_entry, read_entry, run_entry, write_entries
+from sparsekit.sweeps.records import Sweep, freeze
+from sparsekit.sweeps.trust import code_digest
+from sparsekit.system.files import write_json
 
+CONFIG = {"config": {"seed": 0}}
 WRITTEN = [run_entry(0), run_entry(7)]
 
 
@@ -60,13 +64,42 @@ def test_each_job_of_an_array_reads_its_own(tmp_path: Path) -> None:
     assert [read_entry(tmp_path / "jobs" / "0a.json", n, digest) for n in range(2)] == WRITTEN
 
 
-def test_a_job_acts_as_it_was_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    content = {"cluster": {"_target_": "a.b"}, "runs": [{"experiment": "x", "name": "y", **CONFIG}]}
+    return freeze(tmp_path, "custom", content)
+
+
+def submitted(sweep: Sweep, *entries: Entry) -> list[str]:
+    """Arguments of a job that is to do these."""
+    coded = [{**entry, "code": code_digest(sweep)} for entry in entries]
+    return [str(sweep.folder), "0a", write_entries(sweep.folder / "jobs" / "0a.json", coded)]
+
+
+def test_a_job_acts_as_it_was_submitted(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     monkeypatch.setattr(job, "ACTS", {"fit": lambda *given, **named: done.append((given, named))})
-    digest = write_entries(tmp_path / "jobs" / "0a.json", [*WRITTEN, fit_entry("0007.fit-0", {})])
+    arguments = submitted(sweep, *WRITTEN, fit_entry("0007.fit-0", {}))
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
-    assert job.main([str(tmp_path), "0a", digest]) == 0
-    assert done == [((tmp_path,), {"member": "0007.fit-0", "item": {}})]
+    assert job.main(arguments) == 0
+    assert done == [((sweep.folder,), {"member": "0007.fit-0", "item": {}})]
+
+
+def test_a_job_refuses_a_sweep_that_others_changed_since(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = []
+    monkeypatch.setattr(job, "ACTS", {"run": lambda *given, **named: done.append(named)})
+    arguments = submitted(sweep, *WRITTEN)
+    # Frozen again by the same user, as by the same command with another limit of time.
+    changed = {**sweep.frozen, "runs": [{**sweep.runs[0], "config": {"minutes": 7}}]}
+    again = freeze(sweep.root, "custom", changed)
+    assert job.main(arguments) == 0
+    assert done == [{"number": 0}]
+    write_json(again.folder / "sweep.json", {**again.frozen, "cluster": {"_target_": "os.system"}})
+    assert job.main(arguments) == job.REFUSED
+    assert "changed since this was submitted" in capsys.readouterr().err
+    assert len(done) == 1
 
 
 @pytest.mark.parametrize("how", SPOILED)

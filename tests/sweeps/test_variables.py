@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sparsekit.sweeps import scheduler
+from sparsekit.system.users import user_name
 
 PROGRAM = f"""#!{sys.executable}
 import json, os, sys
@@ -33,7 +34,7 @@ def test_variables_of_users_do_not_reach_commands(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     for name in (*USERS, *KEPT):
         monkeypatch.setenv(name, "x")
-    scheduler.queue("me")
+    scheduler.queue([user_name()])
     scheduler.accounts(["1"])
     scheduler.requeue("1")
     scheduler.cancel(["1"])

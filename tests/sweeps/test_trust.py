@@ -1,0 +1,88 @@
+"""Which sweeps are acted upon without being asked, and what is said of the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sparsekit.sweeps.records import Sweep, freeze
+from sparsekit.sweeps.trust import Untrusted, refuse_untrusted
+from sparsekit.system.files import write_json
+
+OTHER = 34567
+CLUSTER = {"_target_": "sparsekit.sweeps.clusters.Slurm", "setup": ["module load cuda"]}
+CONFIG = {
+    "data": {"_target_": "mine.pets", "augment": [{"_target_": "torchvision.flip"}]},
+    "n": 1.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    (tmp_path / "snapshot" / "mine").mkdir(parents=True)
+    (tmp_path / "snapshot" / "mine" / "pets.py").touch()
+    run = {"experiment": "custom", "name": "dense", "config": CONFIG, "classes": {10: "a", 9: "b"}}
+    code = {"snapshot": str(tmp_path / "snapshot")}
+    return freeze(tmp_path, "custom", {"cluster": CLUSTER, "code": code, "runs": [run]})
+
+
+def test_what_this_user_froze_is_trusted(sweep: Sweep) -> None:
+    refuse_untrusted(Sweep(sweep.folder))
+
+
+def changed(sweep: Sweep) -> None:
+    write_json(sweep.folder / "sweep.json", {**sweep.frozen, "command": "another"})
+
+
+def without_seal(sweep: Sweep) -> None:
+    rest = {name: value for name, value in sweep.frozen.items() if name != "seal"}
+    write_json(sweep.folder / "sweep.json", rest)
+
+
+def without_key(sweep: Sweep) -> None:
+    os.environ["XDG_STATE_HOME"] = "/proc/nowhere"
+
+
+def of_another(path: str) -> Callable[[Sweep], None]:
+    def give(sweep: Sweep) -> None:
+        os.chown(sweep.folder / path, OTHER, -1)
+
+    return give
+
+
+SEALS = "no seal of yours"
+OWNERS = f"its files belong to {OTHER}"
+root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (changed, SEALS),
+        (without_seal, SEALS),
+        (without_key, SEALS),
+        pytest.param(of_another("."), OWNERS, marks=root),
+        pytest.param(of_another("sweep.json"), OWNERS, marks=root),
+        pytest.param(of_another("../../snapshot/mine/pets.py"), OWNERS, marks=root),
+    ],
+)
+def test_others_are_refused_with_what_they_would_call(
+    spoil: Callable[[Sweep], None], reason: str, sweep: Sweep
+) -> None:
+    spoil(sweep)
+    with pytest.raises(Untrusted) as caught:
+        refuse_untrusted(Sweep(sweep.folder))
+    message = str(caught.value)
+    assert reason in message
+    assert "imports and calls mine.pets, torchvision.flip, 1 function of sparsekit" in message
+    assert "runs in a shell 'module load cuda'" in message
+    assert f"runs the code in {sweep.frozen['code']['snapshot']}" in message
+    assert "\n" not in message
