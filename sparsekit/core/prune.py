@@ -111,7 +111,7 @@ def intersection(masks: Sequence[Masks]) -> Masks:
     {'a': tensor([ True, False, False])}
     """
     if not masks:
-        raise ValueError("the overlap of no masks is not defined")
+        raise ValueError("the intersection of no masks is not defined")
     common = {name: mask.clone() for name, mask in masks[0].items()}
     for other in masks[1:]:
         _require_same_layers(other, common)

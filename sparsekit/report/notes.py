@@ -15,14 +15,14 @@ NOT_ALL = "n = 2 of 3 means that runs of other seeds are not done"
 def caption(rows: Sequence[Row]) -> str:
     """Say what is left and right of +-, and how to read n; rows of one seed have no +-."""
     counts = {row.count for row in rows}
-    said = []
+    texts = []
     if counts - {1}:
-        said.append(SPREAD)
+        texts.append(SPREAD)
     if 1 in counts:
-        said.append(ONE_SEED)
+        texts.append(ONE_SEED)
     if any(row.unfinished for row in rows):
-        said.append(NOT_ALL)
-    return "; ".join(said)
+        texts.append(NOT_ALL)
+    return "; ".join(texts)
 
 
 def all_notes(rows: Sequence[Row]) -> list[str]:

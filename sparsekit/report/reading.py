@@ -18,13 +18,13 @@ def metric_of(metrics: Mapping[str, Any]) -> Metric:
 
     ValueError for an entry that names none.
     """
-    said = metrics.get("primary")
-    if said is None:
+    primary = metrics.get("primary")
+    if primary is None:
         return ACCURACY
     try:
-        return Metric(said["name"], said["direction"], said["style"])
+        return Metric(primary["name"], primary["direction"], primary["style"])
     except (KeyError, TypeError) as error:
-        raise ValueError(f"primary={said!r} must say name, direction and style") from error
+        raise ValueError(f"primary={primary!r} must say name, direction and style") from error
 
 
 def header(metric: Metric, split: str) -> str:

@@ -54,9 +54,9 @@ def measures(study: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers in the result of a study, by their path.
 
     Numbers below a list are summarised, because lists of two seeds need not be as long: mean, least
-    and most. An item that has a name or a layer to itself is told alone. Of a list of points
-    (x, y), x ascending, that is said of y, and its first and last; of a square matrix with a
-    diagonal of zeros it is said of what stands above it.
+    and most. An item with a name or a layer of its own is kept apart. Of a list of points (x, y)
+    with ascending x, y is summarised, with its first and last value; of a square matrix with a
+    diagonal of zeros, what is above the diagonal.
 
     >>> measures({"a": {"b": 1, "c": "text"}, "d": [1.0, 3.0]})
     {'a.b': 1.0, 'd.mean': 2.0, 'd.min': 1.0, 'd.max': 3.0}
@@ -130,5 +130,5 @@ def _are_distances(value: Any) -> bool:
 def _path_of_item(item: Any, path: str) -> str:
     if not isinstance(item, Mapping):
         return path
-    said = [str(item[name]) for name in NAMES if isinstance(item.get(name), str)]
-    return ".".join([path, *said[:1]])
+    own_names = [str(item[name]) for name in NAMES if isinstance(item.get(name), str)]
+    return ".".join([path, *own_names[:1]])

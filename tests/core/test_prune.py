@@ -205,14 +205,14 @@ def test_apply_writes_positive_zeros_and_passes_the_rest_on() -> None:
     assert state["a"].tolist() == [-1.0, math.inf, 2.0]
 
 
-def test_overlap_keeps_what_all_keep() -> None:
+def test_intersection_keeps_what_all_keep() -> None:
     masks = [{"a": torch.tensor(row).bool()} for row in ([1, 1, 1, 0], [1, 1, 0, 1], [1, 0, 1, 1])]
     assert intersection(masks)["a"].int().tolist() == [1, 0, 0, 0]
     assert intersection(masks[:1])["a"].int().tolist() == [1, 1, 1, 0]
     assert intersection(masks[:1])["a"] is not masks[0]["a"]
 
 
-def test_overlap_refuses_what_does_not_match() -> None:
+def test_intersection_refuses_what_does_not_match() -> None:
     one = {"a": torch.ones(2).bool()}
     for others in ([], [one, {}], [one, {"a": torch.ones(3).bool()}]):
         with pytest.raises(ValueError, match=r"not defined|expected"):
