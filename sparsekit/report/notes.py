@@ -8,7 +8,7 @@ from sparsekit.report.collect import Result
 from sparsekit.report.rows import Row
 
 SPREAD = "mean +- sample standard deviation over the n seeds of a row"
-ONE_SEED = "n = 1 is a single seed, whose deviation nobody knows"
+ONE_SEED = "n = 1 is a single seed, whose deviation is unknown"
 NOT_ALL = "n = 2 of 3 means that runs of other seeds are not done"
 
 
