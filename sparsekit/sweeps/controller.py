@@ -215,9 +215,9 @@ def _in_queue(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) -
 
 def _times(sweep: Sweep, member: str, kind: str) -> int:
     """Count how often a member was submitted since its last reset."""
-    since = sweep.last_reset(member)
-    notes = [note for note in sweep.submissions() if note["kind"] == kind and note["time"] > since]
-    return sum(member in note["members"] for note in notes)
+    last = sweep.last_reset(member)
+    notes = [note for note in sweep.submissions() if note["kind"] == kind]
+    return sum(member in note["members"] for note in notes if note.get("order", 0) > last)
 
 
 def _refuse_failed(sweep: Sweep, fits: Mapping[str, Any]) -> None:

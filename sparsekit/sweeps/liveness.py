@@ -159,7 +159,8 @@ def _out_of_queue(
     if known.queued is None and noted is not None:
         return "queued", "the scheduler does not answer"
     begun = bool(jobs) and status.get("job") == jobs[-1]
-    if noted is not None and not begun and time.time() - noted < SETTLING_SECONDS:
+    # Noted by the clock of another machine, which may be ahead of this one or behind.
+    if noted is not None and not begun and abs(time.time() - noted) < SETTLING_SECONDS:
         return "queued", "just submitted"
     if jobs and not begun:
         return "cancelled", UNBEGUN

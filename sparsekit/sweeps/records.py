@@ -35,10 +35,8 @@ FROZEN = "sweep.json"
 SUBMISSION = "submission"
 SEAL = "seal"
 PREFIX = "sparsekit"
-RESETS = ("reset", "renewed")
-"""Folders of the times of `Sweep.reset`; the second is that of earlier releases."""
 RENAMED = {"lives": "attempts", "idle_lives": "idle_attempts"}
-"""Fields of a status by their names in earlier releases."""
+"""Fields of a status by their names in earlier releases, which read those files too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +83,8 @@ class Sweep:
     def write_status(self, member: str, content: Mapping[str, Any]) -> None:
         """Replace the status of a member."""
         (self.folder / "members").mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "members" / f"{member}.json", content)
+        before = {old: content[new] for old, new in RENAMED.items() if new in content}
+        write_json(self.folder / "members" / f"{member}.json", {**content, **before})
 
     def progress(self, member: str) -> Path:
         """Return the file in which a member's fit writes its progress."""
@@ -109,10 +108,11 @@ class Sweep:
         if not (self.folder / "members").exists() and not self.submissions():
             return
         (self.folder / "reset").mkdir(exist_ok=True)
+        last = self._last_order()
         for member in members:
             if is_held(self.claims, member, stale_after=self.stale_after):
                 continue
-            write_json(self.folder / "reset" / f"{member}.json", time.time())
+            write_json(self.folder / "reset" / f"{member}.json", last)
             (self.folder / "cancelled" / member).unlink(missing_ok=True)
             for file in (self.folder / "members").glob(f"{member}.*.json"):
                 file.unlink(missing_ok=True)
@@ -121,10 +121,14 @@ class Sweep:
             }
             self.write_status(member, spent)
 
-    def last_reset(self, member: str) -> float:
-        """Return when a member, or the run of a fit, was last asked to be retried; 0 for never."""
-        file = f"{member.partition('.')[0]}.json"
-        return max(float(_read(self.folder / name / file) or 0) for name in RESETS)
+    def last_reset(self, member: str) -> int:
+        """Return the `order` of the last submission before a member, or the run of a fit, was asked
+        to be retried; -1 for never.
+
+        Earlier releases wrote a time, by the clock of some machine. That is not believed.
+        """
+        last = _read(self.folder / "reset" / f"{member.partition('.')[0]}.json")
+        return last if isinstance(last, int) else -1
 
     @property
     def stale_after(self) -> float:
@@ -137,13 +141,14 @@ class Sweep:
         return self.folder / "claims"
 
     def submissions(self) -> list[dict[str, Any]]:
-        """Read every submission, oldest first: `id`, `kind`, `members`, `job` and `time`.
+        """Read every submission, oldest first: `id`, `kind`, `members`, `job`, `order` and `time`.
 
-        The number of a `job` is None if it was never written down.
+        The number of a `job` is None if it was never written down. `order` counts submissions, for
+        the machines that submit have clocks of their own; those of earlier releases have none.
         """
         files = (self.folder / "submissions").glob("*.json")
         found = [content for file in files if (content := _read(file))]
-        return sorted(found, key=lambda content: content["time"])
+        return sorted(found, key=lambda content: (content.get("order", 0), content["time"]))
 
     def users(self, submissions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         """Return the names of all users whose jobs may be of this sweep, given its submissions."""
@@ -173,7 +178,8 @@ class Sweep:
     def submit(self, kind: str, members: Sequence[str]) -> dict[str, Any]:
         """Note that members are about to be submitted; the job's number follows by `submitted`."""
         note = {"id": uuid.uuid4().hex[:8], "kind": kind, "members": list(members), "job": None}
-        return self._note({**note, "user": user_name(), "time": time.time()})
+        order = self._last_order() + 1
+        return self._note({**note, "user": user_name(), "order": order, "time": time.time()})
 
     def submitted(self, note: Mapping[str, Any], job: str) -> dict[str, Any]:
         """Note the number of the job that a submission became."""
@@ -182,6 +188,9 @@ class Sweep:
     def unsubmit(self, note: Mapping[str, Any]) -> None:
         """Forget a submission that the scheduler refused."""
         (self.folder / "submissions" / f"{note['id']}.json").unlink(missing_ok=True)
+
+    def _last_order(self) -> int:
+        return max((note.get("order", 0) for note in self.submissions()), default=0)
 
     def _note(self, note: dict[str, Any]) -> dict[str, Any]:
         (self.folder / "submissions").mkdir(parents=True, exist_ok=True)

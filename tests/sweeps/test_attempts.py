@@ -14,7 +14,7 @@ from sparsekit.store.store import Busy
 from sparsekit.sweeps.attempts import MAX_IDLE_ATTEMPTS, job_number, run_attempt
 from sparsekit.sweeps.records import Sweep, freeze
 from sparsekit.system import interruption
-from sparsekit.system.files import write_json
+from sparsekit.system.files import read_json, write_json
 from sparsekit.system.fit_jobs import Parked
 
 MEMBER = "0000"
@@ -122,8 +122,7 @@ def test_a_status_of_an_earlier_release_is_read(sweep: Sweep) -> None:
     assert "lives" not in status
 
 
-def test_resets_of_an_earlier_release_are_read(sweep: Sweep) -> None:
-    (sweep.folder / "renewed").mkdir(parents=True)
-    (sweep.folder / "renewed" / f"{MEMBER}.json").write_text("123.5")
-    assert sweep.last_reset(f"{MEMBER}.fit-1") == 123.5
-    assert sweep.last_reset("0001") == 0
+def test_a_status_can_be_read_by_an_earlier_release(sweep: Sweep) -> None:
+    run_attempt(sweep, MEMBER, lambda: None)
+    written = read_json(sweep.folder / "members" / f"{MEMBER}.json")
+    assert (written["lives"], written["idle_lives"]) == (1, 0)
