@@ -35,30 +35,34 @@ class Forked(subprocess.Popen[Any]):
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            _begin(cwd, env, (pipes[0], pipes[3], pipes[5]), new_session, group)
-            _run(args[2], args[3:])
+            begin(cwd, env, (pipes[0], pipes[3], pipes[5]))
+            _join(new_session, group)
+            run(args[2], args[3:])
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
 
-def _begin(
-    cwd: str | None,
-    env: Mapping[str, str] | None,
-    streams: Sequence[int],
-    new_session: bool,
-    process_group: int,
-) -> None:
-    """What a new process has of its own: place, environment, streams and signals."""
-    for number, end in enumerate(streams):
-        if end != -1:
-            os.dup2(end, number)
-    os.closerange(3, 1024)
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+def _join(new_session: bool, process_group: int) -> None:
     if new_session:
         os.setsid()
     if process_group != -1:
         os.setpgid(0, process_group)
+
+
+def begin(
+    cwd: str | None, env: Mapping[str, str] | None, streams: Sequence[int], *, kept: int = -1
+) -> None:
+    """Give a forked process what a new one has of its own: place, environment, streams, signals.
+
+    Of the other files that were open only `kept` stays so.
+    """
+    for number, end in enumerate(streams):
+        if end != -1:
+            os.dup2(end, number)
+    os.closerange(3, max(kept, 3))
+    os.closerange(max(kept + 1, 3), 1024)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     if cwd is not None:
         os.chdir(cwd)
     if env is not None:
@@ -73,7 +77,8 @@ def _begin(
     atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
 
 
-def _run(module: str, arguments: Sequence[str]) -> NoReturn:
+def run(module: str, arguments: Sequence[str]) -> NoReturn:
+    """Do what `python -m MODULE ARGUMENTS` does, and end this process as that would."""
     sys.argv = [module, *arguments]
     status: Any = 0
     try:

@@ -17,6 +17,7 @@ from sparsekit.store.store import Store
 from sparsekit.sweeps.controller import jobs_of
 from sparsekit.sweeps.liveness import Observation, observe
 from sparsekit.sweeps.records import Sweep, list_sweeps
+from tests.slurm import warm_jobs
 from tests.slurm.troubled import HARM, PACE
 from tests.waiting import PATIENCE, wait_until
 from tests.warm import Forked
@@ -44,6 +45,7 @@ class Asked:
 
     `pace`: seconds per training step in jobs, so that there is time to disturb them.
     `alike`: what those that are left alone are asked besides, to be trained in the same way.
+    `cold`: jobs start Python anew instead of being forked where everything is imported.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class Asked:
     pace: float = 0.2
     path: str = os.environ["PATH"]
     alike: tuple[str, ...] = ()
+    cold: bool = False
 
     @property
     def store(self) -> Path:
@@ -68,8 +71,9 @@ class Asked:
     def start(self, *more: str) -> subprocess.Popen[str]:
         """The command that submits the sweep, begun."""
         limit = [] if any("resources.minutes" in one for one in more) else ["resources.minutes=60"]
+        python = [] if self.cold else [f"cluster.python='{warm_jobs.python()}'"]
         return Forked(
-            self._command(self.store, "cluster=slurm", *limit, *more),
+            self._command(self.store, "cluster=slurm", *python, *limit, *more),
             cwd=ROOT,
             env=self._environment(),
             stdout=subprocess.PIPE,

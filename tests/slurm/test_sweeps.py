@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slurm
 
 
 def test_several_methods_from_a_snapshot_of_the_code(cluster: object, tmp_path: Path) -> None:
-    asked = Asked(tmp_path, SEVERAL, pace=0)
+    asked = Asked(tmp_path, SEVERAL, pace=0, cold=True)
     sweep = asked.submit("cluster.snapshot=true", "cluster.options={begin:'now+8'}")
     module = Path(sweep.frozen["code"]["snapshot"]) / "sparsekit" / "sweeps" / "attempts.py"
     # By rename: a job may be reading it already.
