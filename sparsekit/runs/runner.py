@@ -30,6 +30,7 @@ from sparsekit.runs.rehearsal import rehearse
 from sparsekit.store.identity import canonical, describe
 from sparsekit.store.sealing import SESSION
 from sparsekit.store.store import Busy, Store
+from sparsekit.system import interruption
 from sparsekit.system.executors import Executor
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
@@ -179,8 +180,10 @@ def run_prepared(prepared: PreparedRun, title: str) -> dict[str, Any]:
         raise RuntimeError(f"something in the run ended the program: {error!r}") from error
     except Exception as error:
         told = refusal_in(error) or traceback.format_exc()
+        # After a signal to all processes of a job it may be what that has broken.
+        status = "interrupted" if interruption.asked() else "failed"
         with contextlib.suppress(OSError):  # a full disk has no room for this either
-            _record(prepared, rows, status="failed", error=told)
+            _record(prepared, rows, status=status, error=told)
         raise
     return _record(prepared, rows, status="done")
 

@@ -16,7 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sparsekit.store import claims
-from sparsekit.store.store import Busy
+from sparsekit.store.store import Busy, Store
+from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.clusters import EARLY_SECONDS, Slurm
 from sparsekit.sweeps.records import Sweep
 from sparsekit.system import interruption
 from sparsekit.system.files import read_json
@@ -105,9 +107,10 @@ def _run_claimed(sweep: Sweep, member: str, work: Callable[[], None], log: str |
     end = _worked(work)
     seconds = status["seconds"] + time.time() - status["begun"]
     position = _position(sweep, member)
-    idle = _idle_attempts(status, end, position)
+    idle = _idle_attempts(sweep, status, end, position)
     if idle >= MAX_IDLE_ATTEMPTS:
-        end = _End("failed", f"stopped {idle} times at the same place; give it more minutes")
+        reason = f"its time was up {idle} times at the same place; resources.minutes gives it more"
+        end = _End("failed", reason)
     final = {n: getattr(end, n) for n in ("state", "reason", "error", "waits_for")}
     spent = {"seconds": seconds, "position": position, "idle_attempts": idle}
     sweep.write_status(member, {**status, **final, **spent})
@@ -130,6 +133,12 @@ def _worked(work: Callable[[], None]) -> _End:
     except BaseException as error:
         if (refusal := refusal_in(error)) is not None:
             return _End("failed", refusal)
+        if interruption.asked():
+            # What a signal to all processes of a job breaks is no error of the run; one that is
+            # will come again.
+            traceback.print_exc()
+            by = ", ".join(interruption.received())
+            return _End("stopped", f"stopped by {by}; then {_shortened(error)}")
         return _End("failed", _shortened(error), traceback.format_exc())
     return _End("done")
 
@@ -140,16 +149,36 @@ def _shortened(error: BaseException) -> str:
     return text if len(text) <= 2 * END else f"{text[:END]}\n...\n{text[-END:]}"
 
 
-def _position(sweep: Sweep, member: str) -> Any:
-    """Return key and step of the last fit of this member; None if none has begun."""
+def _position(sweep: Sweep, member: str) -> list[Any]:
+    """Return how far a member is: key and step of its last fit, and how many stages there are.
+
+    Others compute stages of a store too. Then a member seems to come further than it does, and is
+    given more attempts; nothing that comes further ever seems not to.
+    """
+    store = Store(sweep.root)
+    num_stages = sum(1 for kind in store.kinds() for _ in store.keys(kind))
     try:
         told = read_json(sweep.progress(member))
     except FileNotFoundError:
-        return None
-    return [told["key"], told["step"]]
+        return [None, None, num_stages]
+    return [told["key"], told["step"], num_stages]
 
 
-def _idle_attempts(status: dict[str, Any], end: _End, position: Any) -> int:
-    if end.state != "stopped" or position is None or position != status["position"]:
+def _idle_attempts(sweep: Sweep, status: dict[str, Any], end: _End, position: list[Any]) -> int:
+    """Count the attempts whose time was up where that of the one before was.
+
+    Warnings while a process starts, evictions and requeues tell nothing of how far an attempt comes
+    that is left alone.
+    """
+    before: int = status["idle_attempts"]
+    if end.state != "stopped" or position != status["position"]:
         return 0
-    return int(status["idle_attempts"]) + 1
+    return before + _is_out_of_time(sweep)
+
+
+def _is_out_of_time(sweep: Sweep) -> bool:
+    """Say whether a time limit ends this process; not where SLURM does not tell."""
+    job = job_number()
+    left = None if job is None else scheduler.seconds_left(job)
+    warned = sweep.frozen["cluster"].get("signal_seconds", Slurm.signal_seconds)
+    return left is not None and left <= warned + EARLY_SECONDS

@@ -28,6 +28,7 @@ OF_RANKS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "L
 OF_A_SESSION = "SPARSEKIT_SESSION"
 ROW = re.compile(r"(\d+(?:_\d+)?)\|([A-Z_]+)\|([^|]*)\|([^|]*)\|(.*)")
 TEXT: Mapping[str, Any] = {"encoding": "utf-8", "errors": "replace"}  # whatever the locale is
+TIME_LEFT = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
 LIVE = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
 
 
@@ -101,6 +102,19 @@ def accounts(jobs: Iterable[str]) -> Mapping[str, Ended]:
     return {job: Ended(state.split()[0], code) for job, state, code in known}
 
 
+def seconds_left(job: str) -> float | None:
+    """Return how long a job may go on before its time limit; None if there is none, or no answer.
+
+    Asked by a job that was told to end, and has little time for it.
+    """
+    printed = ask("squeue", "-h", "-a", "-j", job, "-o", "%L", survive=True, seconds=10.0)
+    found = TIME_LEFT.fullmatch(printed.strip()) if printed else None
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24.0 + hours) * 60 + minutes) * 60 + seconds
+
+
 def requeue(job: str) -> bool:
     """Put a running job back into the queue, under its number; False where that is forbidden.
 
@@ -139,7 +153,7 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def ask(*command: str, survive: bool = False) -> str | None:
+def ask(*command: str, survive: bool = False, seconds: float = SECONDS) -> str | None:
     """Return what a command of SLURM prints; None if it is missing, fails or does not answer."""
     if shutil.which(command[0]) is None:
         return None
@@ -148,7 +162,7 @@ def ask(*command: str, survive: bool = False) -> str | None:
             command,
             capture_output=True,
             **TEXT,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
             env=clean_environment(),
             start_new_session=survive,

@@ -16,6 +16,14 @@ from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.trust import code_digest
 
+BEGIN = (
+    "import os, signal as s, sys; s.pthread_sigmask(s.SIG_BLOCK, (s.SIGUSR2, s.SIGTERM, s.SIGHUP));"
+    " given = sys.orig_argv; at = given.index('-ISc');"
+    " os.execv(sys.executable, given[:at] + given[at + 2:])"
+)
+"""Python that begins anew with the signals held back: a job that is warned while Python itself and
+what it imports are still read, for seconds on a busy file system, would die of it. In a few
+milliseconds it is where it could not; the signals come in when the job listens."""
 CONTROLLER = Resources(memory_gb=2.0, minutes=10)
 
 
@@ -99,7 +107,8 @@ def _submit(
 def _command(cluster: Slurm, folder: Path, submission: str, digest: str) -> str:
     """Return the shell command of a job; `cluster.python` may be more than one word."""
     python = shlex.quote(sys.executable) if cluster.python is None else cluster.python
-    return f"{python} -u -m sparsekit.sweeps.job {shlex.quote(str(folder))} {submission} {digest}"
+    job = f"-u -m sparsekit.sweeps.job {shlex.quote(str(folder))} {submission} {digest}"
+    return f"{python} -ISc {shlex.quote(BEGIN)} {job}"
 
 
 def _options(cluster: Slurm, resources: Resources) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 
 from sparsekit.store.claims import claim
 from sparsekit.store.store import Busy
+from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.attempts import MAX_IDLE_ATTEMPTS, job_number, run_attempt
 from sparsekit.sweeps.records import Sweep, freeze
 from sparsekit.system import interruption
@@ -23,7 +24,7 @@ MEMBER = "0000"
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
     runs = [{"number": 0, "name": "one", "experiment": "custom"}]
-    return freeze(tmp_path, "test", {"runs": runs})
+    return freeze(tmp_path, "test", {"cluster": {}, "runs": runs})
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -85,22 +86,72 @@ def test_the_second_at_a_member_leaves_it_alone(sweep: Sweep) -> None:
     assert sweep.last_status(MEMBER) == {}
 
 
-def test_lives_that_come_no_further_are_not_repeated_for_ever(sweep: Sweep) -> None:
-    def stop_at(step: int) -> Callable[[], None]:
-        def work() -> None:
-            sweep.progress(MEMBER).parent.mkdir(exist_ok=True)
-            write_json(sweep.progress(MEMBER), {"key": "fit-1", "step": step})
-            os.kill(os.getpid(), signal.SIGUSR2)
-            interruption.check()
+def stopping_at(sweep: Sweep, step: int) -> Callable[[], None]:
+    """Work that is warned when it has come to this step of its fit."""
 
-        return work
+    def work() -> None:
+        sweep.progress(MEMBER).parent.mkdir(exist_ok=True)
+        write_json(sweep.progress(MEMBER), {"key": "fit-1", "step": step})
+        os.kill(os.getpid(), signal.SIGUSR2)
+        interruption.check()
 
+    return work
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """Seconds until the time limit of the job that this process is in."""
+    seconds: list[float | None] = [30.0]
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    monkeypatch.setattr(scheduler, "seconds_left", lambda job: seconds[0])
+    return seconds
+
+
+def test_attempts_whose_time_is_too_short_are_not_repeated_for_ever(
+    sweep: Sweep, left: list[float | None]
+) -> None:
     for step in (5, 6, 7, 8):
-        assert run_attempt(sweep, MEMBER, stop_at(step)) == "stopped"
+        assert run_attempt(sweep, MEMBER, stopping_at(sweep, step)) == "stopped"
     for _ in range(MAX_IDLE_ATTEMPTS - 1):
-        assert run_attempt(sweep, MEMBER, stop_at(8)) == "stopped"
-    assert run_attempt(sweep, MEMBER, stop_at(8)) == "failed"
-    assert "give it more minutes" in sweep.last_status(MEMBER)["reason"]
+        assert run_attempt(sweep, MEMBER, stopping_at(sweep, 8)) == "stopped"
+    left[0] = 3000.0
+    assert run_attempt(sweep, MEMBER, stopping_at(sweep, 8)) == "stopped", "evicted: counts nothing"
+    left[0] = 179.0
+    assert run_attempt(sweep, MEMBER, stopping_at(sweep, 8)) == "failed"
+    assert "resources.minutes gives it more" in sweep.last_status(MEMBER)["reason"]
+
+
+@pytest.mark.parametrize("seconds", [None, 181.0, 86400.0])
+def test_attempts_that_are_warned_before_their_time_is_up_say_nothing_of_it(
+    seconds: float | None, sweep: Sweep, left: list[float | None]
+) -> None:
+    """Evicted, requeued, or warned while they start; or SLURM does not tell."""
+    left[0] = seconds
+    for _ in range(2 * MAX_IDLE_ATTEMPTS):
+        assert run_attempt(sweep, MEMBER, stopping_at(sweep, 8)) == "stopped"
+
+
+def test_without_slurm_nobody_is_stopped_too_often(sweep: Sweep) -> None:
+    for _ in range(2 * MAX_IDLE_ATTEMPTS):
+        assert run_attempt(sweep, MEMBER, stopping_at(sweep, 8)) == "stopped"
+
+
+def test_whatever_is_published_is_further(sweep: Sweep, left: list[float | None]) -> None:
+    """Such as the studies of a run, each of which takes most of an attempt."""
+    for number in range(2 * MAX_IDLE_ATTEMPTS):
+        (sweep.root / "stages" / "study" / f"study-{number}").mkdir(parents=True)
+        assert run_attempt(sweep, MEMBER, stopping_at(sweep, 8)) == "stopped"
+
+
+def test_what_breaks_after_a_signal_is_no_error_of_the_run(sweep: Sweep) -> None:
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("a worker was killed")
+
+    assert run_attempt(sweep, MEMBER, work) == "stopped"
+    reason = "stopped by SIGTERM; then RuntimeError: a worker was killed"
+    assert sweep.last_status(MEMBER)["reason"] == reason
 
 
 def test_the_number_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from sparsekit.sweeps.clusters import Slurm
 from sparsekit.sweeps.entries import controller_entry, run_entry
 from sparsekit.sweeps.records import Sweep, freeze
 from sparsekit.sweeps.resources import Resources
-from sparsekit.sweeps.slurm import submit_controller, submit_members
+from sparsekit.sweeps.slurm import BEGIN, submit_controller, submit_members
+from sparsekit.system import interruption
 
 SBATCH = """#!{python}
 import json, os, sys
@@ -79,7 +82,8 @@ def test_an_array_of_runs(told: Path, sweep: Sweep) -> None:
     assert (begin, setup) == ("#!/bin/bash", "module load cuda")
     assert safe == "export PYTHONSAFEPATH=1"
     assert path == "export PYTHONPATH='/code of/mine'${PYTHONPATH:+:$PYTHONPATH}"
-    assert "--mpi=none singularity exec image python -u -m sparsekit.sweeps.job" in command
+    assert "--mpi=none singularity exec image python -ISc" in command
+    assert " -u -m sparsekit.sweeps.job " in command
     assert f"_%t_log.out' --cpus-per-task {resources.cpus}" in command
     assert command.split()[-2] == note["id"]
     assert (sweep.folder / "jobs" / f"{note['id']}.json").exists()
@@ -126,3 +130,12 @@ def test_what_slurm_refuses_leaves_no_note(
         submit_controller(sweep, controller_entry(0), cluster=Slurm())
     assert sweep.submissions() == []
     assert list((sweep.folder / "jobs").iterdir()) == []
+
+
+def test_signals_are_held_back_before_anything_is_imported() -> None:
+    """In a new Python with the options that `cluster.python` gives it."""
+    python = f"{sys.executable} -X dev"
+    show = "import signal, sys; print(*sorted(signal.pthread_sigmask(0, [])), sys.flags.dev_mode)"
+    command = f"{python} -ISc {shlex.quote(BEGIN)} -c {shlex.quote(show)} x"
+    printed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
+    assert printed.split() == [*map(str, sorted(interruption.SIGNALS)), "True"]

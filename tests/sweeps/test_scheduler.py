@@ -21,7 +21,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What `squeue` and `sacct` print, line by line."""
     lines: list[str] = []
 
-    def ask(*command: str, survive: bool = False) -> str:
+    def ask(*command: str, survive: bool = False, seconds: float = 0.0) -> str:
         ASKED[:] = [command]
         return "\n".join(lines)
 
@@ -59,6 +59,23 @@ def test_users_are_asked_for_by_number(answer: list[str]) -> None:
 def test_lines_of_the_accounting(answer: list[str]) -> None:
     answer += ["7|CANCELLED by 0|0:15", "8||0:0", "9|COMPLETED", "|", "10| |0:0"]
     assert scheduler.accounts(["7", "8", "9", "10"]) == {"7": Ended("CANCELLED", "0:15")}
+
+
+@pytest.mark.parametrize(
+    ("printed", "seconds"),
+    [
+        ("1-02:03:04", 93784.0),
+        ("02:03:04", 7384.0),
+        ("2:00", 120.0),
+        ("0:00", 0.0),
+        ("UNLIMITED", None),
+        ("INVALID", None),
+        ("", None),
+    ],
+)
+def test_the_time_that_is_left(printed: str, seconds: float | None, answer: list[str]) -> None:
+    answer.append(f"{printed}\n")
+    assert scheduler.seconds_left("7") == seconds
 
 
 def test_jobs_of_other_names_are_not_of_the_sweep(tmp_path: Path, answer: list[str]) -> None:

@@ -36,6 +36,7 @@ def test_variables_of_users_do_not_reach_commands(
         monkeypatch.setenv(name, "x")
     scheduler.queue([user_name()])
     scheduler.accounts(["1"])
+    scheduler.seconds_left("1")
     scheduler.requeue("1")
     scheduler.cancel(["1"])
     for command in COMMANDS:
