@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -40,6 +39,7 @@ from sparsekit.training.fit import fit
 from sparsekit.training.fit_schedule import plan_fit
 from sparsekit.training.history import EVALUATION_BATCH
 from sparsekit.training.judge import NetworkJudge
+from sparsekit.training.observing import Observer, RunningFit
 from sparsekit.training.optimizers import sgd
 from sparsekit.training.problem import ensure_init, load_data
 from sparsekit.training.settings import Runtime, Train
@@ -83,14 +83,15 @@ class Sample:
     state: Mapping[str, Tensor]
 
 
-class Ends(Callback):
-    """Notes when each step had ended; as the last callback it sees the others' work done."""
+class Ends:
+    """Notes when each step had ended; as the last observer it sees the others' work done."""
 
     def __init__(self, clock: timing.Clock) -> None:
         self.clock = clock
         self.ends: list[float] = []
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def note(self, fit: RunningFit) -> None:
+        """Note the time now."""
         self.ends.append(self.clock())
 
 
@@ -120,11 +121,12 @@ def prepare(setting: Setting, store: Store, runtime: Runtime) -> FitSpec:
 
 def whole_fit(spec: FitSpec, store: Store, runtime: Runtime, clock: timing.Clock) -> Sample:
     """Train as `sparsekit.run` would."""
-    callback = Ends(clock)
+    steps = Ends(clock)
+    observer = Observer(step=steps.note)
     started = clock()
-    key = fit(spec, store=store, runtime=runtime, observers=[lambda *_: callback])
+    key = fit(spec, store=store, runtime=runtime, observers=[lambda *_: observer])
     whole = clock() - started
-    return Sample(whole, mean_step(callback.ends), load_network(store, key)[0])
+    return Sample(whole, mean_step(steps.ends), load_network(store, key)[0])
 
 
 def bare_loop(spec: FitSpec, store: Store, runtime: Runtime, clock: timing.Clock) -> Sample:

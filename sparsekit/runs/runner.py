@@ -36,8 +36,9 @@ from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.team import Team
-from sparsekit.training.fit import Observer, fit
+from sparsekit.training.fit import fit
 from sparsekit.training.judge import NetworkJudge
+from sparsekit.training.observing import ObserverMaker, made_observer
 from sparsekit.training.problem import PROBLEM_PARTS, Source, ensure_init, try_source
 from sparsekit.training.settings import Runtime
 
@@ -55,7 +56,7 @@ class PreparedRun:
     common: FitSpec
     runtime: Runtime
     executor: Executor
-    observers: tuple[Observer, ...]
+    observers: tuple[ObserverMaker, ...]
     patience: float = math.inf
     source: Source | None = None
     team: Team | None = None
@@ -113,7 +114,7 @@ def _built_once(text: str) -> Any:
     return config.build(json.loads(text))
 
 
-def _observers(run: Run) -> tuple[Observer, ...]:
+def _observers(run: Run) -> tuple[ObserverMaker, ...]:
     if run.config["logger"] is None:
         return ()
     logger = _built(run.config["logger"])
@@ -135,6 +136,8 @@ def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
         problem = canonical(described["problem"])
         _require_writable(prepared.store.root)
         try:
+            for make in prepared.observers:
+                made_observer(make, "", prepared.common, prepared.store.root)
             if prepared.source is not None:
                 root = prepared.runtime.data_root
                 try_source(

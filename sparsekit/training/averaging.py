@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-
 from sparsekit.core.averaging import running_mean
 from sparsekit.core.types import State
 from sparsekit.training.evaluate import recalibrate_
 from sparsekit.training.history import EVALUATION_BATCH
 from sparsekit.training.module import FitModule
+from sparsekit.training.observing import Observer, RunningFit
 
 
-class TrajectoryAverage(Callback):
+class TrajectoryAverage:
     """Running mean, in float64, of the parameters at the end of every epoch past `after` steps.
 
     Stochastic weight averaging (Izmailov et al. 2018) as SWAMP uses it inside each particle
@@ -26,6 +25,11 @@ class TrajectoryAverage(Callback):
         self.mean: State = {}
         self.count = 0
 
+    @property
+    def observer(self) -> Observer:
+        """What the fit calls."""
+        return Observer(epoch=self.add)
+
     def state_dict(self) -> dict[str, Any]:
         return {"mean": self.mean, "count": self.count}
 
@@ -33,11 +37,11 @@ class TrajectoryAverage(Callback):
         self.mean = dict(state_dict["mean"])
         self.count = state_dict["count"]
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, FitModule)
-        if pl_module.step > self.after:
+    def add(self, fit: RunningFit) -> None:
+        """Take the parameters as they are now into the mean, if it is time to."""
+        if fit.step > self.after:
             # On the CPU, where a mean read from a checkpoint is as well.
-            now = {n: p.detach().cpu().clone() for n, p in pl_module.model.named_parameters()}
+            now = {n: p.detach().cpu().clone() for n, p in fit.module.model.named_parameters()}
             self.mean = running_mean(self.mean, self.count, now) if self.count else now
             self.count += 1
 

@@ -6,28 +6,35 @@ import copy
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Trainer
 
 from sparsekit.system import interruption
 from sparsekit.system.files import replacing
 from sparsekit.system.streams import outlive_readers
-from sparsekit.training.averaging import TrajectoryAverage
-from sparsekit.training.history import History
-from sparsekit.training.masking import Masking
-from sparsekit.training.module import FitModule
+from sparsekit.training.history import check_loss
+from sparsekit.training.observing import Observer, RunningFit
 from sparsekit.training.stopping import Group, agreed, first_signal, group_of_ranks, stop
 
 LAST = "last.ckpt"
 
 
-class Checkpoints(Callback):
+class Stateful(Protocol):
+    """What has a state beside the weights: it is saved, and restored in place."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+class Checkpoints:
     """Saves to `folder/last.ckpt` every `every_seconds`, by rename, and restores at the start.
 
     Batches, augmentation, dropout and learning rate are functions of the step, so that the step,
-    the weights, the optimizer, the masks, the average and the history are all there is to save.
+    the weights, the optimizer, and what has a state of its own are all there is to save: `states`,
+    by the name in the file, and `strangers`, the callbacks of the user's own.
     A fit that was asked to end saves at the next place where it may and stops there, on all ranks
     at the same step; after its last step it finishes instead.
     """
@@ -37,92 +44,77 @@ class Checkpoints(Callback):
         folder: Path,
         saved: Mapping[str, Any] | None,
         *,
-        masking: Masking,
-        history: History,
-        average: TrajectoryAverage,
-        strangers: Mapping[str, Callback],
+        states: Mapping[str, Stateful],
+        strangers: Mapping[str, Stateful],
         every_seconds: float,
     ) -> None:
         self.path = folder / LAST
         self.saved = saved
-        self.masking = masking
-        self.history = history
-        self.average = average
+        self.states = states
         self.strangers = strangers
         self.every_seconds = every_seconds
         self.due = time.monotonic() + every_seconds
         self.listens = interruption.listening()
         self.group: Group | None = None
-        self.has_trained = False
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if trainer.world_size > 1:
+    @property
+    def observer(self) -> Observer:
+        """What the fit calls."""
+        return Observer(setup=self.restore, start=self.resume, pause=self.save_or_stop)
+
+    def restore(self, fit: RunningFit) -> None:
+        """Listen to signals in this process, and give everything the state that was saved."""
+        if fit.trainer.world_size > 1:
             outlive_readers()  # ranks are new processes
         if self.listens:
             interruption.listen()
         if self.saved is None:
             return
-        if trainer.world_size > 1:
+        if fit.trainer.world_size > 1:
             # Tensors reach the ranks in memory that they share, and training changes some of them.
             self.saved = copy.deepcopy(self.saved)
-        self.masking.load_state_dict(self.saved["masking"])
-        self.history.load_state_dict(self.saved["history"])
-        self.average.load_state_dict(self.saved["average"])
-        for name, callback in self.strangers.items():
-            callback.load_state_dict(self.saved["strangers"][name])
+        for name, one in self.states.items():
+            one.load_state_dict(self.saved[name])
+        for name, one in self.strangers.items():
+            one.load_state_dict(self.saved["strangers"][name])
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, FitModule)
-        self.group = group_of_ranks(trainer)
+    def resume(self, fit: RunningFit) -> None:
+        """Give the optimizer, and what adds up losses, the state that was saved."""
+        self.group = group_of_ranks(fit.trainer)
         if self.saved is not None:
-            trainer.optimizers[0].load_state_dict(self.saved["optimizer"])
-            trainer.precision_plugin.load_state_dict(self.saved["precision"])
-            pl_module.loss_sum.fill_(_own(self.saved["loss_sum"], trainer))
-            pl_module.steps_in_sum = self.saved["steps_in_sum"]
+            fit.optimizer.load_state_dict(self.saved["optimizer"])
+            fit.trainer.precision_plugin.load_state_dict(self.saved["precision"])
+            fit.module.loss_sum.fill_(_own(self.saved["loss_sum"], fit.trainer))
+            fit.module.steps_in_sum = self.saved["steps_in_sum"]
             self.saved = None
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, FitModule)
-        # The last step of an epoch is followed by its validation, which belongs to it.
-        fit_schedule = pl_module.fit_schedule
-        if pl_module.between_steps and pl_module.step < fit_schedule.epoch_end(pl_module.step - 1):
-            self._save_or_stop(trainer, pl_module)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, FitModule)
-        # Only now has every callback seen the end of the epoch before, early stopping the last.
-        if self.has_trained:
-            self._save_or_stop(trainer, pl_module)
-        self.has_trained = True
-
-    def _save_or_stop(self, trainer: Trainer, module: FitModule) -> None:
+    def save_or_stop(self, fit: RunningFit) -> None:
+        """Save if it is time to; save and leave if the fit was asked to end."""
         is_due = time.monotonic() >= self.due
         asked, due = agreed([first_signal(), int(is_due)], self.group)
         if asked or due:
-            self.history.check(module)
-            self.save(trainer, module)
+            check_loss(fit)
+            self.save(fit)
             self.due = time.monotonic() + self.every_seconds
         if asked:
             stop(asked, self.group)
 
-    def save(self, trainer: Trainer, module: FitModule) -> None:
+    def save(self, fit: RunningFit) -> None:
         """Write the state of the fit; a reader sees the previous file or this one, whole.
 
         All ranks must call it: each has a mean loss of its own. Rank 0 writes.
         """
-        losses = trainer.strategy.all_gather(module.loss_sum)
-        if not trainer.is_global_zero:
+        losses = fit.trainer.strategy.all_gather(fit.module.loss_sum)
+        if not fit.is_rank_zero:
             return
         content = {
-            "step": module.step,
-            "model": module.model.state_dict(),
-            "optimizer": trainer.optimizers[0].state_dict(),
-            "precision": trainer.precision_plugin.state_dict(),
+            "step": fit.step,
+            "model": fit.module.model.state_dict(),
+            "optimizer": fit.optimizer.state_dict(),
+            "precision": fit.trainer.precision_plugin.state_dict(),
             "loss_sum": losses.flatten().cpu(),
-            "steps_in_sum": module.steps_in_sum,
-            "masking": self.masking.state_dict(),
-            "history": self.history.state_dict(),
-            "average": self.average.state_dict(),
+            "steps_in_sum": fit.module.steps_in_sum,
+            **{name: one.state_dict() for name, one in self.states.items()},
             "strangers": {name: one.state_dict() for name, one in self.strangers.items()},
         }
         write_checkpoint(self.path, content)

@@ -21,10 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-
 from sparsekit.core.fit_spec import FitSpec
-from sparsekit.training.history import History
+from sparsekit.training.observing import Observer, RunningFit
 from sparsekit.training.stopping import stopped
 
 COMMAND = (sys.executable, "-m", "sparsekit.training.wandb_child")
@@ -43,8 +41,8 @@ def wandb_runs(
     entity: str | None = None,
     mode: Literal["auto", "online", "offline"] = "auto",
     patience: float = 20.0,
-) -> Callback:
-    """Return a callback that mirrors one fit into the wandb run whose id is the fit's key.
+) -> Observer:
+    """Return an observer that mirrors one fit into the wandb run whose id is the fit's key.
 
     Runs are grouped by experiment, method and seed. The run's config is `config`, with the
     description of this fit below `fit`. `mode` auto: online if a key is configured, else offline
@@ -68,10 +66,10 @@ def wandb_runs(
         "tags": [about["experiment"]],
         "config": {**config, "fit": asked},
     }
-    return Mirror(opening, patience)
+    return Mirror(opening, patience).observer
 
 
-class Mirror(Callback):
+class Mirror:
     """Tells the child process of the rows that History adds, on rank 0."""
 
     def __init__(self, opening: Mapping[str, Any], patience: float) -> None:
@@ -79,29 +77,35 @@ class Mirror(Callback):
         self.patience = patience
         self.num_told = 0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            self.num_told = len(_history_of(trainer).rows)
+    @property
+    def observer(self) -> Observer:
+        """What the fit calls."""
+        return Observer(start=self.open, epoch=self.log, end=self.close, failure=self.close)
+
+    def open(self, fit: RunningFit) -> None:
+        """Begin a run of wandb, or go on with it."""
+        if fit.is_rank_zero:
+            self.num_told = len(fit.rows)
             _child(self.patience).tell("open", self.opening)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            rows = _history_of(trainer).rows
-            for row in rows[self.num_told :]:
+    def log(self, fit: RunningFit) -> None:
+        """Tell the rows that are new."""
+        if fit.is_rank_zero:
+            for row in fit.rows[self.num_told :]:
                 _child(self.patience).tell("log", row)
-            self.num_told = len(rows)
+            self.num_told = len(fit.rows)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            _child(self.patience).tell("close", {"exit_code": 0})
+    def close(self, fit: RunningFit, error: BaseException | None = None) -> None:
+        """Tell how the fit ended."""
+        if fit.is_rank_zero:
+            _child(self.patience).tell("close", _ending(error))
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        if trainer.is_global_zero:
-            # wandb calls a run preempted that announces it, and then ends as if it had failed.
-            ending = {"preempted": True} if stopped(exception) else {"error": repr(exception)}
-            _child(self.patience).tell("close", {"exit_code": 1, **ending})
+
+def _ending(error: BaseException | None) -> dict[str, Any]:
+    if error is None:
+        return {"exit_code": 0}
+    # wandb calls a run preempted that announces it, and then ends as if it had failed.
+    return {"exit_code": 1, **({"preempted": True} if stopped(error) else {"error": repr(error)})}
 
 
 class Child:
@@ -167,11 +171,6 @@ def _started() -> subprocess.Popen[str] | None:
 @functools.cache
 def _child(patience: float) -> Child:
     return Child(patience)
-
-
-def _history_of(trainer: Trainer) -> History:
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return next(callback for callback in callbacks if isinstance(callback, History))
 
 
 def _warn(text: str) -> None:

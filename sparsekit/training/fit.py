@@ -6,11 +6,12 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 
 from sparsekit.configuration import config
 from sparsekit.core.counts import whole_part
@@ -33,6 +34,13 @@ from sparsekit.training.judge import device_of
 from sparsekit.training.layouts import check_channels_last
 from sparsekit.training.masking import Masking
 from sparsekit.training.module import FitModule
+from sparsekit.training.observing import (
+    Observed,
+    Observer,
+    ObserverMaker,
+    RunningFit,
+    made_observer,
+)
 from sparsekit.training.penalising import Penalised
 from sparsekit.training.problem import load_data
 from sparsekit.training.progress import Progress
@@ -50,7 +58,6 @@ NOISE = (
     ".*`srun` command is available.*",
     ".*module.s. in eval mode at the start of training.*",  # what train.trainable freezes
 )
-Observer = Callable[[str, FitSpec, Path], Callback]
 
 
 def fit(
@@ -58,19 +65,19 @@ def fit(
     *,
     store: Store,
     runtime: Runtime,
-    observers: Sequence[Observer] = (),
+    observers: Sequence[ObserverMaker] = (),
     team: Team | None = None,
 ) -> str:
     """Return the key of the fit that `spec` asks for; train it unless it is published.
 
-    `observers` make callbacks that watch, given key, spec and scratch folder; they cannot be part
-    of the result. The nodes of a `team` train it together.
+    `observers` make what watches it, given key, spec and scratch folder; they cannot be part of
+    the result. The nodes of a `team` train it together.
     Asked to end, it saves and raises Stopped.
     """
     stage = fit_stage(spec)
 
     def compute(folder: Path) -> None:
-        watching = [watch(stage.key, spec, folder / SCRATCH) for watch in observers]
+        watching = [made_observer(make, stage.key, spec, folder / SCRATCH) for make in observers]
         with as_leader(team, spec, folder) as nodes:
             _train(spec, folder, store=store, runtime=runtime, watching=watching, nodes=nodes)
         if not (folder / PARTS_FILE).exists():
@@ -102,7 +109,7 @@ def _train(
     *,
     store: Store,
     runtime: Runtime,
-    watching: Sequence[Callback],
+    watching: Sequence[Observer],
     nodes: Nodes,
 ) -> None:
     train: Train = spec.train
@@ -123,23 +130,27 @@ def _train(
         first_step=module.step - fit_schedule.first,
         num_steps=fit_schedule.last - fit_schedule.first,
     )
-    history = History(masking)
+    history = History()
     average = TrajectoryAverage(_first_averaged(spec.average_from, fit_schedule))
     strangers = made(spec.callbacks)
     checkpoints = Checkpoints(
         folder / SCRATCH,
         saved,
-        masking=masking,
-        history=history,
-        average=average,
+        states={"masking": masking, "history": history, "average": average},
         strangers=strangers,
         every_seconds=runtime.checkpoint_seconds,
     )
-    results = Results(folder, network, masking, history, average)
-    told = [Progress(history, runtime), *watching]
-    own = list(strangers.values())
-    shown = [Shown(history), *own] if own else []
-    callbacks = [masking, history, average, *shown, checkpoints, *told, results]
+    results = Results(folder, network, average)
+    running = partial(RunningFit, module, masking, history.rows)
+    measuring = [history.observer, average.observer, *([Shown().observer] if strangers else [])]
+    watching = [checkpoints.observer, Progress(runtime).observer, *watching, results.observer]
+    # The user's own callbacks see what was measured, and are done before anything is saved.
+    callbacks = [
+        masking,
+        Observed(running, measuring),
+        *strangers.values(),
+        Observed(running, watching),
+    ]
     trainer = _trainer(runtime, train, callbacks, num_epochs=fit_schedule.num_epochs, nodes=nodes)
     _continue_at_(trainer, fit_schedule.epoch(module.step))
     train_(trainer, module)
@@ -156,44 +167,40 @@ def _first_averaged(fraction: float | None, fit_schedule: FitSchedule) -> float:
     return first + whole_part(last - first, fraction)
 
 
-class Results(Callback):
+class Results:
     """Writes what a finished fit leaves behind, on rank 0."""
 
-    def __init__(
-        self,
-        folder: Path,
-        network: Network,
-        masking: Masking,
-        history: History,
-        average: TrajectoryAverage,
-    ) -> None:
+    def __init__(self, folder: Path, network: Network, average: TrajectoryAverage) -> None:
         self.folder = folder
         self.network = network
-        self.masking = masking
-        self.history = history
         self.average = average
         self.started = time.time()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, FitModule)
-        if not trainer.is_global_zero:
+    @property
+    def observer(self) -> Observer:
+        """What the fit calls."""
+        return Observer(end=self.write)
+
+    def write(self, fit: RunningFit) -> None:
+        """Write weights, masks, history and costs."""
+        if not fit.is_rank_zero:
             return
+        module = fit.module
         if self.average.count:
-            self.average.install_(pl_module)
-        if pl_module.viewed is None:
-            masks = {name: mask.cpu() for name, mask in self.masking.masks.items()}
-            state = {name: t.detach().cpu() for name, t in pl_module.model.state_dict().items()}
+            self.average.install_(module)
+        if module.viewed is None:
+            masks = {name: mask.cpu() for name, mask in fit.masks.items()}
+            state = {name: t.detach().cpu() for name, t in module.model.state_dict().items()}
         else:
-            state, masks = pl_module.viewed.published()
+            state, masks = module.viewed.published()
         check_pruned(state, masks)
         record = self.network.record()
         save_network(self.folder, state=apply(state, masks), masks=masks, network=record)
-        write_measured(self.folder / "history.json", self.history.rows)
+        write_measured(self.folder / "history.json", fit.rows)
         snapshots = {"num_snapshots": max(1, self.average.count)}
-        write_json(self.folder / MASK_HISTORY, {**self.masking.mask_history.summary(), **snapshots})
-        cost = {"seconds": time.time() - self.started, "devices": trainer.world_size}
-        cost |= pl_module.cost_of_teacher()
-        write_json(self.folder / "cost.json", cost)
+        write_json(self.folder / MASK_HISTORY, {**fit.masking.mask_history.summary(), **snapshots})
+        cost = {"seconds": time.time() - self.started, "devices": fit.trainer.world_size}
+        write_json(self.folder / "cost.json", cost | module.cost_of_teacher())
 
 
 def check_pruned(state: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor]) -> None:

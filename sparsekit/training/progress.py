@@ -6,60 +6,53 @@ import sys
 import time
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
-from sparsekit.training.history import History
-from sparsekit.training.module import FitModule
+from sparsekit.training.observing import Observer, RunningFit
 from sparsekit.training.settings import Runtime
 
 
-class Progress(Callback):
+class Progress:
     """Shows steps, the last validation and the time left."""
 
-    def __init__(self, history: History, runtime: Runtime) -> None:
-        self.history = history
+    def __init__(self, runtime: Runtime) -> None:
         self.style = _style(runtime.progress)
         self.every_seconds = runtime.progress_seconds
         self.bar: tqdm[Any] | None = None
         self.next_line = time.monotonic() + self.every_seconds
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, FitModule)
-        if self.style == "bar" and trainer.is_global_zero:
+    @property
+    def observer(self) -> Observer:
+        """What the fit calls."""
+        return Observer(start=self.begin, step=self.advance, end=self.close, failure=self.close)
+
+    def begin(self, fit: RunningFit) -> None:
+        """Draw the bar, if there is to be one."""
+        if self.style == "bar" and fit.is_rank_zero:
             self.bar = tqdm(
-                total=pl_module.fit_schedule.last,
-                initial=pl_module.step,
-                unit="step",
-                leave=False,
-                mininterval=0.2,
+                total=fit.last_step, initial=fit.step, unit="step", leave=False, mininterval=0.2
             )
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, FitModule)
-        if not trainer.is_global_zero or not pl_module.between_steps:
+    def advance(self, fit: RunningFit) -> None:
+        """Show one more step, or print a line if one is due."""
+        if not fit.is_rank_zero:
             return
         if self.bar is not None:
-            self.bar.update(pl_module.step - self.bar.n)
+            self.bar.update(fit.step - self.bar.n)
         elif self.style == "lines" and time.monotonic() >= self.next_line:
-            print(self._line(pl_module), file=sys.stderr, flush=True)
+            print(_line(fit), file=sys.stderr, flush=True)
             self.next_line = time.monotonic() + self.every_seconds
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def close(self, fit: RunningFit, error: BaseException | None = None) -> None:
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
-    def _line(self, module: FitModule) -> str:
-        rows = self.history.rows
-        primary = module.task.primary
-        latest = f", validation {primary.text(rows[-1][f'val_{primary.name}'])}" if rows else ""
-        return f"    step {module.step} of {module.fit_schedule.last}{latest}"
+def _line(fit: RunningFit) -> str:
+    primary, value = fit.module.task.primary, fit.validation
+    latest = "" if value is None else f", validation {primary.text(value)}"
+    return f"    step {fit.step} of {fit.last_step}{latest}"
 
 
 def _style(asked: str) -> str:

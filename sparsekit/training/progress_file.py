@@ -8,23 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-
 from sparsekit.core.fit_spec import FitSpec
 from sparsekit.system.files import write_measured
-from sparsekit.training.history import History
-from sparsekit.training.module import FitModule
+from sparsekit.training.observing import Observer, RunningFit
 
 EVERY_SECONDS = 5.0
 
 
-def progress_file(key: str, spec: FitSpec, scratch: Path, *, file: str) -> Callback:
-    """Return a callback that keeps `file` up to date: cycle, particle, step, validation."""
+def progress_file(key: str, spec: FitSpec, scratch: Path, *, file: str) -> Observer:
+    """Return an observer that keeps `file` up to date: cycle, particle, step, validation."""
     about = {"key": key, "cycle": spec.cycle, "particle": spec.particle}
-    return ProgressFile(Path(file), about)
+    return ProgressFile(Path(file), about).observer
 
 
-class ProgressFile(Callback):
+class ProgressFile:
     """Writes at the start, every few seconds, and wherever the fit ends; on rank 0."""
 
     def __init__(self, file: Path, about: Mapping[str, Any]) -> None:
@@ -32,38 +29,32 @@ class ProgressFile(Callback):
         self.about = about
         self.due = 0.0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, pl_module)
+    @property
+    def observer(self) -> Observer:
+        """What the fit calls."""
+        return Observer(
+            start=self.write, step=self.write_if_due, end=self.write, failure=self.write
+        )
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def write_if_due(self, fit: RunningFit) -> None:
+        """Write if the file is some seconds old."""
         if time.monotonic() >= self.due:
-            self._write(trainer, pl_module)
+            self.write(fit)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, pl_module)
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        self._write(trainer, pl_module)
-
-    def _write(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, FitModule)
-        if not trainer.is_global_zero:
+    def write(self, fit: RunningFit, error: BaseException | None = None) -> None:
+        """Replace the file by one that says how far `fit` is."""
+        if not fit.is_rank_zero:
             return
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        rows = next(one for one in callbacks if isinstance(one, History)).rows
-        primary = module.task.primary
         self.due = time.monotonic() + EVERY_SECONDS
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_measured(
             self.file,
             {
                 **self.about,
-                "step": module.step,
-                "last_step": module.fit_schedule.last,
-                "primary": dataclasses.asdict(primary),
-                "validation": rows[-1][f"val_{primary.name}"] if rows else None,
+                "step": fit.step,
+                "last_step": fit.last_step,
+                "primary": dataclasses.asdict(fit.module.task.primary),
+                "validation": fit.validation,
                 "time": time.time(),
             },
         )

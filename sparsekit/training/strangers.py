@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from sparsekit.tasks.types import Task
-from sparsekit.training.history import History
+from sparsekit.training.observing import Observer, RunningFit
 
 Makers = Mapping[str, Callable[[], Any]]
 
@@ -42,16 +42,21 @@ def check_callbacks(makers: Makers | None, task: Task, *, evaluate_every: int) -
             )
 
 
-class Shown(Callback):
+class Shown:
     """Shows the callbacks of the user's own what a fit tells, on all ranks, after each epoch."""
 
-    def __init__(self, history: History) -> None:
-        self.history = history
+    def __init__(self) -> None:
         self.num_shown = 0
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rows = trainer.strategy.broadcast(self.history.rows[self.num_shown :])
+    @property
+    def observer(self) -> Observer:
+        """What the fit calls."""
+        return Observer(epoch=self.show)
+
+    def show(self, fit: RunningFit) -> None:
+        """Log the rows that are new, where other callbacks of the trainer look."""
+        rows = fit.trainer.strategy.broadcast(fit.rows[self.num_shown :])
         self.num_shown += len(rows)
         for row in rows:
             numbers = {name: float(v) for name, v in row.items() if isinstance(v, int | float)}
-            pl_module.log_dict(numbers, rank_zero_only=False)
+            fit.module.log_dict(numbers, rank_zero_only=False)

@@ -12,6 +12,7 @@ from typing import Any
 from sparsekit.store import store as store_module
 from sparsekit.training.checkpoints import Checkpoints
 from sparsekit.training.module import FitModule
+from sparsekit.training.observing import RunningFit
 
 WITHIN_FITS = ("step", "saved")
 AROUND_STAGES = ("claimed", "computed", "sealed", "published")
@@ -85,10 +86,10 @@ def _trap_training(die: Callable[[str], None]) -> None:
         if self.step % 3 == 2:
             die(f"step {self.step} of cycle seed {self.fit_schedule.seed}")
 
-    def trapped_save(self: Checkpoints, trainer: Any, module: FitModule) -> None:
-        save(self, trainer, module)
-        at_epoch_end = module.step == module.fit_schedule.steps_per_epoch
-        if self.path.exists() and (at_epoch_end or module.step % 4 == 1):
-            die(f"saved {module.step} of cycle seed {module.fit_schedule.seed}")
+    def trapped_save(self: Checkpoints, fit: RunningFit) -> None:
+        save(self, fit)
+        schedule = fit.module.fit_schedule
+        if self.path.exists() and (fit.step == schedule.steps_per_epoch or fit.step % 4 == 1):
+            die(f"saved {fit.step} of cycle seed {schedule.seed}")
 
     FitModule.optimizer_step, Checkpoints.save = trapped_step, trapped_save

@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-
 from sparsekit.configuration.compose import compose_runs
 from sparsekit.core.fit_spec import FitSpec
 from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared
@@ -22,7 +20,7 @@ from sparsekit.store.store import SCRATCH, Store
 from sparsekit.system import interruption
 from sparsekit.system.interruption import SIGNALS, Stopped
 from sparsekit.training.checkpoints import read_checkpoint
-from sparsekit.training.module import FitModule
+from sparsekit.training.observing import Observer, RunningFit
 from tests.conftest import TINY
 from tests.system.processes import ended, forked, wait_for
 from tests.waiting import wait_until
@@ -32,8 +30,8 @@ STEPS_PER_EPOCH = 19  # of digits, in batches of 64
 
 
 @dataclasses.dataclass
-class Watch(Callback):
-    """Sends `number` after step `at` of the first fit; notes what a fit tells its callbacks.
+class Watch:
+    """Sends `number` after step `at` of the first fit; notes what a fit tells its observers.
 
     `to`: this process, its parent, rank 1, or nobody. Fits in several processes that are asked by
     their parent wait for that from step `at` on, or they would be over before it is heard.
@@ -44,42 +42,41 @@ class Watch(Callback):
     number: int
     to: str = "me"
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    @property
+    def observer(self) -> Observer:
+        return Observer(
+            start=self.begin, step=self.send_or_wait, end=self.close, failure=self.close
+        )
+
+    def begin(self, fit: RunningFit) -> None:
         ours = all(signal.getsignal(number) is interruption._note for number in SIGNALS)
         self._write("handlers are " + ("ours" if ours else "others'"))
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: FitModule, batch: Any, batch_idx: int
-    ) -> None:
-        if pl_module.step != self.at - 1:
-            return
-        if self.to == "parent" and trainer.global_rank == 0:
-            os.kill(os.getppid(), self.number)
-        elif self.to == "me" or (self.to == "rank 1" and trainer.global_rank == 1):
-            os.kill(os.getpid(), self.number)
-        elif self.to == "death of rank 1" and trainer.global_rank == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: FitModule, *_: Any) -> None:
-        in_a_team = multiprocessing.parent_process() is not None or trainer.world_size > 1
-        if in_a_team and self.to in ("parent", "nobody") and pl_module.step >= self.at:
+    def send_or_wait(self, fit: RunningFit) -> None:
+        if fit.step == self.at:
+            self._send(fit.trainer.global_rank)
+        in_a_team = multiprocessing.parent_process() is not None or fit.trainer.world_size > 1
+        if in_a_team and self.to in ("parent", "nobody") and fit.step >= self.at:
             wait_until(interruption.asked, "the parent does not pass it on", every=0.01)
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        self._write(f"told of {type(exception).__name__}")
+    def _send(self, rank: int) -> None:
+        if self.to == "parent" and rank == 0:
+            os.kill(os.getppid(), self.number)
+        elif self.to == "me" or (self.to == "rank 1" and rank == 1):
+            os.kill(os.getpid(), self.number)
+        elif self.to == "death of rank 1" and rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write("told of the end")
+    def close(self, fit: RunningFit, error: BaseException | None = None) -> None:
+        self._write(f"told of {'the end' if error is None else type(error).__name__}")
 
     def _write(self, text: str) -> None:
         with self.diary.open("a") as file:
             file.write(text + "\n")
 
 
-def watch(key: str, spec: FitSpec, scratch: Path, *, callback: Callback) -> Callback:
-    return callback
+def watch(key: str, spec: FitSpec, scratch: Path, *, one: Watch) -> Observer:
+    return one.observer
 
 
 def life(job: PreparedRun, *, listens: bool = True) -> int:
@@ -101,8 +98,8 @@ def life(job: PreparedRun, *, listens: bool = True) -> int:
 
 
 def watched(job: PreparedRun, tmp_path: Path, **asked: Any) -> PreparedRun:
-    callback = Watch(tmp_path / "diary", **asked)
-    return dataclasses.replace(job, observers=(functools.partial(watch, callback=callback),))
+    one = Watch(tmp_path / "diary", **asked)
+    return dataclasses.replace(job, observers=(functools.partial(watch, one=one),))
 
 
 def saved_steps(job: PreparedRun) -> list[int]:

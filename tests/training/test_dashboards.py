@@ -20,6 +20,7 @@ from sparsekit.store.store import Store
 from sparsekit.system import interruption
 from sparsekit.training import dashboards
 from sparsekit.training.checkpoints import Checkpoints
+from sparsekit.training.observing import RunningFit
 from tests.system.processes import ended, forked, wait_for
 from tests.waiting import PATIENCE, wait_until
 
@@ -228,9 +229,9 @@ def test_a_resumed_fit_continues_the_same_run(tiny: Build) -> None:
     def live_and_die() -> None:
         save = Checkpoints.save
 
-        def last_save(self: Checkpoints, trainer: Any, module: Any) -> None:
-            save(self, trainer, module)
-            if module.step == 30:
+        def last_save(self: Checkpoints, fit: RunningFit) -> None:
+            save(self, fit)
+            if fit.step == 30:
                 finish()
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -252,14 +253,14 @@ def test_a_fit_that_was_asked_to_end_is_preempted_and_has_not_failed(tiny: Build
     job = tiny("train.epochs=3", *WANDB)
 
     def live_and_stop() -> None:
-        look = Checkpoints._save_or_stop
+        look = Checkpoints.save_or_stop
 
-        def asked(self: Checkpoints, trainer: Any, module: Any) -> None:
-            if module.step == 30:
+        def asked(self: Checkpoints, fit: RunningFit) -> None:
+            if fit.step == 30:
                 os.kill(os.getpid(), signal.SIGTERM)
-            look(self, trainer, module)
+            look(self, fit)
 
-        Checkpoints._save_or_stop = asked  # type: ignore[method-assign]
+        Checkpoints.save_or_stop = asked  # type: ignore[method-assign]
         interruption.listen()
         with pytest.raises(interruption.Stopped):
             run_prepared(job, "test")

@@ -20,6 +20,7 @@ from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
 from sparsekit.training.checkpoints import Checkpoints
 from sparsekit.training.module import FitModule
+from sparsekit.training.observing import RunningFit
 from sparsekit.training.problem import load_data
 from sparsekit.training.viewing import ViewedNetwork
 
@@ -94,13 +95,13 @@ def trained_by_hand(job: PreparedRun, store: Store, fit: str, module: FitModule)
 def last_module(monkeypatch: pytest.MonkeyPatch) -> list[FitModule]:
     """The modules of the fits that were trained in this process."""
     found: list[FitModule] = []
-    begin = Checkpoints.on_train_start
+    resume = Checkpoints.resume
 
-    def noting(self: Checkpoints, trainer: object, pl_module: FitModule) -> None:
-        found.append(pl_module)
-        begin(self, trainer, pl_module)  # type: ignore[arg-type]
+    def noting(self: Checkpoints, fit: RunningFit) -> None:
+        found.append(fit.module)
+        resume(self, fit)
 
-    monkeypatch.setattr(Checkpoints, "on_train_start", noting)
+    monkeypatch.setattr(Checkpoints, "resume", noting)
     return found
 
 
