@@ -221,12 +221,15 @@ def _is_uninteresting(override: str) -> bool:
 
 
 def _measured(store: Store, ticket: str) -> tuple[Mapping[str, Any], float]:
-    """Return the metrics of a ticket, and how long its fits took."""
+    """Return the metrics of a ticket, with what teachers cost its fits, and how long these took."""
     description = store.description(ticket)
     inputs: Sequence[str] = description["inputs"]
     fits = [key for key in inputs if key.startswith("fit-")]
-    seconds = float(sum(store.read(key, "cost.json")["seconds"] for key in fits))
-    return _read(store, ticket, "metrics.json", description["files"]), seconds
+    costs = [store.read(key, "cost.json") for key in fits]
+    seconds = float(sum(cost["seconds"] for cost in costs))
+    metrics = _read(store, ticket, "metrics.json", description["files"])
+    taught = [cost["teacher_flops"] for cost in costs if "teacher_flops" in cost]
+    return (metrics | {"teacher_flops": sum(taught)} if taught else metrics), seconds
 
 
 def _read(store: Store, key: str, name: str, files: Mapping[str, str]) -> Any:

@@ -87,6 +87,21 @@ def test_average_parameters_are_shown_where_all_seeds_know_them(writer: Writer) 
     assert (rows[0]["seconds_mean"], rows[0]["seconds_std"]) == ("2.0", "0.0")
 
 
+def test_what_teachers_cost_has_a_column_where_there_were_any(writer: Writer) -> None:
+    for seed, operations in enumerate((1e9, 3e9)):
+        dense = writer.ticket(f"dense{seed}", 0.9, 0.0)
+        taught = writer.ticket(f"t{seed}", 0.8, 0.9, taught={"teacher_flops": operations})
+        writer.record("imp", seed, [(0.0, dense), (0.9, taught)])
+    results = collect([writer.store.root])
+    heading, below, _, alone, both, *_ = terminal(results).splitlines()
+    at = heading.index("teacher")
+    assert below[at:].startswith("FLOPs")
+    assert alone[at:].split() == ["89.00", "+-", "0.00"]
+    assert both[at:].split() == ["2e+09", "79.00", "+-", "0.00"]
+    rows = list(csv.DictReader(io.StringIO(comma_separated(results))))
+    assert [row["teacher_flops_mean"] for row in rows] == ["", "2000000000.0"]
+
+
 def test_what_collapsed_is_named_below_the_table(
     writer: Writer, capsys: pytest.CaptureFixture[str]
 ) -> None:

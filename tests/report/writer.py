@@ -30,6 +30,7 @@ class Writer:
         *,
         seconds: float = 2.0,
         more: Mapping[str, Any] | None = None,
+        taught: Mapping[str, float] | None = None,
     ) -> str:
         """Without `more` metrics, it is a ticket of an older store."""
         fit = Stage("fit", {"name": name})
@@ -45,7 +46,7 @@ class Writer:
             "layers": {"fc.weight": {"size": 1000, "kept": round(2000 * accuracy) - 1000}},
             **(more or {}),
         }
-        cost = {"seconds": seconds}
+        cost = {"seconds": seconds, **(taught or {})}
         self.store.ensure(fit, lambda folder: write_json(folder / "cost.json", cost))
         self.store.ensure(ticket, lambda folder: write_json(folder / "metrics.json", metrics))
         return ticket.key
