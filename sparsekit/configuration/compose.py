@@ -35,7 +35,11 @@ from sparsekit.configuration.sweep_files import (
     points,
     refuse_idle,
 )
-from sparsekit.configuration.unused import refuse_unused_resources, refuse_unused_sparsity
+from sparsekit.configuration.unused import (
+    refuse_unused_resources,
+    refuse_unused_retraining,
+    refuse_unused_sparsity,
+)
 from sparsekit.store.identity import canonical
 
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
@@ -146,6 +150,7 @@ def compose_one(
     check(config)
     if not config["sweep"]:  # grids may choose another method
         refuse_unused_sparsity(overrides, written, choices)
+        refuse_unused_retraining(overrides, config)
     return Run(config, _digest(written), choices, tuple(overrides))
 
 

@@ -41,6 +41,28 @@ def refuse_unused_sparsity(
     )
 
 
+def refuse_unused_retraining(overrides: Sequence[str], config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a typed schedule or length of cycles that do not train.
+
+    What a method's own file says of them stands: it is for the lengths that do.
+    """
+    method = config["method"]
+    if method.get("retrain_epochs") != 0:
+        return
+    unused = [
+        name
+        for name, neutral in (("retrain", None), ("retrain_times", 1))
+        if method.get(name, neutral) != neutral
+    ]
+    for text in overrides:
+        parts = key_of(text).split(".")
+        if parts[0] == "method" and parts[1:2] and parts[1] in unused:
+            raise ConfigError(
+                f"{text} would be ignored: with method.retrain_epochs=0 the cycles do not train; "
+                "leave one of them out"
+            )
+
+
 def refuse_unused_resources(typed: Sequence[str], config: Mapping[str, Any]) -> None:
     """Raise ConfigError for `resources` on the command line where runs do not become jobs.
 

@@ -65,6 +65,15 @@ LIGHT = [
     ("-m method=imp sparsity=0.5,0.9", "give method.remove=null method.sparsity=0.5"),
     ("sweep=[{method:[one_shot,imp],sparsity:[0.5]}]", "sparsity=0.5 would be ignored: method=imp"),
     ("method=one_shot method.sparsity=0.5 sparsity=0.5", "sparsity=0.5 would be ignored"),
+    (
+        "method=imp_budgeted method.retrain_epochs=0 method.retrain_times=2",
+        "method.retrain_times=2 would be ignored: with method.retrain_epochs=0",
+    ),
+    (
+        "method=one_shot method.retrain_epochs=0 "
+        "method.retrain={_target_:sparsekit.core.learning_rates.cyclic}",
+        "method.retrain={_target_:sparsekit.core.learning_rates.cyclic} would be ignored",
+    ),
     ("resources=gpu", "resources=gpu would be ignored: runs are computed in this process"),
     (
         "resources.gpus=1 cluster=local",
