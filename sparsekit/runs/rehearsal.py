@@ -9,26 +9,26 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from sparsekit.configuration import config
-from sparsekit.core.counts import budget
 from sparsekit.core.distillation import DENSE, Distillation
-from sparsekit.core.fit_spec import FitSpec, Problem
-from sparsekit.core.layout import outputs_first, prune_rows, rows_first
+from sparsekit.core.fit_spec import FitSpec
+from sparsekit.core.layout import outputs_first, rows_first
 from sparsekit.core.types import Masks, Penalty, View
-from sparsekit.data.types import Data
 from sparsekit.method.cycle import Cycle, Method
 from sparsekit.method.mistakes import check_budgets
-from sparsekit.models.applied import check_masks_apply, coverage
 from sparsekit.models.layers import transposed_groups
-from sparsekit.networks.network import Network, stored_network
+from sparsekit.networks.network import stored_network
+from sparsekit.runs.rehearsal_model import (
+    RehearsalModel,
+    layer_table,
+    prune_untrained,
+    rehearsal_model,
+    transform_untrained,
+)
 from sparsekit.runs.trial import check_two_builds, try_network, try_teacher
 from sparsekit.store.identity import canonical, describe
 from sparsekit.store.store import Store
@@ -37,9 +37,10 @@ from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.freezing import check_trainable
 from sparsekit.training.judge import NetworkJudge, device_of
 from sparsekit.training.layouts import check_channels_last
-from sparsekit.training.optimizers import check_rates
+from sparsekit.training.module import reads_gradients
+from sparsekit.training.optimizers import check_rates, check_unscaling
 from sparsekit.training.penalising import Penalised
-from sparsekit.training.problem import dense_masks, init_seed, initial_network, load_data
+from sparsekit.training.problem import Source, init_seed
 from sparsekit.training.strangers import check_callbacks
 from sparsekit.training.teacher import check_compiled, teacher_of
 from sparsekit.training.whole_batch import check_pieces
@@ -48,33 +49,28 @@ CUT = {"norm_drop": 0.5, "fraction": 0.5}
 _worked: set[str] = set()
 
 
-@dataclasses.dataclass(frozen=True)
-class RehearsalModel:
-    """An untrained model of a task, its data, and the masks of what may be pruned.
-
-    `remarks`: what a user should know of the rest of the model.
-    """
-
-    data: Data
-    network: Network
-    model: nn.Module
-    masks: Masks
-    remarks: Sequence[str]
-
-
-def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
+def rehearse(
+    method: Method,
+    common: FitSpec,
+    judge: NetworkJudge,
+    *,
+    source: Source | None = None,
+    num_nodes: int = 1,
+) -> str:
     """Load the data, build model and optimizer, plan every cycle, prune once to the last budget,
     and run one small batch through the pruned network.
 
-    Returns the table of layers. Raises ValueError, TypeError or OSError for what would fail later.
+    The network and its masks are those of the `source`, if the run has one. Fits are trained on the
+    devices of `num_nodes`. Returns the table of layers. Raises ValueError, TypeError or OSError for
+    what would fail later.
     """
-    rehearsed = _rehearsal_model(canonical(describe(judge.identity)), judge.runtime.data_root)
+    rehearsed = rehearsal_model(judge, source)
     if common.train.precision == "16-mixed" and device_of(judge.runtime).type == "cpu":
         raise ValueError("train.precision=16-mixed needs a GPU; the CPU has bf16-mixed")
     check_callbacks(
         common.callbacks, common.problem.task(), evaluate_every=common.train.evaluate_every
     )
-    check_budgets(method, sum(mask.numel() for mask in rehearsed.masks.values()))
+    check_budgets(method, rehearsed.num_prunable)
     cycles = list(method.plan())
     for cycle, asked in _kinds_of_fits(cycles, common):
         fit_schedule = plan_fit(asked, rehearsed.data, CUT)
@@ -83,20 +79,25 @@ def rehearse(method: Method, common: FitSpec, judge: NetworkJudge) -> str:
         check_pieces(
             rehearsed.model,
             accumulate=asked.train.accumulate,
-            num_devices=judge.runtime.devices,
+            num_devices=judge.runtime.devices * num_nodes,
         )
         if asked.train.channels_last:
             check_channels_last(rehearsed.model, device_of(judge.runtime))
-        check_rates(leaf(list(rehearsed.model.named_parameters())), leaf)
+        optimizer = leaf(list(rehearsed.model.named_parameters()))
+        check_rates(optimizer, leaf)
+        check_unscaling(optimizer, asked.train.precision, reads_gradients=reads_gradients(asked))
         check_trainable(asked, rehearsed.network)
         _try_options(cycle, asked, fit_schedule, rehearsed, judge)
     last = cycles[-1]
+    if last.transform is not None and last.distillation is not None and last.variations:
+        # A network of fewer weights may have lost shapes that the first cycle left.
+        _try_teacher(last, last.distillation, rehearsed, judge)
     if last.sparsity > 0:
         _require_prunable(rehearsed)
     redrawn = any(cycle.reinitialises for cycle in cycles)
     work = functools.partial(_try, last, rehearsed, judge, redrawn=redrawn)
     of_cycle = [last.prune, last.sparsity, last.transform, redrawn]
-    _once([judge.identity, *of_cycle, judge.runtime], work)
+    _once([rehearsed.identity, *of_cycle, judge.runtime], work)
     return "\n".join([layer_table(rehearsed.model, rehearsed.masks), *rehearsed.remarks])
 
 
@@ -111,27 +112,22 @@ def _try_options(
     if asked.mover is not None:
         num_steps = fit_schedule.last - fit_schedule.first
         rehearse_mover = functools.partial(_move, cycle, rehearsed, judge, num_steps)
-        kind = [judge.identity, asked.mover, cycle.prune, cycle.sparsity, num_steps]
+        kind = [rehearsed.identity, asked.mover, cycle.prune, cycle.sparsity, num_steps]
         _once(kind, rehearse_mover)
     if asked.view is not None:
         _view(asked.view, rehearsed)
     if asked.penalty is not None:
         _penalise(asked.penalty, rehearsed, fit_schedule.last)
     if asked.distillation is not None:
-        teach = functools.partial(_teach, asked.distillation, rehearsed, judge)
-        _once([judge.identity, asked.distillation, judge.runtime], teach)
+        _try_teacher(cycle, asked.distillation, rehearsed, judge)
 
 
-@functools.lru_cache(maxsize=1)
-def _rehearsal_model(problem: str, root: Path) -> RehearsalModel:
-    """Build the model of a problem. Only one is kept, because models may be large."""
-    described: Problem = config.build(json.loads(problem))
-    data = load_data(described, root)
-    network = initial_network(described, data, seed=0)
-    model = network.build()
-    masks = dense_masks(described, model, data)
-    remarks = coverage(model, masks, data.example()).lines()
-    return RehearsalModel(data, network, model, masks, remarks)
+def _try_teacher(
+    cycle: Cycle, distillation: Distillation, rehearsed: RehearsalModel, judge: NetworkJudge
+) -> None:
+    teach = functools.partial(_teach, cycle, distillation, rehearsed, judge)
+    transformed = cycle.transform and [cycle.transform, cycle.prune, cycle.sparsity]
+    _once([rehearsed.identity, distillation, transformed, judge.runtime], teach)
 
 
 def _view(view: View, rehearsed: RehearsalModel) -> None:
@@ -154,18 +150,15 @@ def _penalise(penalty: Penalty, rehearsed: RehearsalModel, num_steps: int) -> No
 def _try(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, *, redrawn: bool) -> None:
     """Prune to the sparsity of a cycle, and run a batch through everything a run does."""
     check_two_builds(rehearsed.network, init_seed(rehearsed.network.seed, 1), redrawn=redrawn)
-    network, masks = rehearsed.network, _prune(cycle, rehearsed, judge)
-    if cycle.transform is not None:
-        state = rehearsed.model.state_dict()
-        network, state, masks = cycle.transform(
-            network, state, masks, judge.on(network).probe(state)
-        )
-        network.loaded(state)
+    network, _, masks = transform_untrained(cycle, rehearsed, judge)
     try_network(network, masks, rehearsed.data, judge.identity.task())
 
 
-def _teach(distillation: Distillation, rehearsed: RehearsalModel, judge: NetworkJudge) -> None:
-    """Learn one batch from the teacher: the dense network untrained, or the one that is stored."""
+def _teach(
+    cycle: Cycle, distillation: Distillation, rehearsed: RehearsalModel, judge: NetworkJudge
+) -> None:
+    """Learn one batch, in the network that a cycle trains, from the teacher: the dense network
+    untrained, or the one that is stored."""
     check_compiled(distillation, judge.runtime)
     network, state, masks = rehearsed.network, rehearsed.model.state_dict(), rehearsed.masks
     if distillation.teacher != DENSE:
@@ -173,7 +166,10 @@ def _teach(distillation: Distillation, rehearsed: RehearsalModel, judge: Network
         network = stored_network(store, distillation.teacher)
         state, masks = load_network(store, distillation.teacher)
     teach = functools.partial(teacher_of, distillation, network, state, masks)
-    try_teacher(teach, rehearsed.network, rehearsed.data, judge.identity.task())
+    student = rehearsed.network
+    if cycle.transform is not None:
+        student, _, _ = transform_untrained(cycle, rehearsed, judge)
+    try_teacher(teach, student, rehearsed.data, judge.identity.task())
 
 
 def _require_prunable(rehearsed: RehearsalModel) -> None:
@@ -188,27 +184,10 @@ def _require_prunable(rehearsed: RehearsalModel) -> None:
 def _move(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge, num_steps: int) -> Masks:
     """Try an update of the mover on the masks that it will find; return these."""
     assert cycle.mover is not None
-    masks = _prune(cycle, rehearsed, judge)
+    masks = prune_untrained(cycle, rehearsed, judge)
     mover = rows_first(cycle.mover, transposed_groups(rehearsed.model))
     mover.rehearse(rehearsed.model.state_dict(), masks, num_steps)
     return masks
-
-
-def _prune(cycle: Cycle, rehearsed: RehearsalModel, judge: NetworkJudge) -> Masks:
-    """Prune the untrained model to the sparsity of a cycle; ValueError if that has no effect."""
-    state, masks = rehearsed.model.state_dict(), rehearsed.masks
-    if cycle.sparsity == 0:
-        return masks
-    if cycle.prune is None:
-        check_masks_apply(rehearsed.model, masks, rehearsed.data.example())
-        return masks
-    weights = {name: state[name] for name in masks}
-    num_kept = budget(sum(mask.numel() for mask in masks.values()), cycle.sparsity)
-    probe = judge.on(rehearsed.network).probe(state)
-    transposed = transposed_groups(rehearsed.model)
-    pruned = prune_rows(cycle.prune, weights, masks, probe, num_kept, transposed=transposed)
-    check_masks_apply(rehearsed.model, pruned, rehearsed.data.example())
-    return pruned
 
 
 def _kinds_of_fits(cycles: Sequence[Cycle], common: FitSpec) -> Iterator[tuple[Cycle, FitSpec]]:
@@ -253,15 +232,3 @@ def _check_learning_rates(fit_schedule: FitSchedule) -> None:
         rate = fit_schedule.learning_rate(step)
         if not (math.isfinite(rate) and rate >= 0):
             raise ValueError(f"the schedule gives the learning rate {rate} at step {step}")
-
-
-def layer_table(model: nn.Module, masks: Masks) -> str:
-    """Tabulate prunable weights, one line each, and what is left alone."""
-    total = sum(p.numel() for p in model.parameters())
-    prunable = sum(mask.numel() for mask in masks.values())
-    width = max((len(name) for name in masks), default=0)
-    lines = [f"prunable: {prunable:,} of {total:,} parameters"]
-    for name, mask in masks.items():
-        shape = "x".join(str(size) for size in mask.shape)
-        lines.append(f"  {name:<{width}}  {shape:>16}  {mask.numel():>11,}")
-    return "\n".join(lines)

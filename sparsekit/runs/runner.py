@@ -39,7 +39,7 @@ from sparsekit.system.team import Team
 from sparsekit.training.fit import fit
 from sparsekit.training.judge import NetworkJudge
 from sparsekit.training.observing import ObserverMaker, made_observer
-from sparsekit.training.problem import PROBLEM_PARTS, Source, ensure_init, try_source
+from sparsekit.training.problem import PROBLEM_PARTS, Source, ensure_init
 from sparsekit.training.settings import Runtime
 
 
@@ -128,22 +128,23 @@ def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
     seen: set[str] = set()
     for prepared in prepared_runs:
         prepared.runtime.limit_threads_()
-        described = describe(prepared.common)
-        of_run = [described["problem"], described["train"], describe(prepared.method)]
-        identity = canonical([*of_run, describe(prepared.source)])
+        common, num_nodes = prepared.common, prepared.run.config["resources"].get("nodes", 1)
+        of_run = [common.problem, common.train, prepared.method, prepared.source]
+        identity = canonical([describe(of_run), prepared.runtime.devices, num_nodes])
         if identity in seen:
             continue
-        problem = canonical(described["problem"])
+        problem = canonical(describe(common.problem))
         _require_writable(prepared.store.root)
         try:
             for make in prepared.observers:
-                made_observer(make, "", prepared.common, prepared.store.root)
-            if prepared.source is not None:
-                root = prepared.runtime.data_root
-                try_source(
-                    prepared.common.problem, prepared.source, store=prepared.store, root=root
-                )
-            layers = rehearse(prepared.method, prepared.common, prepared.judge)
+                made_observer(make, "", common, prepared.store.root)
+            layers = rehearse(
+                prepared.method,
+                common,
+                prepared.judge,
+                source=prepared.source,
+                num_nodes=num_nodes,
+            )
         except (ValueError, TypeError, OSError) as error:
             raise ConfigError(f"{prepared.run.shown}: {refusal_in(error) or error}") from error
         if problem not in seen:

@@ -33,7 +33,7 @@ from sparsekit.training.history import History
 from sparsekit.training.judge import device_of
 from sparsekit.training.layouts import check_channels_last
 from sparsekit.training.masking import Masking
-from sparsekit.training.module import FitModule
+from sparsekit.training.module import FitModule, reads_gradients
 from sparsekit.training.observing import (
     Observed,
     Observer,
@@ -235,8 +235,6 @@ def _module(
     penalised = None
     if spec.penalty is not None:
         penalised = Penalised(model, spec.penalty, *start, num_steps=fit_schedule.last)
-    changes = viewed is not None or penalised is not None
-    moves_by_gradients = spec.mover is not None and spec.mover.num_gradients > 0
     return FitModule(
         model,
         data,
@@ -245,7 +243,7 @@ def _module(
         train,
         step=step,
         compiled=runtime.compile,
-        reads_gradients=moves_by_gradients or train.clip_norm is not None or changes,
+        reads_gradients=reads_gradients(spec),
         viewed=viewed,
         penalised=penalised,
     )

@@ -13,13 +13,14 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from sparsekit.core.fit_spec import FitSpec
 from sparsekit.core.types import Masks
 from sparsekit.data.batches import Inputs, call
 from sparsekit.data.types import Data
 from sparsekit.tasks.types import Task
 from sparsekit.training.evaluate import in_layout
 from sparsekit.training.fit_schedule import Batches, FitSchedule
-from sparsekit.training.optimizers import set_rate_
+from sparsekit.training.optimizers import check_unscaling, set_rate_
 from sparsekit.training.penalising import Penalised
 from sparsekit.training.settings import Train
 from sparsekit.training.teacher import Teacher
@@ -159,14 +160,16 @@ class FitModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         optimizer: torch.optim.Optimizer = self.train_settings.optimizer(trained)
-        in_half = self.train_settings.precision == "16-mixed"
-        if self.reads_gradients and in_half and _is_fused(optimizer):
-            raise ValueError(
-                "train.precision=16-mixed with train.clip_norm, with masks that move by gradients, "
-                "with a view, or with a penalty, needs train.optimizer.fused=false: fused "
-                "optimizers unscale gradients too late for them"
-            )
+        precision = self.train_settings.precision
+        check_unscaling(optimizer, precision, reads_gradients=self.reads_gradients)
         return optimizer
+
+
+def reads_gradients(spec: FitSpec) -> bool:
+    """Say whether somebody looks at gradients between backward pass and optimizer step."""
+    moves_by_gradients = spec.mover is not None and spec.mover.num_gradients > 0
+    changes = spec.view is not None or spec.penalty is not None
+    return moves_by_gradients or changes or spec.train.clip_norm is not None
 
 
 def seed_(device: torch.device, seed: int) -> None:
@@ -179,7 +182,3 @@ def seed_(device: torch.device, seed: int) -> None:
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
-
-
-def _is_fused(optimizer: torch.optim.Optimizer) -> bool:
-    return any(group.get("fused") for group in optimizer.param_groups)

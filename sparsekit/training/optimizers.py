@@ -126,6 +126,17 @@ def check_rates(optimizer: Optimizer, leaf: Callable[..., Any]) -> None:
         raise ValueError(f"train.optimizer gives its groups the {SCALE} {scales}; needed: >= 0")
 
 
+def check_unscaling(optimizer: Optimizer, precision: str, *, reads_gradients: bool) -> None:
+    """Raise ValueError where gradients are still scaled when somebody reads them."""
+    is_fused = any(group.get("fused") for group in optimizer.param_groups)
+    if reads_gradients and precision == "16-mixed" and is_fused:
+        raise ValueError(
+            "train.precision=16-mixed with train.clip_norm, with masks that move by gradients, "
+            "with a view, or with a penalty, needs train.optimizer.fused=false: fused "
+            "optimizers unscale gradients too late for them"
+        )
+
+
 def _is_rate(name: str, value: Any, rates: Sequence[float]) -> bool:
     if name in ("lr", "learning_rate"):
         return value is not None

@@ -87,7 +87,9 @@ def ensure_init(
     data = load_data(problem, root)
 
     def compute(folder: Path) -> None:
-        network, state, masks = _start(problem, data, seed, store, source, again)
+        network, state, masks = first_network(
+            problem, data, seed, store=store, source=source, again=again
+        )
         save_network(folder, state=state, masks=masks, network=network.record())
         write_json(folder / FINGERPRINT, data.fingerprint())
         if source is not None:
@@ -107,14 +109,17 @@ def ensure_init(
     return key
 
 
-def try_source(problem: Problem, source: Source, *, store: Store, root: Path) -> None:
-    """Raise ValueError if a run of this problem cannot start from `source`."""
-    _start(problem, load_data(problem, root), 0, store, source, 0)
-
-
-def _start(
-    problem: Problem, data: Data, seed: int, store: Store, source: Source | None, again: int
+def first_network(
+    problem: Problem,
+    data: Data,
+    seed: int,
+    *,
+    store: Store,
+    source: Source | None = None,
+    again: int = 0,
 ) -> tuple[Network, State, Masks]:
+    """Return what a run starts from, as `ensure_init` stores it; ValueError for a `source` that
+    does not fit the problem."""
     drawn, pruned = init_seed(seed, again), dict[str, torch.Tensor]()
     if source is None:
         network = initial_network(problem, data, drawn)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sparsekit.configuration.compose import compose_runs
 from sparsekit.configuration.config import ConfigError
+from sparsekit.runs import rehearsal
 from sparsekit.runs.runner import prepare_run, rehearse_all
 from tests.conftest import TINY
 
@@ -109,6 +111,33 @@ def test_what_a_method_cannot_do_is_refused_before_training(
         words.append("method.mover.interval=2")
     with pytest.raises(ConfigError, match=message):
         rehearse(*words)
+
+
+@pytest.mark.parametrize(
+    "reader", ["train.clip_norm=1", "method=rigl", "method=sr_ste", "method=group_lasso"]
+)
+def test_scaled_gradients_are_not_read_from_fused_optimizers(
+    rehearse: Callable[..., None], monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    monkeypatch.setattr(rehearsal, "device_of", lambda runtime: torch.device("cuda"))
+    asked = ["train.precision=16-mixed", reader]
+    asked += ["method.mover.interval=2"] if reader == "method=rigl" else []
+    asked += ["method=one_shot"] if reader.startswith("train") else []
+    with pytest.raises(ConfigError, match=r"needs train\.optimizer\.fused=false"):
+        rehearse(*asked)
+    rehearse(*asked, "train.optimizer.fused=false")
+    rehearse("method=one_shot", "train.precision=16-mixed")
+
+
+def test_pieces_of_batches_on_several_nodes_are_refused_where_batchnorm_sees_them(
+    rehearse: Callable[..., None],
+) -> None:
+    nodes = ("method=dense", "cluster=slurm", "resources.nodes=2")
+    small = ("model=resnet20", "model.depth=8", "model.width=4")
+    rehearse(*nodes, "train.accumulate=2")
+    rehearse(*nodes, *small)
+    with pytest.raises(ConfigError, match=r"train.accumulate=2 on 2 devices: BatchNorm would see"):
+        rehearse(*nodes, *small, "train.accumulate=2")
 
 
 def test_every_fit_of_a_cycle_is_rehearsed(rehearse: Callable[..., None]) -> None:

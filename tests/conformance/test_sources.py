@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from sparsekit.configuration.config import ConfigError
+from sparsekit.core.types import Masks, State
 from sparsekit.networks.network import stored_network
 from sparsekit.report.compare import differences
+from sparsekit.runs import rehearsal_model
 from sparsekit.runs.planning import plan_run
 from sparsekit.runs.runner import PreparedRun, rehearse_all, run_prepared
 from sparsekit.store.store import Store
@@ -133,6 +135,28 @@ def test_what_cannot_work_is_refused_first(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         rehearse_all([tiny(*overrides)])
+
+
+def test_a_source_is_rehearsed_with_its_masks(
+    run_tiny: Run, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, tickets = run_tiny(*FIRST, "+transform=remove_channels")
+    _, kept = load_network(store, tickets[-1])
+    seen = []
+
+    def prune_rows(prune: object, weights: State, masks: Masks, *_: object, **__: object) -> Masks:
+        assert all(weights[name].shape == mask.shape for name, mask in masks.items())
+        seen.append(masks)
+        return masks
+
+    monkeypatch.setattr(rehearsal_model, "prune_rows", prune_rows)
+    asked = (*transfer(tickets[-1])[1:], "method=one_shot")
+    rehearse_all([tiny(*asked, "sparsity=0.5")])
+    assert seen == [], "it has fewer weights already"
+    rehearse_all([tiny(*asked, "sparsity=0.99")])
+    for name in ("1.weight", "3.weight"):
+        assert seen[0][name].equal(kept[name])
+        assert not bool(kept[name].all())
 
 
 def test_another_model_or_another_file_is_refused(

@@ -249,6 +249,15 @@ def test_what_cannot_be_learned_is_refused_before_training(
         rehearse_all([tiny(*overrides)])
 
 
+def test_layers_are_compared_as_a_transform_leaves_them(tiny: Tiny) -> None:
+    """Without some of its channels the first layer is narrower than the teacher's; the last is
+    not. The least sparse of several cycles removes none."""
+    removing = (*FEATURES, "+transform=remove_channels", "method.cycles=2", "sparsity=0.99")
+    rehearse_all([tiny(*removing, "method.distillation.layers=['5']")])
+    with pytest.raises(ConfigError, match="outputs of different shapes in 1"):
+        rehearse_all([tiny(*removing, "method.distillation.layers=['1']")])
+
+
 def test_a_teacher_of_another_problem_is_refused(run_tiny: RunTiny, tiny: Tiny) -> None:
     _, (pairs,) = run_tiny("method=dense", "data=digit_pairs")
     _, (diabetes,) = run_tiny("method=dense", "data=diabetes", "train=diabetes", "train.epochs=1")
