@@ -27,7 +27,8 @@ from sparsekit.system.fit_jobs import Parked
 MAX_PATIENCE = 20
 SECONDS_BETWEEN_LOOKS = 120
 SILENCE_SECONDS, SECONDS_BETWEEN_QUESTIONS = 300.0, 5.0
-RUNS, FITS, CONTINUED, WATCHDOG = "runs", "fits", "continued", "watchdog"
+RUNS, FITS, CONTINUED = "runs", "fits", "continued"
+CONTROLLER, WATCHDOG = "controller", "watchdog"
 TRIED_AGAIN = ("lost", "open")
 
 
@@ -113,12 +114,15 @@ def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
     """Submit again what was lost, and a controller to look again when what is left has ended.
 
     A run that is working without a job in the queue, such as on a node that SLURM has lost, is
-    checked every two minutes, `patience` times.
+    checked every two minutes, `patience` times. Each `status retry` adds a controller; if another
+    one waits, it does all this when its turn comes.
     """
     with sweep.submitting():
         _queue(sweep)
         any_live = _submit_lost(sweep)
         queued = _queue(sweep)
+        if _waits(sweep, queued, CONTROLLER):
+            return
         others = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values()
         after = sorted({job.partition("_")[0] for job in others})
         if after:
@@ -133,8 +137,17 @@ def watchdog(sweep: Sweep) -> None:
     """Submit again what was lost, and the next watchdog, while anything is under way."""
     with sweep.submitting():
         _queue(sweep)
-        if _submit_lost(sweep):
+        if _submit_lost(sweep) and not _waits(sweep, _queue(sweep), WATCHDOG):
             _submit_watchdog(sweep)
+
+
+def _waits(sweep: Sweep, queued: Sequence[Queued], kind: str) -> bool:
+    """Say whether a controller or watchdog is in the queue that has not begun.
+
+    One that SLURM requeued, because its node was lost, may have submitted its successor before.
+    """
+    ids = {note["id"] for note in sweep.submissions() if note["kind"] == kind}
+    return any(sweep.submission_of(one.name) in ids and not one.is_live for one in queued)
 
 
 def _submit_lost(sweep: Sweep) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from sparsekit.run import main
 from sparsekit.sweeps import controller as control
 from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.clusters import Slurm
 from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.records import Sweep, list_sweeps
 from sparsekit.sweeps.scheduler import Ended, Queued
@@ -51,6 +52,40 @@ def test_after_a_long_silence_it_says_so(
     monkeypatch.setattr(control, "SILENCE_SECONDS", 0.05)
     with pytest.raises(RuntimeError, match=r"SLURM has not answered squeue for 0\.05 s"):
         look(sweep)
+
+
+@pytest.mark.parametrize(
+    ("look", "kind"),
+    [(control.look_after, control.CONTROLLER), (control.watchdog, control.WATCHDOG)],
+)
+@pytest.mark.parametrize("other", ["none", "PENDING", "RUNNING"])
+def test_of_several_controllers_or_watchdogs_the_last_submits_the_next(
+    look: Callable[[Sweep], None],
+    kind: str,
+    other: str,
+    sweep: Sweep,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.rmtree(sweep.root / "named")
+    ids = {
+        name: sweep.submit(name, [name])["id"] for name in (control.CONTROLLER, control.WATCHDOG)
+    }
+    run = sweep.submit("runs", ["0000"])
+    sweep.submitted(run, "7")
+    jobs = [Queued("7", "PENDING", "", "", sweep.job_name(run["id"]))]
+    if other != "none":
+        # It looks for others of its kind: a watchdog does not replace a controller.
+        jobs.append(Queued("8", other, "", "", sweep.job_name(ids[kind])))
+    other_kind = next(name for name in ids if name != kind)
+    jobs.append(Queued("9", "PENDING", "", "", sweep.job_name(ids[other_kind])))
+    monkeypatch.setattr(scheduler, "queue", lambda users: jobs)
+    monkeypatch.setattr(control, "_cluster", lambda sweep: Slurm())
+    submitted: list[object] = []
+    monkeypatch.setattr(
+        control, "submit_controller", lambda *_, **options: submitted.append(options)
+    )
+    look(sweep)
+    assert len(submitted) == int(other != "PENDING")
 
 
 @pytest.mark.parametrize(
