@@ -11,6 +11,8 @@
 #   test-cluster.sh start-node N      the node comes back
 #   test-cluster.sh stop-controller   jobs go on; nothing can be submitted or asked
 #   test-cluster.sh start-controller
+#   test-cluster.sh stop-accounting   `sacct` does not work; jobs and the controller go on
+#   test-cluster.sh start-accounting
 #
 # Partitions: debug (the default; evicts jobs of the others where it needs their place), preempt
 # (evicted jobs get a grace time and are requeued), preempt0 (requeued without grace), scavenge
@@ -110,6 +112,11 @@ start_accounting() {
     GRANT ALL ON accounting.* TO slurm@127.0.0.1"
   daemon slurmdbd slurmdbd -D
   require slurmdbd sacctmgr --noheader show cluster
+}
+
+resume_accounting() { # where there is one
+  [ -e "$directory/daemons/slurmdbd" ] || fail "this cluster was started without accounting"
+  start_accounting
 }
 
 start_controller() {
@@ -246,5 +253,7 @@ case $command in
   kill-node | cut-node | start-node) locked "${command/-/_}" "${2:-}" ;;
   stop-controller) locked terminate slurmctld ;;
   start-controller) locked resume_controller ;;
+  stop-accounting) locked terminate slurmdbd ;;
+  start-accounting) locked resume_accounting ;;
   *) sed -n '2,/^set /{/^#/p}' "$0" >&2; exit 2 ;;
 esac

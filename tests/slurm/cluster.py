@@ -79,6 +79,14 @@ class Cluster:
         """The controller is back, and has heard from its nodes."""
         self._break("start-controller")
 
+    def stop_accounting(self) -> None:
+        """Nothing can be asked about jobs that have ended."""
+        self._break("stop-accounting")
+
+    def start_accounting(self) -> None:
+        """The accounting is back."""
+        self._break("start-accounting")
+
     def run(self, *command: str) -> str:
         """What a command prints; CalledProcessError where it fails."""
         done = subprocess.run(command, capture_output=True, text=True)
