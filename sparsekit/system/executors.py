@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
-import pickle
 import queue
 import threading
 import traceback
@@ -217,7 +216,9 @@ def _serve(line: Connection, start: Start) -> None:
             outcome = _answer(line)
             try:
                 line.send(outcome)
-            except (TypeError, AttributeError, pickle.PicklingError):  # an end that cannot travel
+            except OSError:  # nobody listens any more
+                raise
+            except Exception:  # an end that cannot travel
                 line.send(Outcome(failure=f"{type(outcome.end).__name__}: {outcome.end}"))
 
 

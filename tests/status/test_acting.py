@@ -215,4 +215,4 @@ def test_sweeps_that_cannot_be_started_here_are_refused(
     (sweep.folder / "sweep.json").write_text(foreign)
     answer = status(capsys, finished.store, "retry", "custom")
     assert answer.status == 2
-    assert "whose jobs only no" in answer.err
+    assert "it has no seal of yours" in answer.err
