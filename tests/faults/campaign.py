@@ -74,6 +74,6 @@ def inject_all(
 def _hit(world: Place, draw: Draw, inject: Inject[Place]) -> tuple[int, ...] | None:
     try:
         hit = inject(world, draw)
-    except (RuntimeError, FileNotFoundError):
-        return None  # SLURM knew the job no more, or did not answer; or the file was gone
+    except (RuntimeError, FileNotFoundError, ValueError):
+        return None  # SLURM knew the job no more, or a file is gone or was damaged before
     return None if hit is None else tuple(sorted(set(hit)))

@@ -49,7 +49,10 @@ def _outcome(one: Asked, undisturbed: Store, store: Store) -> Outcome:
 
 
 def _is_done(one: Asked, number: int) -> bool:
-    return one.sweep is not None and one.sweep.is_done(number)
+    try:
+        return one.sweep is not None and one.sweep.is_done(number)
+    except ValueError:  # its record is damaged
+        return False
 
 
 def _damage(store: Store, key: str) -> str | None:

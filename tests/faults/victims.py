@@ -44,10 +44,10 @@ def at_work(sweep: Sweep) -> list[Victim]:
 def _victim(sweep: Sweep, member: str) -> Victim | None:
     try:
         names = os.listdir(sweep.claims / member)
-    except FileNotFoundError:
+        status = sweep.last_status(member)
+    except (FileNotFoundError, ValueError):
         return None
     owners = [name for name in names if claims.OWNER.fullmatch(name)]
-    status = sweep.last_status(member)
     if not owners or not status.get("job") or f".{status['pid']}." not in owners[0]:
         return None
     return Victim(sweep, member, status["pid"], status["job"], status["node"])

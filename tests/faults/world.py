@@ -207,9 +207,14 @@ class World:
         """Retry by hand what is missing when nothing of the sweep is in the queue any more."""
         if one.is_over or one.sweep is None or self._others:
             return
-        seen = observe(one.sweep, stale_after=one.sweep.stale_after)
+        try:
+            seen = observe(one.sweep, stale_after=one.sweep.stale_after)
+        except ValueError as error:
+            one.retries.append([f"unreadable: {error}"])
+            one.is_over = len(one.retries) >= MAX_RETRIES
+            return
         missing = [f"{each.state}: {each.reason}" for each in seen if each.is_missing]
-        if all(each.state == "done" for each in seen) or len(one.retries) == MAX_RETRIES:
+        if all(each.state == "done" for each in seen) or len(one.retries) >= MAX_RETRIES:
             one.is_over = True
         elif missing and not any(each.is_live for each in seen) and not jobs_of(one.sweep):
             one.retries.append(missing)
