@@ -150,7 +150,12 @@ def settled(sweep: Sweep) -> list[Observation]:
 
 def wait(condition: Callable[[], object]) -> None:
     """Until `condition` holds."""
-    wait_until(condition, "the sweep does not come so far", every=0.3)
+    wait_until(condition, _queue, every=0.3)
+
+
+def _queue() -> str:
+    asked = subprocess.run(["squeue", "--all"], capture_output=True, text=True, check=False)
+    return f"the sweep does not come so far; in the queue are\n{asked.stdout}{asked.stderr}"
 
 
 def training(sweep: Sweep, *members: str) -> bool:

@@ -29,8 +29,9 @@ def next_attempt(sweep: Sweep, member: str, attempts: int) -> bool:
 
 
 @pytest.mark.parametrize("partition", ["preempt", "preempt0", "scavenge"])
-def test_evicted_by_a_higher_partition(cluster: Any, tmp_path: Path, partition: str) -> None:
-    asked = Asked(tmp_path, pace=0.3)
+def test_evicted_by_a_higher_partition(own_cluster: Any, tmp_path: Path, partition: str) -> None:
+    """On a cluster of its own: jobs of others on the node would keep the higher one waiting."""
+    asked = Asked(tmp_path, pace=0.5)
     sweep = asked.submit(f"cluster.partition={partition}", "cluster.options.nodelist=n4")
     wait(lambda: training(sweep, "0000"))
     subprocess.run(["sbatch", "--nodelist=n4", *HIGHER], check=True)
