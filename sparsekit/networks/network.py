@@ -18,7 +18,8 @@ from sparsekit.core.types import Masks, State
 from sparsekit.data.batches import Inputs, Shapes, input_shape
 from sparsekit.models.examples import materialise_
 from sparsekit.models.tied import load_state_
-from sparsekit.store.identity import import_path
+from sparsekit.store.identity import canonical, import_path
+from sparsekit.store.sealing import CorruptResult
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import NETWORK
 
@@ -127,8 +128,19 @@ def network_of(record: Mapping[str, Any]) -> Network:
 
 
 def stored_network(store: Store, key: str) -> Network:
-    """Return the description of the network that a stage holds."""
-    return network_of(store.read(key, NETWORK))
+    """Return the description of the network that a stage holds.
+
+    CorruptResult where its builder is not the one in the stage's configuration. Whoever forges a
+    file can forge the checksums too, but not what the key was made from.
+    """
+    network = network_of(store.read(key, NETWORK))
+    asked = store.description(key)["config"].get("problem")
+    if isinstance(asked, Mapping) and canonical(asked.get("model")) != canonical(network.model):
+        raise CorruptResult(
+            f"{key}: {NETWORK} is built by {network.model.get('_target_')}, which is not what its "
+            "configuration says"
+        )
+    return network
 
 
 def describe_inputs(example: Inputs) -> Any:

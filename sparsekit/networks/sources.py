@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from sparsekit.core.types import Masks, State
+from sparsekit.data.opening import opened
 from sparsekit.networks.heads import head_names, matching, new_head
 from sparsekit.networks.network import Network, stored_network
+from sparsekit.store.archives import load_archive
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
 
+SAFE = ".safetensors"
 Head = str | Sequence[str]
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("model.", "module.", "_orig_mod.")
@@ -83,13 +87,11 @@ def checkpoint(
 
 def read_state(path: Path) -> State:
     """Return the state dict in a file; ValueError if there is none in it."""
-    if not path.is_file():
-        raise ValueError(f"source.path={path} is not a file")
-    content: Any = (
-        load_file(path)
-        if path.suffix == ".safetensors"
-        else torch.load(path, map_location="cpu", weights_only=True)
-    )
+    try:
+        with opened(path, most=sys.maxsize) as file:
+            content: Any = load_file(path) if path.suffix == SAFE else load_archive(file)
+    except (FileNotFoundError, ValueError, SafetensorError) as error:
+        raise ValueError(f"source.path={path} cannot be read: {error}") from error
     for name in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

@@ -12,13 +12,11 @@ import torch
 from lightning.pytorch import Trainer
 
 from sparsekit.system import interruption
-from sparsekit.system.files import replacing
 from sparsekit.system.streams import outlive_readers
+from sparsekit.training.checkpoint_files import LAST, restoring, write_checkpoint
 from sparsekit.training.history import check_loss
 from sparsekit.training.observing import Observer, RunningFit
 from sparsekit.training.stopping import Group, agreed, first_signal, group_of_ranks, stop
-
-LAST = "last.ckpt"
 
 
 class Stateful(Protocol):
@@ -44,12 +42,14 @@ class Checkpoints:
         folder: Path,
         saved: Mapping[str, Any] | None,
         *,
+        key: str,
         states: Mapping[str, Stateful],
         strangers: Mapping[str, Stateful],
         every_seconds: float,
     ) -> None:
         self.path = folder / LAST
         self.saved = saved
+        self.key = key
         self.states = states
         self.strangers = strangers
         self.every_seconds = every_seconds
@@ -73,19 +73,21 @@ class Checkpoints:
         if fit.trainer.world_size > 1:
             # Tensors reach the ranks in memory that they share, and training changes some of them.
             self.saved = copy.deepcopy(self.saved)
-        for name, one in self.states.items():
-            one.load_state_dict(self.saved[name])
-        for name, one in self.strangers.items():
-            one.load_state_dict(self.saved["strangers"][name])
+        with restoring(self.path):
+            for name, one in self.states.items():
+                one.load_state_dict(self.saved[name])
+            for name, one in self.strangers.items():
+                one.load_state_dict(self.saved["strangers"][name])
 
     def resume(self, fit: RunningFit) -> None:
         """Give the optimizer, and what adds up losses, the state that was saved."""
         self.group = group_of_ranks(fit.trainer)
         if self.saved is not None:
-            fit.optimizer.load_state_dict(self.saved["optimizer"])
-            fit.trainer.precision_plugin.load_state_dict(self.saved["precision"])
-            fit.module.loss_sum.fill_(_own(self.saved["loss_sum"], fit.trainer))
-            fit.module.steps_in_sum = self.saved["steps_in_sum"]
+            with restoring(self.path):
+                fit.optimizer.load_state_dict(self.saved["optimizer"])
+                fit.trainer.precision_plugin.load_state_dict(self.saved["precision"])
+                fit.module.loss_sum.fill_(_own(self.saved["loss_sum"], fit.trainer))
+                fit.module.steps_in_sum = self.saved["steps_in_sum"]
             self.saved = None
 
     def save_or_stop(self, fit: RunningFit) -> None:
@@ -108,6 +110,7 @@ class Checkpoints:
         if not fit.is_rank_zero:
             return
         content = {
+            "fit": self.key,
             "step": fit.step,
             "model": fit.module.model.state_dict(),
             "optimizer": fit.optimizer.state_dict(),
@@ -126,28 +129,3 @@ def _own(saved: Any, trainer: Trainer) -> float:
     if len(losses) == trainer.world_size:
         return float(losses[trainer.global_rank])
     return float(losses.mean())
-
-
-def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace `path` by `content` in one step.
-
-    An interrupt in the middle of torch.save leaves it as a RuntimeError of the unfinished archive;
-    it leaves here as the KeyboardInterrupt it was, so that it ends the program and not one run. So
-    does the OSError of a disk that is full.
-    """
-    with replacing(path, path.with_suffix(".partial")) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, KeyboardInterrupt | OSError):
-                raise error.__context__ from error
-            raise
-
-
-def read_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Read `folder/last.ckpt`; None if nothing was saved. No code in it is run."""
-    path = folder / LAST
-    if not path.exists():
-        return None
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return content

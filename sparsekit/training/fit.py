@@ -26,7 +26,8 @@ from sparsekit.store.tensors import MASK_HISTORY, PARTS_FILE, load_network, save
 from sparsekit.system.files import write_measured
 from sparsekit.system.team import Call, Team
 from sparsekit.training.averaging import TrajectoryAverage
-from sparsekit.training.checkpoints import Checkpoints, read_checkpoint
+from sparsekit.training.checkpoint_files import begin_again, checkpoint_of
+from sparsekit.training.checkpoints import Checkpoints
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.freezing import freeze_
 from sparsekit.training.history import History
@@ -76,10 +77,13 @@ def fit(
     """
     stage = fit_stage(spec)
 
-    def compute(folder: Path) -> None:
+    def train(folder: Path) -> None:
         watching = [made_observer(make, stage.key, spec, folder / SCRATCH) for make in observers]
         with as_leader(team, spec, folder) as nodes:
             _train(spec, folder, store=store, runtime=runtime, watching=watching, nodes=nodes)
+
+    def compute(folder: Path) -> None:
+        begin_again(partial(train, folder), folder / SCRATCH, store.root)
         if not (folder / PARTS_FILE).exists():
             raise RuntimeError("the trainer stopped before its end; nothing was published")
 
@@ -117,8 +121,9 @@ def _train(
     network = stored_network(store, spec.pruned)
     cut = store.read(spec.pruned, "metrics.json")["cuts"][0]
     fit_schedule = plan_fit(spec, data, cut)
-    saved = read_checkpoint(folder / SCRATCH)
     state, masks = load_network(store, spec.pruned)
+    key, steps = fit_stage(spec).key, (fit_schedule.first, fit_schedule.last)
+    saved = checkpoint_of(folder / SCRATCH, key=key, start=(state, masks), steps=steps)
     at = (fit_schedule.first, state) if saved is None else (saved["step"], saved["model"])
     module = _module(spec, data, network, fit_schedule, at, (state, masks), runtime=runtime)
     module.teacher = asked_teacher(spec, network, module.model, store=store, runtime=runtime)
@@ -136,6 +141,7 @@ def _train(
     checkpoints = Checkpoints(
         folder / SCRATCH,
         saved,
+        key=key,
         states={"masking": masking, "history": history, "average": average},
         strangers=strangers,
         every_seconds=runtime.checkpoint_seconds,

@@ -140,7 +140,7 @@ def _path(source: Source | None) -> Path | None:
 def _digest(source: Source | None) -> str | None:
     """Return the SHA-256 of the file of a source; None if it has none, or none any more."""
     path = _path(source)
-    return checksum(path) if path is not None and path.is_file() else None
+    return checksum(path.resolve()) if path is not None and path.is_file() else None
 
 
 @functools.lru_cache(maxsize=2)

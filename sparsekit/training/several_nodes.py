@@ -17,7 +17,7 @@ from sparsekit.store.store import SCRATCH, Store
 from sparsekit.system import interruption
 from sparsekit.system.files import checksum
 from sparsekit.system.team import Call, Team
-from sparsekit.training.checkpoints import LAST
+from sparsekit.training.checkpoint_files import LAST
 
 PATIENCE_SECONDS = 120.0
 

@@ -106,6 +106,7 @@ def test_killed_everywhere_same_bits(
     assert {place.split()[0] for place in places} == set(kinds)
     assert differences(undisturbed, job.store) == []
     assert not list((job.store.root / "work").glob("*-*/*")), "work was left behind"
+    assert not (job.store.root / "corrupt").exists(), "a whole checkpoint was taken for damaged"
 
 
 def test_a_different_seed_gives_different_bits(run_tiny: Run) -> None:

@@ -124,7 +124,10 @@ def test_a_file_is_a_source(suffix: str, run_tiny: Run, tiny: Tiny, tmp_path: Pa
     ("overrides", "message"),
     [
         (("+source=stored", "source.key=ticket-0123456789abcdef0123"), "is not in the store"),
-        (("+source=checkpoint", "source.path=/nowhere.pt"), "is not a file"),
+        (
+            ("+source=checkpoint", "source.path=/nowhere.pt"),
+            "nowhere.pt cannot be read: .*No such file",
+        ),
         (("train.trainable=[nothing.*]",), "'nothing.*' matches none"),
         (("train.trainable=some",), "neither 'head' nor a list"),
         (("method=rigl", "train.trainable=head"), "frozen weights would move"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import pickle
 import subprocess
 import sys
@@ -20,12 +22,12 @@ from sparsekit.core.prune import apply
 from sparsekit.models.lenet import mlp
 from sparsekit.networks.network import Network
 from sparsekit.networks.removal import remove_masked_channels
-from sparsekit.store.identity import Stage, describe
+from sparsekit.store.identity import Stage, canonical, describe
 from sparsekit.store.sealing import CorruptResult
 from sparsekit.store.source import source_digest
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import save_network
-from sparsekit.system.files import write_json
+from sparsekit.system.files import checksum, write_json
 from tests.networks.networks import drawn_state, masks_with_empty_rows, network
 
 MLP = network(mlp, 1, 8, 8)
@@ -209,6 +211,29 @@ def test_every_file_is_verified(store: Store, own: Own) -> None:
     assert sparsekit.load(key, store=store.root)
     file.unlink()
     with pytest.raises(CorruptResult, match=r"description.json is missing"):
+        sparsekit.load(key, store=store.root)
+
+
+def test_a_builder_that_the_stage_was_not_made_with_is_not_called(store: Store, own: Own) -> None:
+    """Checksums can be forged, but not what the key was made from."""
+    builder = describe(own(OWN))
+    network = Network(builder, INPUTS, num_outputs=4, seed=7)
+    state = network.build().state_dict()
+
+    def compute(folder: Path) -> None:
+        save_network(folder, state=state, masks={}, network=network.record())
+
+    key = store.ensure(Stage("init", {"problem": {"model": builder}}), compute)
+    assert sparsekit.load(key, store=store.root)
+    forged = {**network.record(), "model": {"_target_": "os.system", "command": "touch /forged"}}
+    write_json(store.path(key) / "network.json", forged)
+    body = json.loads((store.path(key) / "description.json").read_text())
+    body["files"]["network.json"] = checksum(store.path(key) / "network.json")
+    del body["checksum"]
+    body["checksum"] = hashlib.sha256(canonical(body).encode()).hexdigest()
+    write_json(store.path(key) / "description.json", body)
+    assert store.has(key)
+    with pytest.raises(CorruptResult, match=r"built by os\.system, which is not what its"):
         sparsekit.load(key, store=store.root)
 
 

@@ -439,7 +439,8 @@ def test_nothing_in_the_package_is_unpickled() -> None:
         tree = ast.parse(file.read_text())
         imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         imported |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
-        if "data" not in file.parts:
+        # Pipes to a process's own workers; the original files of CIFAR, whose sums are known.
+        if file.name not in ("executors.py", "cifar.py"):
             assert not unsafe & imported, f"{file} imports {unsafe & imported}"
         for name, call in _calls(tree):
             keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
@@ -448,4 +449,4 @@ def test_nothing_in_the_package_is_unpickled() -> None:
             if name == "torch.load":
                 assert keywords.get("weights_only") == "True", file
                 loads.append(file.name)
-    assert sorted(loads) == ["checkpoints.py", "sources.py"]
+    assert loads == ["archives.py"]

@@ -16,7 +16,7 @@ from sparsekit.store.tensors import save_network
 from sparsekit.system.executors import inline
 from sparsekit.system.files import write_json
 from sparsekit.system.refusals import WORDS, refusal_in
-from sparsekit.training.checkpoints import write_checkpoint
+from sparsekit.training.checkpoint_files import write_checkpoint
 from tests.system.processes import ended, forked
 from tests.system.test_executors import two_workers
 

@@ -19,7 +19,7 @@ from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared
 from sparsekit.store.store import SCRATCH, Store
 from sparsekit.system import interruption
 from sparsekit.system.interruption import SIGNALS, Stopped
-from sparsekit.training.checkpoints import read_checkpoint
+from sparsekit.training.checkpoint_files import read_checkpoint
 from sparsekit.training.observing import Observer, RunningFit
 from tests.conftest import TINY
 from tests.system.processes import ended, forked, wait_for

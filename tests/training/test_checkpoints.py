@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sparsekit.training.checkpoints import LAST, read_checkpoint, write_checkpoint
+from sparsekit.training.checkpoint_files import LAST, read_checkpoint, write_checkpoint
 
 
 def interrupted_save(content: Any, file: Any) -> None:

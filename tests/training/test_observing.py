@@ -13,7 +13,7 @@ from sparsekit.configuration.config import ConfigError
 from sparsekit.core.fit_spec import FitSpec
 from sparsekit.runs.runner import PreparedRun, rehearse_all, run_prepared
 from sparsekit.store.store import Store
-from sparsekit.training.checkpoints import read_checkpoint
+from sparsekit.training.checkpoint_files import read_checkpoint
 from sparsekit.training.observing import Observer, RunningFit
 
 Told = list[tuple[str, int]]
