@@ -244,13 +244,22 @@ def _prepare(folder: Path) -> None:
     A former owner that is only suspended may still hold files open; it must not write into ours.
     """
     for path in folder.iterdir():
-        if path.is_dir() and path.name != SCRATCH:
+        is_folder = path.is_dir() and not path.is_symlink()
+        if is_folder and path.name != SCRATCH:
             shutil.rmtree(path)
-        elif path.name not in (SCRATCH, HEARTBEAT):
+        elif not is_folder and path.name != HEARTBEAT:
             path.unlink()
     (folder / SCRATCH).mkdir(exist_ok=True)
-    saved = [path for path in (folder / SCRATCH).rglob("*") if path.is_file()]
-    for path in saved:
-        copy = folder / f".copy.{path.name}"
-        shutil.copyfile(path, copy)
-        os.replace(copy, path)
+    for place, folders, names in os.walk(folder / SCRATCH):
+        for path in (Path(place, name) for name in (*folders, *names)):
+            if not (path.is_file() or path.is_dir()) or path.is_symlink():
+                path.unlink()
+            elif path.is_file():
+                _copied(path, folder / f".copy.{path.name}")
+
+
+def _copied(path: Path, copy: Path) -> None:
+    """Replace a file by a copy of itself."""
+    shutil.copyfile(path, copy)
+    sync(copy)
+    os.replace(copy, path)

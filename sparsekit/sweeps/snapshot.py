@@ -12,6 +12,7 @@ from typing import Any
 
 from sparsekit.configuration.compose import CONFIGS
 from sparsekit.store.source import own_modules
+from sparsekit.system.files import sync
 
 PACKAGE = Path(__file__).parent.parent
 MAX_FILES = 2000
@@ -52,7 +53,10 @@ def take_snapshot(folder: Path, *, store: Path) -> Path:
     if not CONFIGS.is_relative_to(PACKAGE):
         shutil.copytree(CONFIGS, fresh / CONFIGS.name, dirs_exist_ok=True)
     shutil.rmtree(place, ignore_errors=True)
+    for path in (*fresh.rglob("*"), fresh):
+        sync(path)
     fresh.rename(place)
+    sync(folder)
     return place
 
 
