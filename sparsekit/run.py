@@ -93,6 +93,7 @@ def _main(options: argparse.Namespace) -> int:
     from sparsekit.configuration.compose import compose_one, compose_runs
     from sparsekit.configuration.overrides import is_sweep, pairs, refuse_repetition
     from sparsekit.configuration.sweep_files import NO_FILE, read_sweep, refuse_clash
+    from sparsekit.store.published import published_override
 
     several = [text for text in options.overrides if is_sweep(text)]
     if several and not options.multirun:
@@ -121,7 +122,7 @@ def _main(options: argparse.Namespace) -> int:
     with uncollected():
         from sparsekit.sweeps.launch import launch
 
-    command = f"{PROGRAM} {shlex.join(options.given)}"
+    command = f"{PROGRAM} {shlex.join(map(published_override, options.given))}"
     return launch(runs, command=command, label=sweep.name or None)
 
 

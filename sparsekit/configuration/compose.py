@@ -41,6 +41,8 @@ from sparsekit.configuration.unused import (
     refuse_unused_sparsity,
 )
 from sparsekit.store.identity import canonical
+from sparsekit.store.published import published_override
+from sparsekit.system.secrets import masked
 
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
 NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep")
@@ -108,7 +110,7 @@ def compose_runs(
     for one in chosen:
         run = _named((*one, "sweep=[]"), ask, shown=one if len(chosen) > 1 else ())
         refuse_unused_resources(overrides, run.config)
-        run = dataclasses.replace(run, overrides=one)
+        run = dataclasses.replace(run, overrides=tuple(map(published_override, one)))
         runs.setdefault(repr((run.config, run.choices)), run)
     return list(runs.values())
 
@@ -151,7 +153,7 @@ def compose_one(
     if not config["sweep"]:  # grids may choose another method
         refuse_unused_sparsity(overrides, written, choices)
         refuse_unused_retraining(overrides, config)
-    return Run(config, _digest(written), choices, tuple(overrides))
+    return Run(config, _digest(written), choices, tuple(map(published_override, overrides)))
 
 
 def _composed(options: Sequence[str], folders: Sequence[Path]) -> tuple[Any, dict[str, str]]:
@@ -187,6 +189,11 @@ def _set(composed: Any, text: str) -> None:
 
 
 def identity_of(config: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that decides its results, with passwords masked."""
+    return {name: masked(value, name) for name, value in deciding(config).items()}
+
+
+def deciding(config: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the part of a configuration that decides its results."""
     return {str(k): v for k, v in config.items() if k not in NOT_IDENTITY}
 
@@ -251,7 +258,8 @@ def _named(overrides: Combination, ask: _Ask, *, shown: Combination) -> Run:
     try:
         return compose_one(overrides, ask.folders, ask.memory)
     except ConfigError as error:
-        raise ConfigError(f"{' '.join(shown)}: {error}" if shown else str(error)) from error
+        said = " ".join(map(published_override, shown))
+        raise ConfigError(f"{said}: {error}" if said else str(error)) from error
 
 
 def _reason(error: Exception) -> str:

@@ -59,9 +59,10 @@ def _key(listing: Listing, image_size: int | None) -> str:
 def _cache_directories(folder: Path) -> Iterator[Path]:
     """Yield where a cache file may lie, the best place first."""
     yield folder.parent / ".sparsekit"
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
-    yield user / "sparsekit" / place
+    with suppress(RuntimeError):  # of a user whose home nobody knows
+        user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        place = str(folder.resolve()).encode(errors="surrogateescape")
+        yield user / "sparsekit" / hashlib.blake2b(place, digest_size=8).hexdigest()
 
 
 def _load(path: Path, *, num_images: int) -> np.ndarray | None:

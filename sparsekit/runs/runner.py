@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,24 +22,26 @@ from sparsekit.method import loop
 from sparsekit.method.cycle import Method
 from sparsekit.method.loop import Turn
 from sparsekit.method.studies import skipped
-from sparsekit.report.collect import collect
-from sparsekit.report.reading import metric_of
-from sparsekit.report.tables import terminal
 from sparsekit.runs.rehearsal import rehearse
+from sparsekit.runs.telling import progress
 from sparsekit.store.identity import canonical, describe
-from sparsekit.store.sealing import SESSION
+from sparsekit.store.published import published
 from sparsekit.store.store import Busy, Store
 from sparsekit.system import interruption
 from sparsekit.system.executors import Executor
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
-from sparsekit.system.refusals import refusal_in
+from sparsekit.system.refusals import refusal_in, require_writable
+from sparsekit.system.secrets import masked_here
 from sparsekit.system.team import Team
 from sparsekit.training.fit import fit
 from sparsekit.training.judge import NetworkJudge
 from sparsekit.training.observing import ObserverMaker, made_observer
 from sparsekit.training.problem import PROBLEM_PARTS, Source, ensure_init
 from sparsekit.training.settings import Runtime
+
+MOST_BYTES = 200
+"""Of a method's name in that of a record, whose file name has 255 at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ class PreparedRun:
         """Stable name of the run: method, seed and a digest of what makes its results."""
         identity = canonical(identity_of(self.run.config))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        return f"{self.run.choices['method']}-seed{self.seed}-{digest}"
+        return f"{_short(self.run.choices['method'])}-seed{self.seed}-{digest}"
 
     @property
     def store(self) -> Store:
@@ -80,6 +81,12 @@ class PreparedRun:
     @property
     def judge(self) -> NetworkJudge:
         return NetworkJudge(self.common.problem, self.runtime)
+
+
+def _short(name: str) -> str:
+    """Return a name of a file, or its beginning where a name made of it would be too long."""
+    given = name.encode(errors="surrogateescape")
+    return name if len(given) <= MOST_BYTES else given[:MOST_BYTES].decode(errors="ignore")
 
 
 def prepare_run(run: Run) -> PreparedRun:
@@ -120,7 +127,7 @@ def _observers(run: Run) -> tuple[ObserverMaker, ...]:
     logger = _built(run.config["logger"])
     about = {"experiment": run.experiment, "method": run.choices["method"]}
     folder = str(Path(run.config["runtime"]["store"]).expanduser())
-    return (functools.partial(logger, about=about, config=dict(run.config), folder=folder),)
+    return (functools.partial(logger, about=about, config=published(run.config), folder=folder),)
 
 
 def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
@@ -134,7 +141,11 @@ def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
         if identity in seen:
             continue
         problem = canonical(describe(common.problem))
-        _require_writable(prepared.store.root)
+        try:
+            require_writable(prepared.store.root)
+        except OSError as error:
+            said = f"runtime.store={prepared.store.root} cannot be written to"
+            raise ConfigError(f"{said}: {refusal_in(error) or error}") from error
         try:
             for make in prepared.observers:
                 made_observer(make, "", common, prepared.store.root)
@@ -150,17 +161,6 @@ def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
         if problem not in seen:
             _say(layers)
         seen |= {identity, problem}
-
-
-def _require_writable(root: Path) -> None:
-    """Raise ConfigError if nothing can be stored: a fit must not find that out at its end."""
-    try:
-        nearest = next(f for f in (root, *root.absolute().parents) if f.exists())
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        said = refusal_in(error) or error
-        raise ConfigError(f"runtime.store={root} cannot be written to: {said}") from error
 
 
 def run_prepared(prepared: PreparedRun, title: str) -> dict[str, Any]:
@@ -180,10 +180,10 @@ def run_prepared(prepared: PreparedRun, title: str) -> dict[str, Any]:
         if _is_interrupt(error):
             _record(prepared, rows, status="interrupted")
             raise KeyboardInterrupt from error
-        _record(prepared, rows, status="failed", error=traceback.format_exc())
+        _record(prepared, rows, status="failed", error=masked_here(traceback.format_exc()))
         raise RuntimeError(f"something in the run ended the program: {error!r}") from error
     except Exception as error:
-        told = refusal_in(error) or traceback.format_exc()
+        told = refusal_in(error) or masked_here(traceback.format_exc())
         # After a signal to all processes of a job it may be what that has broken.
         status = "interrupted" if interruption.asked() else "failed"
         with contextlib.suppress(OSError):  # a full disk has no room for this either
@@ -226,7 +226,7 @@ def _run_cycles(prepared: PreparedRun, rows: list[dict[str, Any]], title: str) -
     for turn in turns:
         rows.append(_row(turn, store))
         _record(prepared, rows, status="running")
-        _say(_progress(title, turn, store))
+        _say(progress(title, turn, store))
 
 
 def _draw(prepared: PreparedRun, again: int) -> str:
@@ -273,34 +273,6 @@ def _record(
     }
     path = prepared.store.name(prepared.run.experiment, prepared.name, record)
     return {**record, "path": str(path)}
-
-
-def _progress(title: str, turn: Turn, store: Store) -> str:
-    metrics = store.read(turn.ticket, "metrics.json")
-    mine = store.description(turn.ticket)["provenance"]["session"] == SESSION
-    empty, metric = metrics["collapsed"], metric_of(metrics)
-    validation = metrics[f"val_{metric.name}"]
-    reached = "not a number" if validation is None else metric.text(validation)
-    return (
-        f"{title} cycle {turn.cycle.index}: sparsity {metrics['sparsity_prunable']:.2%}, "
-        f"validation {reached} ({metric.name}){'' if mine else ' (already computed)'}"
-        f"{'; layer collapse: nothing is left of ' + ', '.join(empty) if empty else ''}"
-    )
-
-
-def conclude(prepared: PreparedRun, records: Sequence[Mapping[str, Any]]) -> None:
-    """Print the table of finished runs, draw their pictures, say how much was computed now."""
-    from sparsekit.report.plots import plot_each
-
-    store = prepared.store
-    results = collect([Path(record["path"]) for record in records])
-    print(terminal(results))
-    pictures = plot_each(results, store.root / "named" / prepared.run.experiment)
-    tickets = [row["ticket"] for record in records for row in record["rows"]]
-    stages = store.ancestors(*tickets)
-    computed = sum(s["provenance"]["session"] == SESSION for s in stages.values())
-    print(*(f"picture: {picture}" for picture in pictures), sep="\n")
-    print(f"{computed} stages were computed, {len(stages) - computed} were there already")
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sparsekit.store.source import SOURCE, source_digest
+from sparsekit.system.secrets import masked
 
 KEY = re.compile(r"[a-z_]+-[0-9a-f]{20}")
 
@@ -34,7 +35,7 @@ class Stage:
     def description(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
-            "config": describe(self.config),
+            "config": masked(describe(self.config)),
             "inputs": list(self.inputs),
             "version": self.version,
         }

@@ -25,6 +25,7 @@ from sparsekit.system.files import read_json
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
 from sparsekit.system.refusals import refusal_in
+from sparsekit.system.secrets import masked_here
 
 MAX_IDLE_ATTEMPTS = 3
 END = 1000
@@ -136,10 +137,11 @@ def _worked(work: Callable[[], None]) -> _End:
         if interruption.asked():
             # What a signal to all processes of a job breaks is no error of the run; one that is
             # will come again.
-            traceback.print_exc()
+            print(masked_here(traceback.format_exc()), file=sys.stderr)
             by = ", ".join(interruption.received())
-            return _End("stopped", f"stopped by {by}; then {_shortened(error)}")
-        return _End("failed", _shortened(error), traceback.format_exc())
+            return _End("stopped", f"stopped by {by}; then {masked_here(_shortened(error))}")
+        told = masked_here(traceback.format_exc())
+        return _End("failed", masked_here(_shortened(error)), told)
     return _End("done")
 
 

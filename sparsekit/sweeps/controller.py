@@ -245,7 +245,7 @@ def _refuse_failed(sweep: Sweep, fits: Mapping[str, Any]) -> None:
 
 
 def _cluster(sweep: Sweep) -> Slurm:
-    cluster: Slurm = config.build(sweep.frozen["cluster"])
+    cluster: Slurm = config.build(sweep.whole["cluster"])
     return cluster
 
 

@@ -1,8 +1,9 @@
 """What the jobs of a submission are to do: plain data, which a job reads only as it was submitted.
 
 STORE/sweeps/NAME/jobs/ID.json holds one entry for each job of the array. Nothing in it is code, and
-nothing is pickled. The digest of the file is an argument in the job's script, which SLURM keeps:
-whoever may write to the store later cannot make a waiting job do something else by that file.
+nothing is pickled. Only its user may read it, because a fit may need a password. The digest of the
+file is an argument in the job's script, which SLURM keeps: whoever may write to the store later
+cannot make a waiting job do something else by that file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Entry = Mapping[str, Any]
 def write_entries(file: Path, entries: Sequence[Entry]) -> str:
     """Write the entries of a submission; return the digest under which its jobs may read them."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, list(entries))
+    write_json(file, list(entries), private=True)
     return hashlib.sha256(spelled(list(entries)).encode()).hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import shutil
 import sys
 import time
@@ -10,19 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sparsekit.configuration import config
-from sparsekit.configuration.compose import Run
+from sparsekit.configuration.compose import Run, deciding
 from sparsekit.configuration.config import ConfigError
+from sparsekit.configuration.unpublishable import refuse_secrets
 from sparsekit.runs.runner import (
     PreparedRun,
-    conclude,
     prepare_run,
     rehearse_all,
-    thawed,
 )
+from sparsekit.runs.telling import conclude
+from sparsekit.store.store import Store
 from sparsekit.sweeps.clusters import Inline, Local, Slurm
 from sparsekit.sweeps.inline import run_inline
 from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.pool import run_pool
+from sparsekit.sweeps.private import NotReadable
 from sparsekit.sweeps.records import Sweep, differing, freeze, member_of
 from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.snapshot import provenance, take_snapshot
@@ -41,6 +44,8 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
     0: all finished, or all are queued; 1: some failed; 143: asked to end. Nothing is started
     unless all can be.
     """
+    for run in runs:
+        refuse_secrets(run.config, deciding(run.config))
     prepared_runs = [prepare_run(run) for run in runs]
     cluster = _refuse_mixed(prepared_runs)
     rehearse_all(prepared_runs)
@@ -66,7 +71,10 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
 
 def start(sweep: Sweep, numbers: Sequence[int]) -> int:
     """Start runs of a frozen sweep, or start them again, where it says."""
-    cluster = config.build(sweep.frozen["cluster"])
+    try:
+        cluster = config.build(sweep.whole["cluster"])
+    except NotReadable as error:
+        raise ConfigError(str(error)) from error
     return WAYS[type(cluster)](sweep, numbers, cluster)
 
 
@@ -215,14 +223,15 @@ def _label(runs: Sequence[Run]) -> str:
 
 def _with_path(sweep: Sweep, number: int) -> dict[str, Any]:
     run, record = sweep.runs[number], sweep.record(number)
-    assert record is not None
+    if record is None:
+        raise ConfigError(f"{sweep.name}: the record of run {number} was removed meanwhile")
     path = sweep.root / "named" / run["experiment"] / f"{run['name']}.json"
     return {**record, "path": str(path)}
 
 
 def _finish(sweep: Sweep, records: Sequence[Mapping[str, Any]], *, num_runs: int) -> int:
     if records:
-        conclude(prepare_run(thawed(sweep.runs[0])), records)
+        conclude(Store(sweep.root), sweep.runs[0]["experiment"], records)
     if interruption.asked():
         _say("asked to end; the same command goes on from here")
         return STOPPED
@@ -237,7 +246,8 @@ def _arrays(jobs: Sequence[str]) -> str:
 
 
 def _look(sweep: Sweep) -> str:
-    return f"look: python -m sparsekit.status {sweep.name} --store {sweep.root}"
+    place = shlex.quote(str(sweep.root))
+    return f"look: python -m sparsekit.status {shlex.quote(sweep.name)} --store {place}"
 
 
 def _say(text: str) -> None:

@@ -24,6 +24,7 @@ from sparsekit.system import interruption
 from sparsekit.system.fit_jobs import FitJobs
 from sparsekit.system.importing import uncollected
 from sparsekit.system.interruption import Stopped, received
+from sparsekit.system.secrets import masked_here
 from sparsekit.system.streams import outlive_readers
 
 if TYPE_CHECKING:
@@ -148,14 +149,14 @@ def _take_part(team: Team, sweep: Sweep, member: str) -> None:
             take_part(call, team=team, store=prepared.store, runtime=prepared.runtime)
         except (Exception, Stopped):
             # The first node is told, and records it; this log is for people who look here.
-            traceback.print_exc()
+            print(masked_here(traceback.format_exc()), file=sys.stderr)
 
 
 def _prepared(sweep: Sweep, member: str, team: Team | None = None) -> PreparedRun:
     """Prepare a run as it was frozen, with what a member of a sweep does differently."""
     from sparsekit.runs.runner import prepare_run, thawed
 
-    prepared = shown_by(prepare_run(thawed(sweep.runs[number_of(member)])), sweep, member)
+    prepared = shown_by(prepare_run(thawed(sweep.whole["runs"][number_of(member)])), sweep, member)
     prepared.runtime.limit_threads_()
     executor = prepared.executor
     if isinstance(executor, FitJobs):

@@ -2,6 +2,7 @@
 
 STORE/sweeps/NAME/
   sweep.json          the runs with their whole configurations, where and how they are to run
+  private.json        what is masked in that, for its user only (see private.py)
   members/MEMBER.json last status of the job of a member, which is a run or a fit of one
   progress/MEMBER.json how far its fit is; cancelled/MEMBER: it was cancelled
   claims/MEMBER/        who works at a member (see claims.py)
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.store.claims import claim, heartbeat, is_held, release
+from sparsekit.sweeps.private import SALT, NotReadable, put_together, taken_apart, write_private
 from sparsekit.system import seals
 from sparsekit.system.files import parsed, read_json, spelled, write_json
 from sparsekit.system.users import user_name
@@ -59,6 +61,11 @@ class Sweep:
         """What was asked for: `created`, `command`, `user`, `cluster`, `code` and `runs`."""
         content: dict[str, Any] = read_json(self.folder / FROZEN)
         return content
+
+    @functools.cached_property
+    def whole(self) -> dict[str, Any]:
+        """The same with what only this user may read; NotReadable where that cannot be read."""
+        return put_together(self.folder, self.frozen)
 
     @property
     def runs(self) -> list[dict[str, Any]]:
@@ -204,17 +211,28 @@ def freeze(root: Path, label: str, content: Mapping[str, Any]) -> Sweep:
     A sweep that was frozen before is replaced: where and how runs are computed may differ.
     """
     names = sorted(f"{run['experiment']}/{run['name']}" for run in content["runs"])
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
-    short = re.sub(r"[^\w.+-]", "-", label)[:60]
+    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()[:8]
+    short = re.sub(r"[^\w.+-]", "-", label)[:60].lstrip("-") or "sweep"
     sweep = Sweep(root / FOLDER / f"{short}-{digest}")
     sweep.folder.mkdir(parents=True, exist_ok=True)
-    write_json(sweep.folder / FROZEN, {**content, SEAL: seals.seal(_sealed_text(content))})
+    public, hidden = taken_apart(content)
+    write_private(sweep.folder, hidden)
+    seal = seals.seal(_sealed_text({**content, **_salt(hidden)}))
+    write_json(sweep.folder / FROZEN, {**public, SEAL: seal})
     return Sweep(sweep.folder)
 
 
-def is_sealed(frozen: Mapping[str, Any]) -> bool:
+def is_sealed(sweep: Sweep) -> bool:
     """Say whether this user froze a sweep, as it is."""
-    return seals.is_sealed(_sealed_text(frozen), frozen.get(SEAL))
+    try:
+        whole = sweep.whole
+    except NotReadable:
+        return False
+    return seals.is_sealed(_sealed_text(whole), whole.get(SEAL))
+
+
+def _salt(hidden: Mapping[str, Any]) -> dict[str, Any]:
+    return {SALT: hidden[SALT]} if hidden else {}
 
 
 def _sealed_text(frozen: Mapping[str, Any]) -> str:

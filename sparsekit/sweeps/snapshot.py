@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ PACKAGE = Path(__file__).parent.parent
 MAX_FILES = 2000
 OTHERS = ("__pycache__", "node_modules", "site-packages")
 ENVIRONMENT = "pyvenv.cfg"
+LOCAL = "local"
 
 
 def provenance() -> dict[str, Any]:
@@ -51,7 +53,7 @@ def take_snapshot(folder: Path, *, store: Path) -> Path:
             _copy(path, fresh / target)
     shutil.copytree(PACKAGE, fresh / PACKAGE.name, dirs_exist_ok=True, ignore=_caches)
     if not CONFIGS.is_relative_to(PACKAGE):
-        shutil.copytree(CONFIGS, fresh / CONFIGS.name, dirs_exist_ok=True)
+        shutil.copytree(CONFIGS, fresh / CONFIGS.name, dirs_exist_ok=True, ignore=_of_this_user)
     shutil.rmtree(place, ignore_errors=True)
     for path in (*fresh.rglob("*"), fresh):
         sync(path)
@@ -63,6 +65,7 @@ def take_snapshot(folder: Path, *, store: Path) -> Path:
 def _copy(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, target)
+    target.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR)  # what is private stays so
 
 
 def _files_of(folder: Path, store: Path) -> list[Path]:
@@ -111,6 +114,11 @@ def _with_its_package(name: str, file: Path, store: Path) -> Iterator[tuple[Path
         return
     for path in _walked(file.parent, store):
         yield path, Path(*parents, last) / path.relative_to(file.parent)
+
+
+def _of_this_user(folder: str, names: list[str]) -> list[str]:
+    """Leave out the settings that no run reads again, such as how jobs log in somewhere."""
+    return [name for name in names if name == LOCAL and Path(folder) == CONFIGS]
 
 
 def _caches(folder: str, names: list[str]) -> list[str]:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.store.identity import canonical
+from sparsekit.sweeps.private import PRIVATE, SALT, NotReadable
 from sparsekit.sweeps.records import FROZEN, Sweep, is_sealed
+from sparsekit.system.secrets import masked_text
 from sparsekit.system.users import name_of
 
 OWN = "sparsekit."
@@ -34,15 +36,14 @@ def refuse_untrusted(sweep: Sweep) -> None:
 
 def consequences(sweep: Sweep) -> str:
     """Say what starting runs of a sweep imports and calls."""
-    targets = dict.fromkeys(_targets([sweep.frozen["cluster"], *_configs(sweep)]))
+    whole = _readable(sweep)
+    targets = dict.fromkeys(_targets([whole["cluster"], *_configs(whole)]))
     others = [name for name in targets if not name.startswith(OWN)]
     num_own = len(targets) - len(others)
     own = f"{num_own} function{'s' * (num_own > 1)} of sparsekit" if num_own else ""
     said = [f"imports and calls {', '.join(filter(None, [*others, own]))}"]
-    lines = [
-        sweep.frozen["cluster"][name] for name in OF_A_SHELL if name in sweep.frozen["cluster"]
-    ]
-    said += [f"runs in a shell {line!r}" for line in _texts(lines)]
+    lines = [whole["cluster"][name] for name in OF_A_SHELL if name in whole["cluster"]]
+    said += [f"runs in a shell {masked_text(line)!r}" for line in _texts(lines)]
     snapshot = _snapshot(sweep)
     said += [f"runs the code in {snapshot}"] if snapshot else []
     return ", ".join(said)
@@ -50,7 +51,8 @@ def consequences(sweep: Sweep) -> str:
 
 def code_digest(sweep: Sweep) -> str:
     """Return a digest of all in a sweep that names code, for what waits to be run later."""
-    named = [sweep.frozen["cluster"], _snapshot(sweep), *_configs(sweep)]
+    whole = _readable(sweep)
+    named = [whole["cluster"], whole.get(SALT), _snapshot(sweep), *_configs(whole)]
     return hashlib.sha256(canonical(named).encode()).hexdigest()
 
 
@@ -66,7 +68,7 @@ def _reason(sweep: Sweep) -> str | None:
     foreign = [uid for uid in _owners(sweep) if uid != os.geteuid()]
     if foreign:
         return f"its files belong to {name_of(foreign[0])}"
-    if not is_sealed(sweep.frozen):
+    if not is_sealed(sweep):
         return (
             "it has no seal of yours, so it was copied here, changed, or made by an older release"
         )
@@ -76,7 +78,9 @@ def _reason(sweep: Sweep) -> str | None:
 def _owners(sweep: Sweep) -> Iterator[int]:
     """Yield the owners of what decides what is run."""
     yield os.lstat(sweep.folder).st_uid
-    yield os.lstat(sweep.folder / FROZEN).st_uid
+    for name in (FROZEN, PRIVATE):
+        if (sweep.folder / name).exists():
+            yield os.lstat(sweep.folder / name).st_uid
     for folder, _, names in os.walk(_snapshot(sweep) or ""):
         for path in (Path(folder), *(Path(folder, name) for name in names)):
             yield os.lstat(path).st_uid
@@ -87,8 +91,16 @@ def _snapshot(sweep: Sweep) -> str | None:
     return place
 
 
-def _configs(sweep: Sweep) -> list[Any]:
-    return [run["config"] for run in sweep.runs]
+def _readable(sweep: Sweep) -> Mapping[str, Any]:
+    """Return a sweep with what is hidden of it, where this user may read that."""
+    try:
+        return sweep.whole
+    except NotReadable:
+        return sweep.frozen
+
+
+def _configs(content: Mapping[str, Any]) -> list[Any]:
+    return [run["config"] for run in content["runs"]]
 
 
 def _targets(value: Any) -> Iterator[str]:

@@ -39,9 +39,13 @@ def parsed(text: str | bytes) -> Any:
         raise ValueError("nested too deeply for a file of ours") from error
 
 
-def write_json(path: Path, value: object) -> None:
-    """Replace `path` by `value` in one step: readers see the old file or the new one."""
+def write_json(path: Path, value: object, *, private: bool = False) -> None:
+    """Replace `path` by `value` in one step: readers see the old file or the new one.
+
+    A `private` file is its owner's to read, and nobody else's at any moment.
+    """
     with replacing(path, path.with_name(f".{uuid.uuid4().hex}.partial")) as temporary:
+        temporary.touch(0o600 if private else 0o666, exist_ok=False)
         temporary.write_text(spelled(value), encoding="utf-8")
 
 

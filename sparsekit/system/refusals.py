@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 WORDS = {
@@ -40,6 +41,13 @@ def refusal_in(error: BaseException) -> str | None:
     >>> refusal_in(ValueError("not a number"))
     """
     return _of_system(error) if isinstance(error, OSError) else None
+
+
+def require_writable(folder: Path) -> None:
+    """Raise OSError where nothing can be stored: a fit must not find that out at its end."""
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    with tempfile.TemporaryFile(dir=nearest):
+        pass
 
 
 def _of_system(error: OSError) -> str | None:

@@ -22,11 +22,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparsekit.core.fit_spec import FitSpec
+from sparsekit.system.secrets import masked_here
 from sparsekit.training.observing import Observer, RunningFit
 from sparsekit.training.stopping import stopped
 
 COMMAND = (sys.executable, "-m", "sparsekit.training.wandb_child")
 MODES = ("auto", "online", "offline")
+LONGEST, LONGEST_TAG = 128, 64
+"""Characters that wandb accepts in the names of runs and groups, and in tags."""
 
 
 def wandb_runs(
@@ -60,10 +63,10 @@ def wandb_runs(
         "entity": entity,
         "mode": mode,
         "dir": folder,
-        "group": group,
-        "job_type": about["method"],
-        "name": f"{about['method']} seed {spec.seed} cycle {spec.cycle}",
-        "tags": [about["experiment"]],
+        "group": group[:LONGEST],
+        "job_type": about["method"][:LONGEST_TAG],
+        "name": f"{about['method'][:LONGEST_TAG]} seed {spec.seed} cycle {spec.cycle}",
+        "tags": [about["experiment"][:LONGEST_TAG]],
         "config": {**config, "fit": asked},
     }
     return Mirror(opening, patience).observer
@@ -105,7 +108,8 @@ def _ending(error: BaseException | None) -> dict[str, Any]:
     if error is None:
         return {"exit_code": 0}
     # wandb calls a run preempted that announces it, and then ends as if it had failed.
-    return {"exit_code": 1, **({"preempted": True} if stopped(error) else {"error": repr(error)})}
+    told = {"preempted": True} if stopped(error) else {"error": masked_here(repr(error))}
+    return {"exit_code": 1, **told}
 
 
 class Child:

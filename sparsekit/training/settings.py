@@ -84,6 +84,8 @@ class Runtime:
     progress_seconds: float = 15.0
 
     def __post_init__(self) -> None:
+        _place("runtime.store", self.store)
+        _place("runtime.data", self.data)
         _one_of("runtime.progress", self.progress, PROGRESS)
         _one_of("runtime.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         if self.devices < 1 or self.threads < 0:
@@ -124,6 +126,16 @@ def _at_least(low: int, **values: float) -> None:
     for name, value in values.items():
         if value < low:
             raise ValueError(f"train.{name}={value} is below {low}")
+
+
+def _place(name: str, value: str) -> None:
+    """Raise ValueError for a folder that is not named, or lies in a home that nobody knows."""
+    if not value:
+        raise ValueError(f"{name} is empty; give a folder, and unset a variable that is empty")
+    try:
+        Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{name}={value}: {error}") from error
 
 
 def _one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
