@@ -20,6 +20,7 @@ from sparsekit.runs.runner import prepare_run
 from sparsekit.sweeps.private import PRIVATE, NotReadable
 from sparsekit.sweeps.records import Sweep, freeze, is_sealed, list_sweeps
 from sparsekit.sweeps.trust import code_digest, refuse_untrusted
+from sparsekit.training.observing import Observer
 from tests.conftest import TINY
 from tests.sweeps.test_batch import answers
 
@@ -44,11 +45,11 @@ class Notifier(Callback):
 
 def mirror(
     key: str, spec: FitSpec, scratch: Path, about: Any, config: Any, folder: str, *, password: str
-) -> Callback:
+) -> Observer:
     """A user's logger, which keeps what it is told of the run's configuration."""
     SEEN.append(password)
     Path(folder, "mirror.json").write_text(json.dumps(config))
-    return Callback()
+    return Observer()
 
 
 @pytest.fixture(autouse=True)
