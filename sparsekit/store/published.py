@@ -28,6 +28,10 @@ def published_override(text: str) -> str:
 
     >>> published_override("logger.api_key=2f1c"), published_override("cluster.setup=[a]")
     ('logger.api_key=<masked>', 'cluster.setup=<masked>')
+    >>> published_override("cluster.options.export=ALL,A=2f1c")
+    'cluster.options.export=<masked>'
+    >>> published_override("cluster.options={nice:7,export:'ALL,A=2f1c'}")
+    'cluster.options={nice:7,export:<masked>}'
     """
     key, equals, value = text.partition("=")
     name = key.lstrip("+~")

@@ -27,6 +27,7 @@ NAMES = rf"(?:[\w.-]*[_.-])?(?:{SURE}|{LIKELY})(?:_[a-z]+)?"
 VALUE = r"(?P<value>'[^']*'|\"[^\"]*\"|[^\s'\"&,;)}\]]+)"
 SURE_NAME = re.compile(rf"(?:^|_)(?:{SURE})(?:_|$)")
 LIKELY_NAME = re.compile(rf"(?:^|_)(?:{LIKELY})$")
+EXPORT_NAME = re.compile(r"(?:^|_)export$")
 WORD_IN_CAPITALS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 DRAWN = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])(?!/)[\w+/=~-]{8,}")
 DRAWN_KEY = re.compile(r"(?=(?:\D*\d){3})(?=[^A-Za-z]*[A-Za-z])(?!/)[\w+/=~-]{16,}")
@@ -43,7 +44,8 @@ AFTER = re.compile(
     r"|(authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\n]+"
     r"|(\bbearer\s+)(?=[^\s\d]*\d)[\w+/=~.-]{16,}"
     r"|(\bwandb login(?:\s+--\S+)*\s+)(?!-)[^\s'\"]+"
-    r"|(--export[= ])[^\s'\"]*=[^\s'\"]*",
+    r"|(--export[= ])[^\s'\"]*=[^\s'\"]*"
+    r"|(\bexport['\"]?:\s*)(?:'[^']*=[^']*'|\"[^\"]*=[^\"]*\"|[^\s'\"}]*=[^\s'\"}]*)",
     re.IGNORECASE,
 )
 ASSIGNED = re.compile(rf"(?i)(?<![\w.-])(?P<name>{NAMES})(?P<is>['\"]?\s*[=:]\s*){VALUE}")
@@ -107,7 +109,7 @@ def _in_its_place(name: str, value: str) -> str | None:
     if not value or MASKED.fullmatch(value):
         return value or None
     name = _spelled(name)
-    if SURE_NAME.search(name) or (name == "export" and "=" in value):
+    if SURE_NAME.search(name) or (EXPORT_NAME.search(name) and "=" in value):
         return MASK
     drawn = DRAWN_KEY if name.endswith("key") else DRAWN
     if LIKELY_NAME.search(name) and drawn.fullmatch(value) and not OF_A_STAGE.fullmatch(value):

@@ -123,6 +123,7 @@ def test_jobs_of_slurm_have_them(
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     answers(tmp_path / "bin", "4711")
+    (tmp_path / "bin" / "squeue").symlink_to("/bin/true")
     cluster = [
         "cluster=slurm",
         "cluster.setup=['wandb login of-the-jobs','export A=1']",
