@@ -24,7 +24,8 @@ from benchmarks import timing
 from benchmarks.start_up import Command, execute
 from sparsekit.configuration.compose import compose_one, identity_of
 from sparsekit.store.identity import stage_key
-from sparsekit.sweeps.records import Sweep, freeze, member_of
+from sparsekit.sweeps.freezing import freeze
+from sparsekit.sweeps.records import Sweep, member_of
 
 TYPED = ("method=imp", "model=resnet18_cifar", "data=cifar10", "cluster=slurm")
 FLOOR = "pass"

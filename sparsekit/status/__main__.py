@@ -22,6 +22,7 @@ from sparsekit.status.lookup import Unknown, run_of, runs_of, store_of, sweep_of
 from sparsekit.status.pages import PROGRAM, runs_page, store_option, sweeps_page
 from sparsekit.status.provenance import Unreadable
 from sparsekit.status.views import SweepView, view_store, view_sweep
+from sparsekit.sweeps.freezing import settle
 from sparsekit.system.streams import printed
 
 EPILOG = f"""\
@@ -31,6 +32,7 @@ and to act:
   {PROGRAM} logs SWEEP RUN [--lines N] [--fits]
   {PROGRAM} why KEY [--depth N]                what a stage was made of, and for whom
   {PROGRAM} gc [--delete] [--days N]           what nothing refers to
+  {PROGRAM} adopt                              make a copy of a store one of its own
 
 SWEEP may be the beginning of a name, RUN a number or the name of a record.
 """
@@ -171,6 +173,16 @@ def _gc(options: argparse.Namespace) -> int:
     return 0
 
 
+def _adopt(options: argparse.Namespace) -> int:
+    root = store_of(options.store)
+    original = settle(root)
+    if original is None:
+        print(f"{root} is a store of its own")
+    else:
+        print(f"{root} was a copy of {original}, and is a store of its own now")
+    return 0
+
+
 @dataclasses.dataclass(frozen=True)
 class Action:
     """A word on the command line: what it does, and its arguments."""
@@ -238,6 +250,9 @@ ACTIONS: Mapping[str, Action] = {
         "List what nothing refers to, work that was abandoned, and damaged results.",
         {"--delete": {"action": "store_true", "help": "delete it; without it nothing changes"},
          "--days": {"type": _days, "default": 1.0, "metavar": "N", "help": "only older than, 1"}},
+    ),
+    "adopt": Action(
+        _adopt, "Make a copy a store of its own, which has nothing to do with the original.", {}
     ),
 }  # fmt: skip
 

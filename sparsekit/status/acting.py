@@ -9,19 +9,21 @@ import math
 import os
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
+from sparsekit.status.pages import PROGRAM, store_option
 from sparsekit.status.views import observed
 from sparsekit.status.wording import plural
 from sparsekit.store import claims
+from sparsekit.store.signatures import is_command_of, signature
 from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.jobs import is_on_slurm, jobs_of, may_cancel
 from sparsekit.sweeps.liveness import MISSING, Observation
 from sparsekit.sweeps.records import Sweep, member_of
+from sparsekit.sweeps.scheduler import Queued
 from sparsekit.sweeps.trust import Untrusted, refuse_untrusted
 from sparsekit.system.printing import say
 from sparsekit.system.streams import outlive_readers
-
-SLURM = "sparsekit.sweeps.clusters.Slurm"
+from sparsekit.system.users import name_of, user_name
 
 
 class Refused(ValueError):
@@ -34,9 +36,10 @@ def retry(
     """Start again what is missing of these runs, or of all, where the sweep says.
 
     Returns what the start does: 0, or 1 where runs failed again. Refused for runs that are done or
-    under way, and for sweeps that are not this user's own unless they are `trusted`: starting one
-    imports and calls what its configuration names.
+    under way, in a copy, and for sweeps that are not this user's own unless they are `trusted`:
+    starting one imports and calls what its configuration names. On SLURM the jobs are this user's.
     """
+    _refuse_copy(sweep)
     observations = observed(sweep)
     wanted = ("failed",) if only_failed else MISSING
     chosen = [one for one in observations if one.number in (numbers or range(len(observations)))]
@@ -63,9 +66,10 @@ def retry(
 def cancel(sweep: Sweep, numbers: Sequence[int]) -> int:
     """End what is under way of these runs, or of all, and let nobody begin what is not.
 
-    What they have finished stays, and `retry` goes on from there. 1 where a run is at work on a
-    machine that is out of reach. Refused for runs that are done.
+    What they have finished stays, and `retry` goes on from there. 1 where a job is another user's,
+    or a run is at work where it cannot be reached. Refused for runs that are done, and in a copy.
     """
+    _refuse_copy(sweep)
     observations = observed(sweep)
     for number in numbers:
         if observations[number].state == "done":
@@ -74,29 +78,30 @@ def cancel(sweep: Sweep, numbers: Sequence[int]) -> int:
     chosen = [one for one in unfinished if one.number in numbers] if numbers else unfinished
     members = [member_of(one.number) for one in chosen]
     sweep.cancel(members)
-    if is_on_slurm(sweep):
-        num_jobs = _cancel_jobs(sweep, members if numbers else None)
-        print(f"cancelled {plural(len(chosen), 'run')}, {plural(num_jobs, 'job')} of SLURM")
-        return 0
-    ended = [one for one in chosen if terminate(sweep, member_of(one.number))]
-    print(f"cancelled {plural(len(chosen), 'run')}, {len(ended)} of them asked to save and end")
-    far = [one for one in chosen if one.state == "running" and one not in ended]
-    far = [one for one in far if _is_held(sweep, one.number)]
-    for one in far:
-        print(f"run {one.number} is at work on {one.last_status.get('node')}: end it there")
-    return int(bool(far))
-
-
-def is_on_slurm(sweep: Sweep) -> bool:
-    """Say whether the runs of a sweep are jobs of SLURM."""
-    return bool(sweep.frozen["cluster"]["_target_"] == SLURM)
+    ours, others = _cancel_jobs(sweep, members if numbers else None)
+    apart = [one for one in chosen if one.last_status.get("job") not in ours]
+    ended = [one for one in apart if terminate(sweep, member_of(one.number))]
+    parts = [f"cancelled {plural(len(chosen), 'run')}"]
+    if ours or is_on_slurm(sweep):
+        parts.append(f"{plural(len(ours), 'job')} of SLURM")
+    if ended or not is_on_slurm(sweep):
+        parts.append(f"{len(ended)} of them asked to save and end")
+    print(", ".join(parts))
+    left = [f"job {one.job} is {name_of(int(one.uid))}'s, who alone can end it" for one in others]
+    theirs = [one.job for one in others]
+    at_work = [one for one in apart if one.state == "running" and one not in ended]
+    at_work = [one for one in at_work if one.last_status.get("job") not in theirs]
+    left += [_why_not(sweep, one) for one in at_work if _is_held(sweep, one.number)]
+    print(*left, sep="\n", end="\n" if left else "")
+    return int(bool(left))
 
 
 def terminate(sweep: Sweep, member: str) -> bool:
     """Send SIGTERM to the process of this machine that is at work on a member; False for none.
 
     The process is held on to before its claim is looked at, and the claim must not change
-    meanwhile: a number that has gone to another process is never hit.
+    meanwhile: a number that has gone to another process is never hit. Nor is a process that is not
+    the command that made the claim, one that made it in another store, or another user's.
     """
     owner = _owner(sweep, member)
     pid = int(owner.split(".")[1]) if owner else 0
@@ -104,19 +109,30 @@ def terminate(sweep: Sweep, member: str) -> bool:
         handle = os.pidfd_open(pid) if pid else None
     except ProcessLookupError:
         handle = None
-    if handle is None:
+    if owner is None or handle is None or sweep.original is not None:
         return False
     try:
         # No heartbeat is young enough: only a living process of this machine holds a claim.
-        is_its_own = claims.is_held(sweep.claims, member, stale_after=-math.inf)
+        is_alive = claims.is_held(sweep.claims, member, stale_after=-math.inf)
+        is_its_own = is_alive and is_command_of(sweep.claims / member / owner, pid)
         if is_its_own and _owner(sweep, member) == owner:
             signal.pidfd_send_signal(handle, signal.SIGTERM)
             return True
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         pass
     finally:
         os.close(handle)
     return False
+
+
+def _why_not(sweep: Sweep, one: Observation) -> str:
+    """Say who is at work on a run that could not be ended from here."""
+    owner = _owner(sweep, member_of(one.number)) or ""
+    user = signature(sweep.claims / member_of(one.number) / owner).get("user")
+    node = one.last_status.get("node")
+    if user not in (None, user_name()):
+        return f"run {one.number} is at work on {node} for {user}, who alone can end it"
+    return f"run {one.number} is at work on {node}: end it there"
 
 
 def _owner(sweep: Sweep, member: str) -> str | None:
@@ -129,20 +145,21 @@ def _is_held(sweep: Sweep, number: int) -> bool:
     return claims.is_held(sweep.claims, member_of(number), stale_after=sweep.stale_after)
 
 
-def _cancel_jobs(sweep: Sweep, members: Sequence[str] | None) -> int:
-    """Cancel the jobs of these members and their fits, or all of the sweep's; return how many.
+def _cancel_jobs(sweep: Sweep, members: Sequence[str] | None) -> tuple[list[str], list[Queued]]:
+    """Cancel the jobs of these members and their fits, or all of the sweep's, that are this user's.
 
-    No others are submitted meanwhile.
+    Return their numbers, and the jobs that are other users'. No others are submitted meanwhile.
     """
-    from sparsekit.sweeps.controller import jobs_of
-
+    if not sweep.submissions():
+        return [], []
     with sweep.submitting():
         jobs = jobs_of(sweep, members)
+        ours = [one.job for one in jobs if may_cancel(one)]
         try:
-            scheduler.cancel(jobs)
+            scheduler.cancel(ours)
         except RuntimeError as error:
             raise Refused(str(error)) from error
-    return len(jobs)
+    return ours, [one for one in jobs if not may_cancel(one)]
 
 
 def _refuse(one: Observation, wanted: Sequence[str]) -> None:
@@ -161,9 +178,14 @@ def _refuse_foreign(sweep: Sweep, *, trusted: bool) -> None:
         if not trusted:
             raise Refused(f"{error}: --trust if you trust whoever wrote that") from error
         say(f"trusted, as you say: {error}")
-    frozen_for = Path(sweep.runs[0]["config"]["runtime"]["store"])
-    if not frozen_for.is_dir() or not frozen_for.samefile(sweep.root):
-        raise Refused(f"{sweep.name} was made for the store {frozen_for}, and lies in {sweep.root}")
+
+
+def _refuse_copy(sweep: Sweep) -> None:
+    if sweep.original is not None:
+        raise Refused(
+            f"{sweep.root} is a copy of {sweep.original}, whose jobs and processes are left alone; "
+            f"make it a store of its own first: {PROGRAM} adopt{store_option(sweep.root)}"
+        )
 
 
 def _counted(observations: Sequence[Observation]) -> str:

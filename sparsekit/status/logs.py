@@ -22,7 +22,7 @@ def fits_of(sweep: Sweep, number: int) -> list[str]:
     return sorted(
         {
             member
-            for note in sweep.submissions()
+            for note in sweep.noted_submissions()
             for member in note["members"]
             if member.startswith(prefix)
         }
@@ -69,7 +69,7 @@ def _no_log(sweep: Sweep, member: str) -> str:
 
 
 def _jobs(sweep: Sweep, member: str) -> Iterator[str]:
-    for note in sweep.submissions():
+    for note in sweep.noted_submissions():
         if note["job"] is not None and member in note["members"]:
             is_array = len(note["members"]) > 1
             index = f"_{note['members'].index(member)}" if is_array else ""

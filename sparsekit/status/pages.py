@@ -30,7 +30,8 @@ def sweeps_page(views: Sequence[SweepView], root: Path, *, store: str, width: in
         *(Column(state, [_count(view, state) for view in views]) for state in states),
         Column("command", [view.command for view in views], rank=3, least=12),
     ]
-    return f"{fitted(columns, width)}\n\nlook at one: {PROGRAM} SWEEP{store}"
+    lines = [fitted(columns, width), "", f"look at one: {PROGRAM} SWEEP{store}"]
+    return "\n".join([*lines, *_about_copy(views, store)])
 
 
 def runs_page(view: SweepView, *, store: str, width: int | None) -> str:
@@ -74,10 +75,22 @@ def _footer(view: SweepView, store: str) -> list[str]:
     failed = next((run.number for run in view.runs if run.state in ("failed", "lost")), None)
     if failed is not None:
         lines.append(f"what went wrong: {PROGRAM} logs {view.name} {failed}{store}")
-    if view.is_missing:
+    lines += _about_copy([view], store)
+    if view.is_missing and view.copy_of is None:
         only = "   (only the failed: --failed)" if counts.get("failed") else ""
         lines.append(f"try again: {PROGRAM} retry {view.name}{store}{only}")
     return lines
+
+
+def _about_copy(views: Sequence[SweepView], store: str) -> list[str]:
+    """Say that a store is a copy, and how to go on in it."""
+    original = next((view.copy_of for view in views if view.copy_of is not None), None)
+    if original is None:
+        return []
+    return [
+        f"this store is a copy of {original}: what is under way there is not shown here",
+        f"make it a store of its own: {PROGRAM} adopt{store}",
+    ]
 
 
 def store_option(given: Path | None) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 from sparsekit.report.reading import metric_of
 from sparsekit.store.claims import HEARTBEAT
 from sparsekit.sweeps import scheduler
-from sparsekit.sweeps.liveness import LIVE, MISSING, STATES, Ask, Observation, observe
+from sparsekit.sweeps.jobs import Ask, in_queue, queued_jobs
+from sparsekit.sweeps.liveness import LIVE, MISSING, STATES, Observation, observe
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.system.files import read_json
 from sparsekit.tasks.metric import Metric
@@ -69,7 +70,8 @@ class RunView:
 @dataclasses.dataclass(frozen=True)
 class SweepView:
     """A sweep: `counts` says how many runs are in which state. `controller`: the job that submits
-    again what was lost, where one is in the queue. `runs` is empty in a list of sweeps."""
+    again what was lost, where one is in the queue. `copy_of`: the store that the sweep's is a copy
+    of. `runs` is empty in a list of sweeps."""
 
     name: str
     folder: str
@@ -80,6 +82,7 @@ class SweepView:
     counts: Mapping[str, int]
     controller: str | None
     runs: tuple[RunView, ...]
+    copy_of: str | None = None
 
     @property
     def is_live(self) -> bool:
@@ -146,16 +149,14 @@ def _summary(sweep: Sweep, states: Sequence[str], runs: tuple[RunView, ...], ask
         num_runs=len(sweep.runs),
         counts={state: counted[state] for state in STATES if counted[state]},
         controller=_controller(sweep, ask) if is_waited_for else None,
+        copy_of=sweep.original,
         runs=runs,
     )
 
 
 def _controller(sweep: Sweep, ask: Ask) -> str | None:
-    submissions = sweep.submissions()
-    ids = {note["id"] for note in submissions if note["kind"] in KEEPERS}
-    queued = ask(sweep.users(submissions)) if ids else None
-    jobs = [one.job for one in queued or [] if sweep.submission_of(one.name) in ids]
-    return jobs[0] if jobs else None
+    jobs = in_queue(sweep, queued_jobs(sweep, ask) or [], kinds=KEEPERS)
+    return next((one.job for one in jobs.values()), None)
 
 
 def _view_run(sweep: Sweep, one: Observation) -> RunView:

@@ -24,7 +24,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-HEARTBEAT = "heartbeat"
+from sparsekit.store.signatures import HEARTBEAT, is_of_another_store, sign
+from sparsekit.system.users import denied
+
 BEAT_SECONDS = 5.0
 NOBODY = "nobody"
 OWNER = re.compile(r"\w+\.\d+\.\w+\.\w+")
@@ -32,13 +34,19 @@ DEAD, UNKNOWN = "dead", "unknown"
 
 
 def claim(work: Path, key: str, *, stale_after: float) -> Path | None:
-    """Claim `key`: return a work folder of the caller's own, or None if another process has it."""
+    """Claim `key`: return a work folder of the caller's own, or None if another process has it.
+
+    PermissionError if this user may not have it: it would be waited for in vain.
+    """
     place = work / key
     mine = f"{_machine()}.{os.getpid()}.{_start_time(os.getpid())}.{uuid.uuid4().hex[:8]}"
-    owners = _owners(place)
-    if not owners:
-        return _take(work, place, mine)
-    return _adopt(owners[0], mine, stale_after=stale_after)
+    try:
+        owners = _owners(place)
+        if not owners:
+            return _take(work, place, mine)
+        return _adopt(owners[0], mine, stale_after=stale_after)
+    except PermissionError as error:
+        raise (denied(Path(error.filename)) if error.filename else error) from None
 
 
 def is_held(work: Path, key: str, *, stale_after: float, now: float | None = None) -> bool:
@@ -47,7 +55,10 @@ def is_held(work: Path, key: str, *, stale_after: float, now: float | None = Non
     If its owner is on another machine, the file server is asked for the time by a file that is
     written for a moment. A caller that must not write passes the time as `now` instead.
     """
-    owners = _owners(work / key)
+    try:
+        owners = _owners(work / key)
+    except PermissionError:
+        return True  # as far as this user can tell
     return bool(owners) and not _abandoned(owners[0], stale_after=stale_after, now=now)
 
 
@@ -55,6 +66,16 @@ def resign(folder: Path) -> None:
     """Give up a claim but keep its folder and checkpoints for the next process that tries."""
     with contextlib.suppress(OSError):
         os.rename(folder, folder.with_name(f"{NOBODY}.0.0.{uuid.uuid4().hex[:8]}"))
+
+
+def resign_all(work: Path) -> None:
+    """Give up every claim in a folder of claims, whoever made it: those of a copy are not its own.
+
+    The checkpoints in them stay, for whoever tries next.
+    """
+    for place in work.iterdir() if work.is_dir() else ():
+        for folder in _owners(place):
+            resign(folder)
 
 
 def release(folder: Path) -> None:
@@ -94,15 +115,16 @@ def _take(work: Path, place: Path, mine: str) -> Path | None:
     prepared = work / f".{mine}"
     try:
         (prepared / mine).mkdir(parents=True)
-        (prepared / mine / HEARTBEAT).touch()
+        sign(prepared / mine, around=work)
     except OSError:  # such as on a full disk
         shutil.rmtree(prepared, ignore_errors=True)
         raise
-    with contextlib.suppress(OSError):
-        os.rename(prepared, place)
+    failure = _rename(prepared, place)
     if (place / mine).is_dir():
         return place / mine
     shutil.rmtree(prepared, ignore_errors=True)
+    if isinstance(failure, PermissionError):
+        raise denied(place)
     return None
 
 
@@ -113,13 +135,33 @@ def _adopt(folder: Path, mine: str, *, stale_after: float) -> Path | None:
     # Touched before it is renamed: nobody may see our name on a heartbeat that looks stale.
     with contextlib.suppress(OSError):
         (folder / HEARTBEAT).touch()
-        os.rename(folder, adopted)
-    return adopted if adopted.is_dir() else None
+    failure = _rename(folder, adopted)
+    if adopted.is_dir():
+        try:
+            sign(adopted)
+        except OSError:
+            resign(adopted)
+            raise
+        return adopted
+    if isinstance(failure, PermissionError):
+        raise denied(folder)
+    return None
+
+
+def _rename(source: Path, target: Path) -> OSError | None:
+    """Rename a folder; return what the system says if it fails, which on NFS it may not have."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        return error
+    return None
 
 
 def _owners(place: Path) -> list[Path]:
     try:
         names = os.listdir(place)
+    except PermissionError:
+        raise
     except OSError:
         return []
     return [place / name for name in sorted(names) if OWNER.fullmatch(name)]
@@ -132,7 +174,7 @@ def _abandoned(folder: Path, *, stale_after: float, now: float | None = None) ->
     if machine == _machine():
         born = _start_time(int(pid))
         if born != UNKNOWN:
-            return born != started
+            return born != started or is_of_another_store(folder)
     return _silence(folder, now) > stale_after
 
 

@@ -17,6 +17,17 @@ from sparsekit.store.identity import describe
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.clusters import Slurm
 from sparsekit.sweeps.entries import controller_entry, fit_entry, run_entry, watchdog_entry
+from sparsekit.sweeps.jobs import (
+    CONTINUED,
+    CONTROLLER,
+    FITS,
+    RUNS,
+    WATCHDOG,
+    in_queue,
+    is_on_slurm,
+    may_cancel,
+    queued_jobs,
+)
 from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.records import Sweep, member_of, number_of
 from sparsekit.sweeps.resources import Resources
@@ -27,8 +38,6 @@ from sparsekit.system.fit_jobs import Parked
 MAX_PATIENCE = 20
 SECONDS_BETWEEN_LOOKS = 120
 SILENCE_SECONDS, SECONDS_BETWEEN_QUESTIONS = 300.0, 5.0
-RUNS, FITS, CONTINUED = "runs", "fits", "continued"
-CONTROLLER, WATCHDOG = "controller", "watchdog"
 TRIED_AGAIN = ("lost", "open")
 
 
@@ -44,7 +53,7 @@ def submit_runs(sweep: Sweep, numbers: Sequence[int]) -> list[str]:
     except RuntimeError as error:
         scheduler.cancel(jobs)
         raise RuntimeError(f"{error}; that was the controller: cluster.controller=") from error
-    if not _in_queue(sweep, _queue(sweep), kinds=(WATCHDOG,)):
+    if not in_queue(sweep, _queue(sweep), kinds=(WATCHDOG,)):
         _submit_watchdog(sweep)
     return jobs
 
@@ -82,9 +91,9 @@ def _submit_fits(
     rounds: int,
 ) -> Sequence[str]:
     _refuse_failed(sweep, fits)
-    waiting = _in_queue(sweep, queued, kinds=(FITS,))
+    waiting = in_queue(sweep, queued, kinds=(FITS,))
     open_fits = {one: item for one, item in fits.items() if one not in waiting}
-    jobs = {waiting[one].partition("_")[0] for one in fits if one in waiting}
+    jobs = {waiting[one].number for one in fits if one in waiting}
     tries = max((_times(sweep, one, FITS) for one in open_fits), default=0)
     if tries > rounds:
         raise RuntimeError(f"{len(open_fits)} fits were lost {tries} times: {', '.join(open_fits)}")
@@ -117,24 +126,29 @@ def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
     checked every two minutes, `patience` times. Each `status retry` adds a controller; if another
     one waits, it does all this when its turn comes.
     """
+    if _has_left(sweep):
+        return
     with sweep.submitting():
         _queue(sweep)
         any_live = _submit_lost(sweep)
         queued = _queue(sweep)
         if _waits(sweep, queued, CONTROLLER):
             return
-        others = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values()
-        after = sorted({job.partition("_")[0] for job in others})
+        others = in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values()
+        after = sorted({one.number for one in others})
         if after:
             _submit_controller(sweep, after)
         elif any_live and patience > 0:
             _submit_controller(sweep, [], patience=patience - 1)
         else:
-            scheduler.cancel(list(_in_queue(sweep, queued, kinds=(WATCHDOG,)).values()))
+            watchdogs = in_queue(sweep, queued, kinds=(WATCHDOG,)).values()
+            scheduler.cancel([one.job for one in watchdogs if may_cancel(one)])
 
 
 def watchdog(sweep: Sweep) -> None:
     """Submit again what was lost, and the next watchdog, while anything is under way."""
+    if _has_left(sweep):
+        return
     with sweep.submitting():
         _queue(sweep)
         if _submit_lost(sweep) and not _waits(sweep, _queue(sweep), WATCHDOG):
@@ -148,6 +162,14 @@ def _waits(sweep: Sweep, queued: Sequence[Queued], kind: str) -> bool:
     """
     ids = {note["id"] for note in sweep.submissions() if note["kind"] == kind}
     return any(sweep.submission_of(one.name) in ids and not one.is_live for one in queued)
+
+
+def _has_left(sweep: Sweep) -> bool:
+    """Say whether the sweep was started again without SLURM, where others look after it."""
+    if is_on_slurm(sweep):
+        return False
+    print(f"{sweep.name} was started again with {sweep.frozen['cluster']['_target_']}")
+    return True
 
 
 def _submit_lost(sweep: Sweep) -> bool:
@@ -175,20 +197,6 @@ def _submit_lost(sweep: Sweep) -> bool:
     return bool(jobs) or any(one.is_live for one in observations)
 
 
-def jobs_of(sweep: Sweep, members: Sequence[str] | None = None) -> list[str]:
-    """Return the jobs in the queue for these members and their fits; None: for the whole sweep.
-
-    The same runs in another store are another sweep, whose jobs have similar names.
-    """
-    submissions = sweep.submissions()
-    queued = scheduler.queue(sweep.users(submissions)) or []
-    if members is None:
-        ids = {note["id"] for note in submissions}
-        return [one.job for one in queued if sweep.submission_of(one.name) in ids]
-    jobs = _in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED))
-    return [job for member, job in jobs.items() if member.partition(".")[0] in members]
-
-
 def _submit_controller(sweep: Sweep, after: Sequence[str], *, patience: int = MAX_PATIENCE) -> None:
     entry = controller_entry(patience)
     delay = None if after else SECONDS_BETWEEN_LOOKS
@@ -207,23 +215,11 @@ def _queue(sweep: Sweep) -> list[Queued]:
     RuntimeError if it is silent for longer than `SILENCE_SECONDS`: nothing is decided blindly.
     """
     deadline = time.monotonic() + SILENCE_SECONDS
-    users = sweep.users(sweep.submissions())
-    while (queued := scheduler.queue(users)) is None:
+    while (queued := queued_jobs(sweep)) is None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"SLURM has not answered squeue for {SILENCE_SECONDS:g} s")
         time.sleep(SECONDS_BETWEEN_QUESTIONS)
     return queued
-
-
-def _in_queue(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) -> dict[str, str]:
-    """Return the number of the job in the queue, by member."""
-    notes = {note["id"]: note for note in sweep.submissions() if note["kind"] in kinds}
-    found = {}
-    for one in queued:
-        note = notes.get(sweep.submission_of(one.name))
-        if note is not None and one.index < len(note["members"]):
-            found[note["members"][one.index]] = one.job
-    return found
 
 
 def _times(sweep: Sweep, member: str, kind: str) -> int:

@@ -31,7 +31,7 @@ def run_inline(sweep: Sweep, numbers: Sequence[int]) -> list[dict[str, Any]]:
     num_waiting = 0
     while left and not interruption.asked():
         turn, number = left.popleft()
-        prepared = prepare_run(thawed(sweep.whole["runs"][number]))
+        prepared = prepare_run(thawed(sweep.whole_run(number)))
         prepared = shown_by(prepared, sweep, member_of(number))
         title = f"[{turn}/{len(numbers)}] {prepared.name}"
         if _attempt(sweep, number, prepared, title, records) != "waiting":

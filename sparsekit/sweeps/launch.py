@@ -22,11 +22,12 @@ from sparsekit.runs.runner import (
 from sparsekit.runs.telling import conclude
 from sparsekit.store.store import Store
 from sparsekit.sweeps.clusters import Inline, Local, Slurm
+from sparsekit.sweeps.freezing import differing, freeze, settle
 from sparsekit.sweeps.inline import run_inline
 from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.pool import run_pool
 from sparsekit.sweeps.private import NotReadable
-from sparsekit.sweeps.records import Sweep, differing, freeze, member_of
+from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.snapshot import provenance, take_snapshot
 from sparsekit.system import interruption
@@ -58,6 +59,9 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
         "code": {**provenance(), "snapshot": None},
         "runs": _frozen(prepared_runs),
     }
+    original = settle(root)
+    if original is not None:
+        _say(f"{root} is a copy of {original}; from now on it is a store of its own")
     sweep = freeze(root, label or _label(runs), content)
     if isinstance(cluster, Slurm) and cluster.snapshot:
         try:

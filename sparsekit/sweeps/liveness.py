@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsekit.store import claims
 from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.jobs import Ask, hidden_members, queued_jobs
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.sweeps.scheduler import Ended, Queued
 
@@ -34,7 +35,6 @@ MISSING = ("failed", "cancelled", "lost", "open")
 SETTLING_SECONDS = 15.0
 NO_MEMORY = "OUT_OF_MEMORY"
 UNBEGUN = "its job left the queue without having begun"
-Ask = Callable[[tuple[str, ...]], list[Queued] | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,18 +66,23 @@ def observe(
 ) -> list[Observation]:
     """Observe every run, in order; asks the scheduler at most twice.
 
+    Jobs and processes are those of this very store: in a copy nothing is under way.
+
     `now`: write nothing, not even to ask the file server for the time. `ask`: returns the queue of
     users, if it was asked for already.
     """
     submissions = sweep.submissions()
-    queued = (ask or scheduler.queue)(sweep.users(submissions)) if submissions else []
-    names = {sweep.submission_of(one.name): one.job.partition("_")[0] for one in queued or []}
-    jobs = _jobs_of(submissions, names)
+    queued = queued_jobs(sweep, ask)
+    numbers = {sweep.submission_of(one.name): one.number for one in queued or []}
+    jobs = _jobs_of(submissions, numbers)
     noted = {member: note["time"] for note in submissions for member in note["members"]}
-    known = _Known(sweep, jobs, _by_number(queued), noted, stale_after, now)
+    hidden = hidden_members(sweep)
+    known = _Known(sweep, jobs, _by_number(queued), noted, hidden, stale_after, now)
     observations = [_observe(known, number) for number in range(len(sweep.runs))]
     unclear = [one.job for one in observations if one.job and one.state in ("lost", "cancelled")]
-    ended = scheduler.accounts(unclear)
+    # Numbers are used again, by anybody.
+    names = {"", *(sweep.job_name(note["id"]) for note in submissions)}
+    ended = {job: one for job, one in scheduler.accounts(unclear).items() if one.name in names}
     return [_explained(one, ended.get(one.job or "")) for one in observations]
 
 
@@ -87,6 +92,7 @@ class _Known:
     jobs: Mapping[str, Sequence[str]]
     queued: Mapping[str, Queued] | None
     noted: Mapping[str, float]
+    hidden: Mapping[str, str]
     stale_after: float
     now: float | None
 
@@ -125,12 +131,17 @@ def _observe(known: _Known, number: int) -> Observation:
     if record is not None and record["status"] == "done":
         return observation("done", "")
     entries = [known.queued[job] for job in jobs if known.queued and job in known.queued]
-    held = claims.is_held(known.sweep.claims, member, stale_after=known.stale_after, now=known.now)
-    if held:
+    if _is_held(known, member):
         return observation("running", "", status.get("job"))
     if entries:
         return observation(*_in_queue(entries[-1], status), entries[-1].job)
     return observation(*_out_of_queue(known, member, status, jobs), jobs[-1] if jobs else None)
+
+
+def _is_held(known: _Known, member: str) -> bool:
+    if known.sweep.original is not None:
+        return False
+    return claims.is_held(known.sweep.claims, member, stale_after=known.stale_after, now=known.now)
 
 
 def _in_queue(entry: Queued, status: Mapping[str, Any]) -> tuple[str, str]:
@@ -158,16 +169,18 @@ def _out_of_queue(
         return "open", "not begun"
     if known.queued is None and noted is not None:
         return "queued", "the scheduler does not answer"
+    if member in known.hidden:
+        return "queued", f"its job is {known.hidden[member]}'s, which SLURM does not show"
     begun = bool(jobs) and status.get("job") == jobs[-1]
     # Noted by the clock of another machine, which may be ahead of this one or behind.
     if noted is not None and not begun and abs(time.time() - noted) < SETTLING_SECONDS:
         return "queued", "just submitted"
     if jobs and not begun:
         return "cancelled", UNBEGUN
-    return (
-        "lost",
-        f"its job ended, and was last {state}: {status.get('reason') or 'no reason given'}",
-    )
+    if known.sweep.original is not None:
+        return "lost", f"was last {state} in {known.sweep.original}, of which this is a copy"
+    reason = status.get("reason") or "no reason given"
+    return "lost", f"its job ended, and was last {state}: {reason}"
 
 
 def _explained(one: Observation, ended: Ended | None) -> Observation:

@@ -156,7 +156,7 @@ def _prepared(sweep: Sweep, member: str, team: Team | None = None) -> PreparedRu
     """Prepare a run as it was frozen, with what a member of a sweep does differently."""
     from sparsekit.runs.runner import prepare_run, thawed
 
-    prepared = shown_by(prepare_run(thawed(sweep.whole["runs"][number_of(member)])), sweep, member)
+    prepared = shown_by(prepare_run(thawed(sweep.whole_run(number_of(member)))), sweep, member)
     prepared.runtime.limit_threads_()
     executor = prepared.executor
     if isinstance(executor, FitJobs):

@@ -1,7 +1,8 @@
 """The part of a sweep that only its user may read: keys, passwords, the shell lines of jobs.
 
-STORE/sweeps/NAME/private.json holds, as a whole, every setting of which sweep.json shows a mask. A
-random text beside them keeps digests of a sweep from telling whether a guess is right.
+STORE/sweeps/NAME/private.json holds, as a whole, every setting of which sweep.json shows a mask,
+and private.UID.json those of sweep.UID.json. A random text beside them keeps digests of a sweep
+from telling whether a guess is right.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from sparsekit.store.published import CLUSTER, published
 from sparsekit.system.files import read_json, write_json
 from sparsekit.system.secrets import MASKED
 
-PRIVATE = "private.json"
 SALT, RUNS, CONFIG = "salt", "runs", "config"
 
 
@@ -42,19 +42,24 @@ def taken_apart(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     return public, {**hidden, RUNS: by_run, SALT: secrets.token_hex(16)}
 
 
-def write_private(folder: Path, hidden: Mapping[str, Any]) -> None:
-    """Keep what a sweep hides where only this user can read it."""
+def private_of(file: Path) -> Path:
+    """Return where what is masked in a file of a sweep stands."""
+    return file.with_name(file.name.replace("sweep", "private", 1))
+
+
+def write_private(file: Path, hidden: Mapping[str, Any]) -> None:
+    """Keep what a sweep's `file` hides where only this user can read it."""
     if hidden:
-        write_json(folder / PRIVATE, hidden, private=True)
+        write_json(private_of(file), hidden, private=True)
     else:
-        (folder / PRIVATE).unlink(missing_ok=True)
+        private_of(file).unlink(missing_ok=True)
 
 
-def put_together(folder: Path, public: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was frozen, with what is hidden of it; NotReadable where that is not there."""
+def put_together(file: Path, public: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was frozen in a file, with what it hides; NotReadable where that is not there."""
     if not _has_mask([public.get(CLUSTER), [run.get(CONFIG) for run in public[RUNS]]]):
         return dict(public)
-    hidden = _hidden(folder)
+    hidden = _hidden(private_of(file))
     cluster = hidden.get(CLUSTER, public[CLUSTER])
     runs = []
     for number, run in enumerate(public[RUNS]):
@@ -76,14 +81,13 @@ def _has_mask(node: Any) -> bool:
     return isinstance(node, str) and MASKED.search(node) is not None
 
 
-def _hidden(folder: Path) -> dict[str, Any]:
-    file = folder / PRIVATE
+def _hidden(file: Path) -> dict[str, Any]:
     try:
         hidden: dict[str, Any] = read_json(file)
     except (OSError, ValueError) as error:
         raise NotReadable(
-            f"what is masked of {folder.name} stands in {file}, which cannot be read ({error}); "
-            "start the sweep again by its command"
+            f"what is masked of {file.parent.name} stands in {file}, which cannot be read "
+            f"({error}); start the sweep again by its command"
         ) from error
     if not isinstance(hidden, dict) or not isinstance(hidden.get(RUNS), dict):
         raise NotReadable(f"{file} is damaged; start the sweep again by its command")

@@ -1,7 +1,8 @@
 """A sweep on disk: what was asked for, frozen, and the last status of every job.
 
 STORE/sweeps/NAME/
-  sweep.json          the runs with their whole configurations, where and how they are to run
+  sweep.json          the runs with their whole configurations, where and how they are to run;
+                      sweep.UID.json: as another user asked for the same runs
   private.json        what is masked in that, for its user only (see private.py)
   members/MEMBER.json last status of the job of a member, which is a run or a fit of one
   progress/MEMBER.json how far its fit is; cancelled/MEMBER: it was cancelled
@@ -18,24 +19,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import re
+import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sparsekit.store import place
 from sparsekit.store.claims import claim, heartbeat, is_held, release
-from sparsekit.sweeps.private import SALT, NotReadable, put_together, taken_apart, write_private
-from sparsekit.system import seals
-from sparsekit.system.files import parsed, read_json, spelled, write_json
+from sparsekit.sweeps.private import put_together
+from sparsekit.system.files import read_json, write_json
 from sparsekit.system.users import user_name
 
 FOLDER = "sweeps"
-FROZEN = "sweep.json"
+FROZEN, OWN = "sweep.json", "sweep.{}.json"
 SUBMISSION = "submission"
-SEAL = "seal"
 PREFIX = "sparsekit"
 RENAMED = {"lives": "attempts", "idle_lives": "idle_attempts"}
 """Fields of a status by their names in earlier releases, which read those files too."""
@@ -56,21 +55,50 @@ class Sweep:
         """Of the store that the sweep belongs to."""
         return self.folder.parent.parent
 
+    @property
+    def file(self) -> Path:
+        """What was asked for, as this user asked for it, or else whoever was the first to."""
+        own = self.folder / OWN.format(os.geteuid())
+        return own if os.path.lexists(own) else self.folder / FROZEN
+
     @functools.cached_property
     def frozen(self) -> dict[str, Any]:
-        """What was asked for: `created`, `command`, `user`, `cluster`, `code` and `runs`."""
-        content: dict[str, Any] = read_json(self.folder / FROZEN)
+        """What was asked for: `created`, `command`, `cluster`, `code`, `runs`; the first `user`."""
+        content: dict[str, Any] = read_json(self.file)
         return content
 
     @functools.cached_property
     def whole(self) -> dict[str, Any]:
         """The same with what only this user may read; NotReadable where that cannot be read."""
-        return put_together(self.folder, self.frozen)
+        return put_together(self.file, self.frozen)
 
-    @property
+    def whole_run(self, number: int) -> dict[str, Any]:
+        """Return a run with what only this user may read, for the store where it lies now."""
+        return _in_store(self.whole["runs"][number], self.root)
+
+    @functools.cached_property
     def runs(self) -> list[dict[str, Any]]:
-        """`number`, `name`, `experiment`, `differs` and what makes the run, in order."""
-        return self.frozen["runs"]
+        """`number`, `name`, `experiment`, `differs` and what makes the run, in order.
+
+        They are for the store in which the sweep lies now, wherever it was when it was frozen.
+        """
+        return [_in_store(run, self.root) for run in self.frozen["runs"]]
+
+    @functools.cached_property
+    def original(self) -> str | None:
+        """Path of the store that this one is a copy of; None for a store of its own.
+
+        In a copy nothing is under way: jobs and processes that it names are the original's.
+        """
+        if place.id_of(self.root) is not None:
+            return place.original_of(self.root)
+        # Stores of earlier releases have no id, but their sweeps name the store they are for.
+        made_for = (
+            (self.frozen["runs"] or [{}])[0].get("config", {}).get("runtime", {}).get("store")
+        )
+        there = Path(made_for or self.root) / FOLDER / self.name
+        is_other = there.is_dir() and not there.samefile(self.folder)
+        return str(made_for) if is_other else None
 
     def record(self, number: int) -> dict[str, Any] | None:
         """Read what a run wrote about its results; None before it has begun."""
@@ -148,19 +176,34 @@ class Sweep:
         return self.folder / "claims"
 
     def submissions(self) -> list[dict[str, Any]]:
-        """Read every submission, oldest first: `id`, `kind`, `members`, `job`, `order` and `time`.
+        """Read the submissions of this very store, oldest first; none in a copy.
 
-        The number of a `job` is None if it was never written down. `order` counts submissions, for
-        the machines that submit have clocks of their own; those of earlier releases have none.
+        `id`, `kind`, `members`, `job`, `order` and `time`; `store`, `user` and `uid`, in which and
+        by whom, and the `folder` from which. The number of a `job` is None if it was never written
+        down. `order` counts submissions, for the machines that submit have clocks of their own;
+        those of earlier releases have none, nor do they name a store.
         """
+        if self.original is not None:
+            return []
+        store = place.id_of(self.root)
+        return [note for note in self.noted_submissions() if note.get("store") in (None, store)]
+
+    def noted_submissions(self) -> list[dict[str, Any]]:
+        """Read every submission, also those of the store that this one was copied from."""
         files = (self.folder / "submissions").glob("*.json")
         found = [content for file in files if (content := _read(file))]
         return sorted(found, key=lambda content: (content.get("order", 0), content["time"]))
 
     def users(self, submissions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-        """Return the names of all users whose jobs may be of this sweep, given its submissions."""
-        noted = {note["user"] for note in submissions if "user" in note}
-        return tuple(sorted({self.frozen["user"], *noted}))
+        """Return all users whose jobs may be of this sweep, given its submissions.
+
+        By number, but for those of earlier releases, which wrote down a name.
+        """
+        return tuple(sorted({self.user_of(note) for note in submissions}))
+
+    def user_of(self, note: Mapping[str, Any]) -> str:
+        """Return the number of the user in whose queue a submission is; the name if it has none."""
+        return str(note.get("uid", note.get("user", self.frozen["user"])))
 
     def job_name(self, submission: str) -> str:
         """Return the name of the jobs of a submission, given its id."""
@@ -174,19 +217,23 @@ class Sweep:
     @contextlib.contextmanager
     def submitting(self) -> Iterator[None]:
         """Let one process at a time submit jobs of a sweep; the next finds them in the queue."""
-        while (place := claim(self.claims, SUBMISSION, stale_after=self.stale_after)) is None:
+        while (held := claim(self.claims, SUBMISSION, stale_after=self.stale_after)) is None:
             time.sleep(0.5)
         try:
-            with heartbeat(place):
+            with heartbeat(held):
                 yield
         finally:
-            release(place)
+            release(held)
 
-    def submit(self, kind: str, members: Sequence[str]) -> dict[str, Any]:
+    def submit(
+        self, kind: str, members: Sequence[str], *, folder: str | None = None
+    ) -> dict[str, Any]:
         """Note that members are about to be submitted; the job's number follows by `submitted`."""
         note = {"id": uuid.uuid4().hex[:8], "kind": kind, "members": list(members), "job": None}
-        order = self._last_order() + 1
-        return self._note({**note, "user": user_name(), "order": order, "time": time.time()})
+        whose = {"store": place.id_of(self.root), "user": user_name(), "uid": os.geteuid()}
+        where = {"folder": folder or os.getcwd()}
+        when = {"order": self._last_order() + 1, "time": time.time()}
+        return self._note({**note, **whose, **where, **when})
 
     def submitted(self, note: Mapping[str, Any], job: str) -> dict[str, Any]:
         """Note the number of the job that a submission became."""
@@ -197,48 +244,12 @@ class Sweep:
         (self.folder / "submissions" / f"{note['id']}.json").unlink(missing_ok=True)
 
     def _last_order(self) -> int:
-        return max((note.get("order", 0) for note in self.submissions()), default=0)
+        return max((note.get("order", 0) for note in self.noted_submissions()), default=0)
 
     def _note(self, note: dict[str, Any]) -> dict[str, Any]:
         (self.folder / "submissions").mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "submissions" / f"{note['id']}.json", note)
         return note
-
-
-def freeze(root: Path, label: str, content: Mapping[str, Any]) -> Sweep:
-    """Write the sweep of these runs in the store `root`; the same runs are always the same sweep.
-
-    A sweep that was frozen before is replaced: where and how runs are computed may differ.
-    """
-    names = sorted(f"{run['experiment']}/{run['name']}" for run in content["runs"])
-    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()[:8]
-    short = re.sub(r"[^\w.+-]", "-", label)[:60].lstrip("-") or "sweep"
-    sweep = Sweep(root / FOLDER / f"{short}-{digest}")
-    sweep.folder.mkdir(parents=True, exist_ok=True)
-    public, hidden = taken_apart(content)
-    write_private(sweep.folder, hidden)
-    seal = seals.seal(_sealed_text({**content, **_salt(hidden)}))
-    write_json(sweep.folder / FROZEN, {**public, SEAL: seal})
-    return Sweep(sweep.folder)
-
-
-def is_sealed(sweep: Sweep) -> bool:
-    """Say whether this user froze a sweep, as it is."""
-    try:
-        whole = sweep.whole
-    except NotReadable:
-        return False
-    return seals.is_sealed(_sealed_text(whole), whole.get(SEAL))
-
-
-def _salt(hidden: Mapping[str, Any]) -> dict[str, Any]:
-    return {SALT: hidden[SALT]} if hidden else {}
-
-
-def _sealed_text(frozen: Mapping[str, Any]) -> str:
-    """Spell what is frozen in the way it is read again, where names are texts."""
-    text = spelled({name: value for name, value in frozen.items() if name != SEAL})
-    return spelled(parsed(text))
 
 
 def find_sweep(root: Path, name: str) -> Sweep:
@@ -275,20 +286,10 @@ def number_of(member: str) -> int:
     return int(member.partition(".")[0])
 
 
-def differing(runs: Iterable[Sequence[str]]) -> list[dict[str, str]]:
-    """Return, per run, the overrides that are not the same for all.
-
-    >>> differing([["method=imp", "seed=0"], ["method=imp", "seed=1"]])
-    [{'seed': '0'}, {'seed': '1'}]
-    """
-    pairs = [{_bare(text): text.partition("=")[2] for text in texts} for texts in runs]
-    keys = list(dict.fromkeys(key for one in pairs for key in one))
-    several = [key for key in keys if len({one.get(key) for one in pairs}) > 1]
-    return [{key: one[key] for key in several if key in one} for one in pairs]
-
-
-def _bare(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
+def _in_store(run: dict[str, Any], root: Path) -> dict[str, Any]:
+    config = run.get("config", {})
+    runtime = {**config.get("runtime", {}), "store": str(root.absolute())}
+    return {**run, "config": {**config, "runtime": runtime}}
 
 
 def _read(path: Path) -> Any:

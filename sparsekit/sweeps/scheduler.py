@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sparsekit.system import interruption
-from sparsekit.system.users import user_name
 
 SECONDS = 30.0
 OF_COMMANDS = (
@@ -26,7 +25,11 @@ OF_COMMANDS = (
 OF_CLUSTERS = ("SLURM_CONF", "SLURM_JWT", "SLURM_SACK_")
 OF_RANKS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 OF_A_SESSION = "SPARSEKIT_SESSION"
-ROW = re.compile(r"(\d+(?:_\d+)?)\|([A-Z_]+)\|([^|]*)\|([^|]*)\|(.*)")
+FORMAT = "%i|%T|%r|%N|%U|%j|%Z"
+ROW = re.compile(
+    r"(?P<job>\d+(?:_\d+)?)\|(?P<state>[A-Z_]+)\|(?P<reason>[^|]*)\|(?P<node>[^|]*)"
+    r"\|(?P<uid>\d*)\|(?P<name>[^|]*)\|(?P<folder>.*)"
+)
 TEXT: Mapping[str, Any] = {"encoding": "utf-8", "errors": "replace"}  # whatever the locale is
 TIME_LEFT = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
 LIVE = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
@@ -34,13 +37,23 @@ LIVE = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALI
 
 @dataclasses.dataclass(frozen=True)
 class Queued:
-    """A job or array member in the queue: its number, state, reason, node, and the job's name."""
+    """A job or array member in the queue: its number, state, reason, node, and the job's name.
+
+    `uid` is the number of its user, `folder` where it was submitted from; empty if not known.
+    """
 
     job: str
     state: str
     reason: str
     node: str
     name: str
+    uid: str = ""
+    folder: str = ""
+
+    @property
+    def number(self) -> str:
+        """Of the job, or of the array that it is a member of."""
+        return self.job.partition("_")[0]
 
     @property
     def index(self) -> int:
@@ -54,10 +67,11 @@ class Queued:
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a job ended: its state without details, and exit code `code:signal`."""
+    """How a job ended: its state without details, exit code `code:signal`, the job's name."""
 
     state: str
     code: str
+    name: str = ""
 
     def __str__(self) -> str:
         return f"{self.state} {self.code}"
@@ -66,29 +80,36 @@ class Ended:
 def queue(users: Iterable[str]) -> list[Queued] | None:
     """Return all jobs of users that wait or run; None if the scheduler does not answer.
 
-    Users who are not known here have none. Lines that are not of a job of ours are passed over: a
-    job may have any name.
+    Users are names or numbers. If one of them is not known here, such as that of a container, the
+    jobs of everybody are returned, for squeue would say that there are none. Lines that are not of
+    a job of ours are passed over: a job may have any name.
     """
-    known = sorted(filter(None, map(_user_id, users)))
-    if not known:
+    ids = [_user_id(user) for user in users]
+    if not ids:
         return []
+    whose = () if None in ids else ("-u", ",".join(sorted(set(filter(None, ids)))))
     # All partitions: jobs of ours in hidden ones would be taken for lost.
-    asked = ("-h", "-a", "-r", "-u", ",".join(known), "-o", "%i|%T|%r|%N|%j")
-    printed = ask("squeue", *asked)
+    printed = ask("squeue", "-h", "-a", "-r", *whose, "-o", FORMAT)
     if printed is None:
         return None
     rows = (ROW.fullmatch(line) for line in printed.split("\n"))
-    return [Queued(*row.groups()) for row in rows if row is not None]
+    return [Queued(**row.groupdict()) for row in rows if row is not None]
 
 
-def _user_id(name: str) -> str | None:
-    """Return the number of a user; None for a name that nobody has here."""
-    if name == user_name():
-        return str(os.getuid())
+def hides_jobs_of_others() -> bool:
+    """Say whether users see only their own jobs."""
+    printed = ask("scontrol", "show", "config") or ""
+    found = re.search(r"^PrivateData\s*=\s*(.*)$", printed, re.MULTILINE)
+    return found is not None and "jobs" in found[1].split(",")
+
+
+def _user_id(user: str) -> str | None:
+    """Return the number of a user, given by name or number; None if nobody is called so here."""
     try:
-        return str(pwd.getpwnam(name).pw_uid)
-    except (KeyError, ValueError):
-        return name if name.isdecimal() else None
+        known = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return str(known.pw_uid)
 
 
 def accounts(jobs: Iterable[str]) -> Mapping[str, Ended]:
@@ -96,10 +117,10 @@ def accounts(jobs: Iterable[str]) -> Mapping[str, Ended]:
     asked = ",".join(sorted(set(jobs)))
     if not asked:
         return {}
-    printed = ask("sacct", "-n", "-P", "-X", "-j", asked, "-o", "JobID,State,ExitCode")
-    fields = [line.split("|") for line in (printed or "").split("\n")]
-    known = [one for one in fields if len(one) == 3 and one[1].strip()]
-    return {job: Ended(state.split()[0], code) for job, state, code in known}
+    printed = ask("sacct", "-n", "-P", "-X", "-j", asked, "-o", "JobID,State,ExitCode,JobName")
+    fields = [line.split("|", 3) for line in (printed or "").split("\n")]
+    known = [one for one in fields if len(one) == 4 and one[1].strip()]
+    return {job: Ended(state.split()[0], code, name) for job, state, code, name in known}
 
 
 def seconds_left(job: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ def _submit(
     srun: Sequence[str],
     cluster: Slurm,
 ) -> str:
-    note = sweep.submit(kind, members)
+    note = sweep.submit(kind, members, folder=str(options.get("chdir", os.getcwd())))
     folder, is_array = sweep.folder.absolute() / "jobs", len(entries) > 1
     file = folder / f"{note['id']}.json"
     named = {**options, "job-name": sweep.job_name(note["id"])}

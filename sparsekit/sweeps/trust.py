@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.store.identity import canonical
-from sparsekit.sweeps.private import PRIVATE, SALT, NotReadable
-from sparsekit.sweeps.records import FROZEN, Sweep, is_sealed
+from sparsekit.sweeps.freezing import is_sealed
+from sparsekit.sweeps.private import SALT, NotReadable, private_of
+from sparsekit.sweeps.records import FROZEN, Sweep
 from sparsekit.system.secrets import masked_text
 from sparsekit.system.users import name_of
 
@@ -77,10 +78,11 @@ def _reason(sweep: Sweep) -> str | None:
 
 def _owners(sweep: Sweep) -> Iterator[int]:
     """Yield the owners of what decides what is run."""
-    yield os.lstat(sweep.folder).st_uid
-    for name in (FROZEN, PRIVATE):
-        if (sweep.folder / name).exists():
-            yield os.lstat(sweep.folder / name).st_uid
+    if sweep.file.name == FROZEN:
+        yield os.lstat(sweep.folder).st_uid
+    for file in (sweep.file, private_of(sweep.file)):
+        if os.path.lexists(file):
+            yield os.lstat(file).st_uid
     for folder, _, names in os.walk(_snapshot(sweep) or ""):
         for path in (Path(folder), *(Path(folder, name) for name in names)):
             yield os.lstat(path).st_uid

@@ -14,7 +14,7 @@ from typing import Any
 
 from sparsekit.report.compare import differences
 from sparsekit.store.store import Store
-from sparsekit.sweeps.controller import jobs_of
+from sparsekit.sweeps.jobs import jobs_of
 from sparsekit.sweeps.liveness import Observation, observe
 from sparsekit.sweeps.records import Sweep, list_sweeps
 from tests.slurm import warm_jobs

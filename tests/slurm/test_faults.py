@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sparsekit.store.store import Store
-from sparsekit.sweeps.controller import jobs_of
+from sparsekit.sweeps.jobs import jobs_of
 from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.records import Sweep
 from tests.slurm.sweeping import SEVERAL, Asked, settled, states, training, wait

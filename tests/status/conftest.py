@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sparsekit.sweeps.freezing import settle
 from tests.status.sweeps import Asked
 
 
@@ -27,7 +28,7 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def finished(finished_once: Path, tmp_path: Path) -> Asked:
     """A finished sweep of four runs: dense and one-shot, with two seeds each."""
-    shutil.copytree(finished_once / "runs", tmp_path / "runs")
+    settle(shutil.copytree(finished_once / "runs", tmp_path / "runs"))
     return Asked(tmp_path, ("method=dense,one_shot", "seed=0,1"))
 
 

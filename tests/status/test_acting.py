@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import os
-import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from sparsekit.report.compare import differences
 from sparsekit.status.acting import terminate
 from sparsekit.store import claims
 from sparsekit.store.store import Store
+from sparsekit.sweeps.records import Sweep
 from sparsekit.system.files import write_json
 from tests.status.sweeps import Asked, started, status
 from tests.waiting import PATIENCE, wait_until
@@ -172,11 +175,53 @@ def test_a_reused_number_is_never_hit(finished: Asked, bystander: subprocess.Pop
         place = place.rename(place.with_name(owner))
         assert not terminate(sweep, "0000")
     assert bystander.poll() is None
-    place.rename(place.with_name(f"{machine}.{bystander.pid}.{start_of(bystander.pid)}.{rest}"))
+    assert not terminate(sweep, "0001")
+
+
+def signed(sweep: Sweep, process: subprocess.Popen[bytes], **changes: object) -> Path:
+    """A claim as that process would have made it, but for `changes` in what it says of itself."""
+    place = claims.claim(sweep.claims, "0000", stale_after=60)
+    assert place is not None
+    machine, _, _, rest = place.name.split(".")
+    owner = f"{machine}.{process.pid}.{start_of(process.pid)}.{rest}"
+    place = place.rename(place.with_name(owner))
+    command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    told = {**json.loads((place / "heartbeat").read_text()), "owner": owner}
+    told["command"] = hashlib.sha256(command).hexdigest()
+    (place / "heartbeat").write_text(json.dumps({**told, **changes}))
+    return place
+
+
+@pytest.mark.parametrize("changes", [{"command": "0" * 64}, {"store": "0" * 32}, {"owner": "x"}])
+def test_only_the_command_that_made_a_claim_here_is_ended(
+    changes: dict[str, str], finished: Asked, bystander: subprocess.Popen[bytes]
+) -> None:
+    """Number and start time are right; but it is another program now, or was started elsewhere."""
+    sweep = finished.sweep
+    place = signed(sweep, bystander, **changes)
+    assert not terminate(sweep, "0000")
+    assert bystander.poll() is None
+    shutil.rmtree(place.parent)
+    signed(sweep, bystander)
     assert terminate(sweep, "0000")
     assert bystander.wait(PATIENCE) == -signal.SIGTERM
     assert not terminate(sweep, "0000")
-    assert not terminate(sweep, "0001")
+
+
+def test_claims_of_earlier_releases_name_programs_of_ours_alone(
+    finished: Asked, bystander: subprocess.Popen[bytes]
+) -> None:
+    sweep = finished.sweep
+    place = signed(sweep, bystander)
+    (place / "heartbeat").write_text("")
+    assert not terminate(sweep, "0000")
+    command = [sys.executable, "-c", "input('sparsekit')"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as ours:
+        shutil.rmtree(place.parent)
+        (signed(sweep, ours) / "heartbeat").write_text("")
+        assert terminate(sweep, "0000")
+        assert ours.wait(PATIENCE) == -signal.SIGTERM
+    assert bystander.poll() is None
 
 
 def start_of(pid: int) -> str:
@@ -197,22 +242,3 @@ def test_runs_on_other_machines_are_named(
     assert answer.status == 1
     assert "run 0 is at work on far: end it there" in answer.out
     assert sweep.is_cancelled("0000")
-
-
-def test_sweeps_that_cannot_be_started_here_are_refused(
-    finished: Asked, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """The fixture's runs were frozen for the store that it is a copy of."""
-    sweep = finished.sweep
-    sweep.cancel(["0001"])
-    run = sweep.runs[1]
-    (sweep.root / "named" / run["experiment"] / f"{run['name']}.json").unlink()
-    answer = status(capsys, finished.store, "retry", "custom")
-    assert answer.status == 2
-    assert re.search(r"was made for the store .*finished.*, and lies in", answer.err)
-    text = (sweep.folder / "sweep.json").read_text()
-    foreign = text.replace("clusters.Inline", "clusters.Slurm").replace('"user": "', '"user": "no')
-    (sweep.folder / "sweep.json").write_text(foreign)
-    answer = status(capsys, finished.store, "retry", "custom")
-    assert answer.status == 2
-    assert "it has no seal of yours" in answer.err

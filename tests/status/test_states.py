@@ -37,7 +37,9 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     def prints(*lines: str) -> None:
         program = tmp_path / "bin" / "squeue"
         program.parent.mkdir(exist_ok=True)
-        text = "\n".join(lines)
+        # The names of the jobs come last here; their users and folders are told as they are.
+        rows = [line.rpartition("|") for line in lines]
+        text = "\n".join(f"{a}|{os.geteuid()}|{name}|{os.getcwd()}" for a, _, name in rows)
         program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sparsekit.run import main
+from sparsekit.sweeps.freezing import settle
 from sparsekit.sweeps.records import Sweep, list_sweeps
 from tests.conftest import TINY
 from tests.sweeps.fake_slurm import FakeSlurm
@@ -43,6 +44,6 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
 @pytest.fixture
 def frozen(frozen_once: Path, tmp_path: Path, slurm: FakeSlurm) -> Sweep:
     """A sweep that nobody has submitted: runs 0 and 1 ask for 1 GB, run 2 for 2."""
-    shutil.copytree(frozen_once, tmp_path / "runs")
+    settle(shutil.copytree(frozen_once, tmp_path / "runs"))
     (sweep,) = list_sweeps(tmp_path / "runs")
     return sweep

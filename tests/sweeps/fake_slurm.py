@@ -13,7 +13,7 @@ from typing import Any
 
 COMMANDS = ("sbatch", "squeue", "scancel", "sacct", "scontrol")
 PROGRAM = """#!{python} -ES
-import json, pathlib, re, sys
+import json, os, pathlib, re, sys
 
 command, given = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
 folder = pathlib.Path(sys.argv[0]).parent
@@ -39,6 +39,7 @@ if command == "sbatch":
     number = max([1000, *map(int, jobs)]) + 1
     jobs[number] = {{
         "name": re.search(r"--job-name=(\\S+)", typed)[1], "typed": typed,
+        "uid": os.getuid(), "folder": os.getcwd(),
         "size": int(last[1]) + 1 if last else None,
     }}
     print(number)
@@ -48,7 +49,8 @@ elif command == "squeue":
     for number, job in jobs.items():
         indices = [""] if job["size"] is None else [f"_{{n}}" for n in range(job["size"])]
         for index in () if job.get("gone") else indices:
-            print(f"{{number}}{{index}}|PENDING|Priority||{{job['name']}}")
+            told = f"{{job['uid']}}|{{job['name']}}|{{job['folder']}}"
+            print(f"{{number}}{{index}}|PENDING|Priority||{{told}}")
 elif command == "scancel":
     if wishes.get("clings"):
         ends(0)
@@ -59,7 +61,8 @@ elif command == "sacct":
     for number, job in jobs.items():
         indices = [""] if job["size"] is None else [f"_{{n}}" for n in range(job["size"])]
         for index in indices if job.get("gone") else ():
-            print(f"{{number}}{{index}}|{{wishes.get('ended', 'FAILED')}}|1:0")
+            ended = wishes.get("ended", "FAILED")
+            print(f"{{number}}{{index}}|{{ended}}|1:0|{{job['name']}}")
 elif command == "scontrol":
     print(f"MaxArraySize            = {{wishes.get('max_array_size', 1001)}}")
 ends(0)

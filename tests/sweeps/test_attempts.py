@@ -13,7 +13,8 @@ from sparsekit.store.claims import claim
 from sparsekit.store.store import Busy
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.attempts import MAX_IDLE_ATTEMPTS, job_number, run_attempt
-from sparsekit.sweeps.records import Sweep, freeze
+from sparsekit.sweeps.freezing import freeze
+from sparsekit.sweeps.records import Sweep
 from sparsekit.system import interruption
 from sparsekit.system.files import read_json, write_json
 from sparsekit.system.fit_jobs import Parked

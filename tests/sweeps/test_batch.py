@@ -13,7 +13,8 @@ import pytest
 
 from sparsekit.sweeps.clusters import Slurm
 from sparsekit.sweeps.entries import controller_entry, run_entry
-from sparsekit.sweeps.records import Sweep, freeze
+from sparsekit.sweeps.freezing import freeze
+from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.slurm import BEGIN, submit_controller, submit_members
 from sparsekit.system import interruption

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from sparsekit.run import main
 from sparsekit.sweeps import controller as control
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.clusters import Slurm
+from sparsekit.sweeps.jobs import SLURM, jobs_of
 from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.records import Sweep, list_sweeps
 from sparsekit.sweeps.scheduler import Ended, Queued
@@ -24,6 +27,8 @@ ONE = Queued("7", "PENDING", "Priority", "", "sparsekit.other.0")
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     monkeypatch.setattr(control, "SECONDS_BETWEEN_QUESTIONS", 0.01)
     assert main([*TINY, "method=dense", "seed=0", f"runtime.store={tmp_path}"]) == 0
+    file = list_sweeps(tmp_path)[0].folder / "sweep.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "cluster": {"_target_": SLURM}}))
     return list_sweeps(tmp_path)[0]
 
 
@@ -34,14 +39,15 @@ def test_the_same_runs_in_another_store_are_not_its_jobs(
     names = {"7": f"sparsekit.{sweep.name}.{mine}", "8": f"sparsekit.{sweep.name}.0a1b2c3d"}
     jobs = [Queued(job, "RUNNING", "", "n1", name) for job, name in names.items()]
     monkeypatch.setattr(scheduler, "queue", lambda user: jobs)
-    assert control.jobs_of(sweep) == ["7"]
-    assert control.jobs_of(sweep, ["0000"]) == ["7"]
+    assert [one.job for one in jobs_of(sweep)] == ["7"]
+    assert [one.job for one in jobs_of(sweep, ["0000"])] == ["7"]
 
 
 def test_it_waits_until_slurm_answers(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([None, None, [ONE]])
     monkeypatch.setattr(scheduler, "queue", lambda user: next(answers))
-    assert control._queue(sweep) == [ONE]
+    mine = dataclasses.replace(ONE, name=sweep.job_name(sweep.submit("runs", ["0000"])["id"]))
+    answers = iter([None, None, [ONE, mine]])
+    assert control._queue(sweep) == [mine]
 
 
 @pytest.mark.parametrize("look", [control.look_after, control.watchdog])
@@ -50,6 +56,7 @@ def test_after_a_long_silence_it_says_so(
 ) -> None:
     monkeypatch.setattr(scheduler, "queue", lambda user: None)
     monkeypatch.setattr(control, "SILENCE_SECONDS", 0.05)
+    sweep.submit("controller", ["controller"])
     with pytest.raises(RuntimeError, match=r"SLURM has not answered squeue for 0\.05 s"):
         look(sweep)
 

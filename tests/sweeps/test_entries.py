@@ -12,7 +12,8 @@ import pytest
 
 from sparsekit.sweeps import entries, job
 from sparsekit.sweeps.entries import Entry, fit_entry, read_entry, run_entry, write_entries
-from sparsekit.sweeps.records import Sweep, freeze
+from sparsekit.sweeps.freezing import freeze
+from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.trust import code_digest
 from sparsekit.system.files import write_json
 

@@ -17,8 +17,9 @@ from sparsekit.configuration.config import ConfigError
 from sparsekit.core.fit_spec import FitSpec
 from sparsekit.run import main
 from sparsekit.runs.runner import prepare_run
-from sparsekit.sweeps.private import PRIVATE, NotReadable
-from sparsekit.sweeps.records import Sweep, freeze, is_sealed, list_sweeps
+from sparsekit.sweeps.freezing import freeze, is_sealed
+from sparsekit.sweeps.private import NotReadable
+from sparsekit.sweeps.records import Sweep, list_sweeps
 from sparsekit.sweeps.trust import code_digest, refuse_untrusted
 from sparsekit.training.observing import Observer
 from tests.conftest import TINY
@@ -27,6 +28,7 @@ from tests.sweeps.test_batch import answers
 KEY = "deadbeef0123456789deadbeef0123456789abcd"
 PASSWORDS = ("of-the-logger", "of-the-callback", "of-the-jobs", "of-the-export", KEY)
 SEEN: list[str] = []
+PRIVATE = "private.json"
 MODULE = "tests.sweeps.test_private"
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from sparsekit.sweeps import scheduler
-from sparsekit.sweeps.controller import jobs_of
-from sparsekit.sweeps.records import Sweep, freeze
+from sparsekit.sweeps.freezing import freeze
+from sparsekit.sweeps.jobs import jobs_of
+from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.scheduler import Ended, Queued
+from sparsekit.system.files import write_json
 
 ASKED: list[tuple[str, ...]] = []
 
@@ -32,13 +34,13 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "jobs"),
     [
-        ("7|RUNNING|None|n1|a|b", [Queued("7", "RUNNING", "None", "n1", "a|b")]),
-        ("7_3|PENDING|Priority||", [Queued("7_3", "PENDING", "Priority", "", "")]),
-        ("7_[1-3]|PENDING|Priority||a", []),
-        ("-1|RUNNING|None|n1|a", []),
-        ("7; rm|RUNNING|None|n1|a", []),
-        ("7|RUNNING|None|n1", []),
-        ("7||None|n1|a", []),
+        ("7|RUNNING|None|n1|5|a|/b|c", [Queued("7", "RUNNING", "None", "n1", "a", "5", "/b|c")]),
+        ("7_3|PENDING|Priority||5||", [Queued("7_3", "PENDING", "Priority", "", "", "5", "")]),
+        ("7_[1-3]|PENDING|Priority||5|a|/b", []),
+        ("-1|RUNNING|None|n1|5|a|/b", []),
+        ("7; rm|RUNNING|None|n1|5|a|/b", []),
+        ("7|RUNNING|None|n1|a|/b", []),
+        ("7||None|n1|5|a|/b", []),
         ("squeue: error: nobody knows", []),
         ("", []),
     ],
@@ -49,16 +51,25 @@ def test_lines_of_the_queue(line: str, jobs: list[Queued], answer: list[str]) ->
 
 
 def test_users_are_asked_for_by_number(answer: list[str]) -> None:
-    users = [getpass.getuser(), "nobody-has-this-name", "daemon", "--help", "a,root", "1234"]
-    scheduler.queue(users)
+    scheduler.queue([getpass.getuser(), "daemon", "1"])
     numbers = ASKED[0][ASKED[0].index("-u") + 1].split(",")
-    assert numbers == sorted({str(os.getuid()), "1", "1234"})
-    assert scheduler.queue(["nobody-has-this-name"]) == []
+    assert numbers == sorted({str(os.getuid()), "1"})
+
+
+@pytest.mark.parametrize("user", ["nobody-has-this-name", "--help", "a,root", "", "123456789"])
+def test_everybody_is_asked_for_where_a_user_is_not_known_here(
+    user: str, answer: list[str]
+) -> None:
+    """squeue would print that there is no such user, and exit as if there were no jobs."""
+    answer.append("7|RUNNING|None|n1|123456789|a|/b")
+    assert scheduler.queue(["daemon", user]) != []
+    assert "-u" not in ASKED[0]
+    assert user not in ASKED[0]
 
 
 def test_lines_of_the_accounting(answer: list[str]) -> None:
-    answer += ["7|CANCELLED by 0|0:15", "8||0:0", "9|COMPLETED", "|", "10| |0:0"]
-    assert scheduler.accounts(["7", "8", "9", "10"]) == {"7": Ended("CANCELLED", "0:15")}
+    answer += ["7|CANCELLED by 0|0:15|a|b", "8||0:0|a", "9|COMPLETED", "|", "10| |0:0|a"]
+    assert scheduler.accounts(["7", "8", "9", "10"]) == {"7": Ended("CANCELLED", "0:15", "a|b")}
 
 
 @pytest.mark.parametrize(
@@ -86,15 +97,21 @@ def test_jobs_of_other_names_are_not_of_the_sweep(tmp_path: Path, answer: list[s
         sweep.job_name(mine), f"other.{mine}", f"x{sweep.job_name(mine)}", f"{sweep.name}.{mine}",
         f"{sweep.job_name(mine)}.{mine}", mine, sweep.job_name(""),
     ]  # fmt: skip
-    answer += [f"{number}|RUNNING|None|n1|{name}" for number, name in enumerate(names, 1)]
-    assert jobs_of(sweep) == ["1"]
+    rest = f"{os.geteuid()}|{{}}|{os.getcwd()}"
+    answer += [f"{n}|RUNNING|None|n1|{rest.format(name)}" for n, name in enumerate(names, 1)]
+    assert [one.job for one in jobs_of(sweep)] == ["1"]
     # A place that the array does not have.
-    answer += [f"9_{index}|RUNNING|None|n1|{sweep.job_name(mine)}" for index in (1, 7)]
-    assert jobs_of(sweep, ["0000", "0001"]) == ["1", "9_1"]
+    name = sweep.job_name(mine)
+    answer += [f"9_{index}|RUNNING|None|n1|{rest.format(name)}" for index in (1, 7)]
+    assert [one.job for one in jobs_of(sweep, ["0000", "0001"])] == ["1", "9_1"]
 
 
 def test_who_submitted_is_asked_for_too(tmp_path: Path) -> None:
     content = {"user": "alice", "runs": [{"experiment": "custom", "name": "dense"}]}
     sweep: Sweep = freeze(tmp_path, "custom", content)
-    sweep.submit("runs", ["0000"])
-    assert sweep.users(sweep.submissions()) == tuple(sorted({"alice", getpass.getuser()}))
+    note = sweep.submit("runs", ["0000"])
+    assert sweep.users(sweep.submissions()) == (str(os.geteuid()),)
+    # As earlier releases wrote it.
+    old = {name: value for name, value in note.items() if name not in ("user", "uid")}
+    write_json(sweep.folder / "submissions" / "00000000.json", {**old, "id": "00000000"})
+    assert sweep.users(sweep.submissions()) == (str(os.geteuid()), "alice")

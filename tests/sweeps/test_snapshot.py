@@ -15,7 +15,8 @@ import pytest
 from sparsekit.run import main
 from sparsekit.store import source
 from sparsekit.sweeps import snapshot
-from sparsekit.sweeps.records import Sweep, freeze
+from sparsekit.sweeps.freezing import freeze
+from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.slurm import _from_snapshot
 from sparsekit.sweeps.snapshot import take_snapshot
 from tests.conftest import TINY

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sparsekit.sweeps.records import Sweep, freeze
+from sparsekit.sweeps.freezing import freeze
+from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.trust import Untrusted, refuse_untrusted
 from sparsekit.system.files import write_json
 

@@ -1,0 +1,116 @@
+"""Writing down what was asked for: one sweep for the same runs, whoever asks and wherever."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit.store import claims, place
+from sparsekit.sweeps.private import SALT, NotReadable, private_of, taken_apart, write_private
+from sparsekit.sweeps.records import FOLDER, FROZEN, OWN, Sweep, list_sweeps
+from sparsekit.system import seals
+from sparsekit.system.files import parsed, read_json, spelled, write_json
+
+SEAL = "seal"
+
+
+def settle(root: Path) -> str | None:
+    """Make a folder a store of its own; return the path of the store that it was a copy of, if any.
+
+    What is under way in the original is forgotten: its claims, and submissions that name no store,
+    as earlier releases wrote them.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    copied = [sweep for sweep in list_sweeps(root) if _original(sweep) is not None]
+    original = place.original_of(root) or next((sweep.original for sweep in copied), None)
+    if original is not None:
+        claims.resign_all(root / "work")
+    for sweep in copied:
+        claims.resign_all(sweep.claims)
+        for note in sweep.noted_submissions():
+            if note.get("store") is None:
+                sweep.unsubmit(note)
+    place.settle(root)
+    return original
+
+
+def _original(sweep: Sweep) -> str | None:
+    try:
+        return sweep.original
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def freeze(root: Path, label: str, content: Mapping[str, Any]) -> Sweep:
+    """Write the sweep of these runs in the store `root`; the same runs are always the same sweep.
+
+    What the same user froze before is replaced: where and how runs are computed may differ. What
+    another user did stays as it is, for the jobs of theirs that wait, and so does its `user`.
+    """
+    names = sorted(f"{run['experiment']}/{run['name']}" for run in content["runs"])
+    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()[:8]
+    short = re.sub(r"[^\w.+-]", "-", label)[:60].lstrip("-") or "sweep"
+    sweep = Sweep(root / FOLDER / f"{short}-{digest}")
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    own = sweep.folder / OWN.format(os.geteuid())
+    first = _first_user(sweep.folder)
+    is_first = first in (None, content.get("user"))
+    told = content if is_first else {**content, "user": first}
+    _write(sweep.folder / FROZEN if is_first else own, told)
+    if is_first:
+        own.unlink(missing_ok=True)
+        private_of(own).unlink(missing_ok=True)
+    return Sweep(sweep.folder)
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    public, hidden = taken_apart(content)
+    write_private(file, hidden)
+    salt = {SALT: hidden[SALT]} if hidden else {}
+    write_json(file, {**public, SEAL: seals.seal(_sealed_text({**content, **salt}))})
+
+
+def _first_user(folder: Path) -> str | None:
+    """Return who asked first for a sweep; None if nobody did, or what was written is damaged."""
+    try:
+        user: str = read_json(folder / FROZEN)["user"]
+    except PermissionError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return user
+
+
+def is_sealed(sweep: Sweep) -> bool:
+    """Say whether this user froze a sweep, as it is."""
+    try:
+        whole = sweep.whole
+    except NotReadable:
+        return False
+    return seals.is_sealed(_sealed_text(whole), whole.get(SEAL))
+
+
+def _sealed_text(frozen: Mapping[str, Any]) -> str:
+    """Spell what is frozen in the way it is read again, where names are texts."""
+    text = spelled({name: value for name, value in frozen.items() if name != SEAL})
+    return spelled(parsed(text))
+
+
+def differing(runs: Iterable[Sequence[str]]) -> list[dict[str, str]]:
+    """Return, per run, the overrides that are not the same for all.
+
+    >>> differing([["method=imp", "seed=0"], ["method=imp", "seed=1"]])
+    [{'seed': '0'}, {'seed': '1'}]
+    """
+    pairs = [{_bare(text): text.partition("=")[2] for text in texts} for texts in runs]
+    keys = list(dict.fromkeys(key for one in pairs for key in one))
+    several = [key for key in keys if len({one.get(key) for one in pairs}) > 1]
+    return [{key: one[key] for key in several if key in one} for one in pairs]
+
+
+def _bare(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
