@@ -40,6 +40,8 @@ from sparsekit.training.observing import ObserverMaker, made_observer
 from sparsekit.training.problem import PROBLEM_PARTS, Source, ensure_init
 from sparsekit.training.settings import Runtime
 
+FOLDERS = ("work", "stages/*", "named/*", "sweeps")
+"""Of a store, in which runs write."""
 MOST_BYTES = 200
 """Of a method's name in that of a record, whose file name has 255 at most."""
 
@@ -142,7 +144,7 @@ def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
             continue
         problem = canonical(describe(common.problem))
         try:
-            require_writable(prepared.store.root)
+            require_writable(prepared.store.root, FOLDERS)
         except OSError as error:
             said = f"runtime.store={prepared.store.root} cannot be written to"
             raise ConfigError(f"{said}: {refusal_in(error) or error}") from error

@@ -25,7 +25,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sparsekit.store.signatures import HEARTBEAT, is_of_another_store, sign
-from sparsekit.system.users import denied
 
 BEAT_SECONDS = 5.0
 NOBODY = "nobody"
@@ -40,13 +39,10 @@ def claim(work: Path, key: str, *, stale_after: float) -> Path | None:
     """
     place = work / key
     mine = f"{_machine()}.{os.getpid()}.{_start_time(os.getpid())}.{uuid.uuid4().hex[:8]}"
-    try:
-        owners = _owners(place)
-        if not owners:
-            return _take(work, place, mine)
-        return _adopt(owners[0], mine, stale_after=stale_after)
-    except PermissionError as error:
-        raise (denied(Path(error.filename)) if error.filename else error) from None
+    owners = _owners(place)
+    if not owners:
+        return _take(work, place, mine)
+    return _adopt(owners[0], mine, stale_after=stale_after)
 
 
 def is_held(work: Path, key: str, *, stale_after: float, now: float | None = None) -> bool:
@@ -124,7 +120,7 @@ def _take(work: Path, place: Path, mine: str) -> Path | None:
         return place / mine
     shutil.rmtree(prepared, ignore_errors=True)
     if isinstance(failure, PermissionError):
-        raise denied(place)
+        raise PermissionError(failure.errno, failure.strerror, str(place))
     return None
 
 
@@ -144,7 +140,7 @@ def _adopt(folder: Path, mine: str, *, stale_after: float) -> Path | None:
             raise
         return adopted
     if isinstance(failure, PermissionError):
-        raise denied(folder)
+        raise failure
     return None
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+
+from sparsekit.system.users import denied
 
 WORDS = {
     errno.ENOSPC: "no space is left",
@@ -43,11 +46,17 @@ def refusal_in(error: BaseException) -> str | None:
     return _of_system(error) if isinstance(error, OSError) else None
 
 
-def require_writable(folder: Path) -> None:
-    """Raise OSError where nothing can be stored: a fit must not find that out at its end."""
+def require_writable(folder: Path, below: Iterable[str] = ()) -> None:
+    """Raise OSError where nothing can be stored: a fit must not find that out at its end.
+
+    `below`: patterns of folders in it that must be writable too, where they exist.
+    """
     nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     with tempfile.TemporaryFile(dir=nearest):
         pass
+    for place in (found for pattern in below for found in folder.glob(pattern)):
+        if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
 
 
 def _of_system(error: OSError) -> str | None:
@@ -55,6 +64,8 @@ def _of_system(error: OSError) -> str | None:
         return None
     if error.filename == str(SHARED_MEMORY):
         return NO_SHARED_MEMORY
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"{WORDS[error.errno]}: {denied(Path(error.filename))}"
     where = _full() if error.filename is None and error.errno == errno.ENOSPC else error.filename
     return f"{WORDS[error.errno]}{f': {where}' if where else ''}"
 

@@ -31,16 +31,16 @@ def name_of(uid: int) -> str:
         return str(uid)
 
 
-def denied(path: Path) -> PermissionError:
-    """Return an error that says whose a path is that this user may not use, and what would help."""
+def denied(path: Path) -> str:
+    """Say whose a path is that this user may not use, and what would help."""
     try:
         found, above = path.lstat(), path.parent.stat()
     except OSError:
         # Not even to be looked at: what keeps us out is a folder above it.
-        return denied(path.parent) if path != path.parent else PermissionError(f"{path}: denied")
+        return denied(path.parent) if path != path.parent else str(path)
     is_sticky = bool(above.st_mode & stat.S_ISVTX)
     sticky = f", in {path.parent}, where only owners replace what is theirs" if is_sticky else ""
-    return PermissionError(
+    return (
         f"{path} belongs to {name_of(found.st_uid)} ({stat.filemode(found.st_mode)}{sticky}), and "
         f"{user_name()} may not use it; whoever shares a store sets umask 002 and, for what is "
         f"there already, chmod -R g+rwX"
