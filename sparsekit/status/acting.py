@@ -153,9 +153,9 @@ def _cancel_jobs(sweep: Sweep, members: Sequence[str] | None) -> tuple[list[str]
     if not sweep.submissions():
         return [], []
     with sweep.submitting():
-        jobs = jobs_of(sweep, members)
-        ours = [one.job for one in jobs if may_cancel(one)]
         try:
+            jobs = jobs_of(sweep, members)
+            ours = [one.job for one in jobs if may_cancel(one)]
             scheduler.cancel(ours)
         except RuntimeError as error:
             raise Refused(str(error)) from error

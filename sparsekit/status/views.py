@@ -16,7 +16,7 @@ from typing import Any
 from sparsekit.report.reading import metric_of
 from sparsekit.store.claims import HEARTBEAT
 from sparsekit.sweeps import scheduler
-from sparsekit.sweeps.jobs import Ask, in_queue, queued_jobs
+from sparsekit.sweeps.jobs import Ask, by_member, queued_jobs
 from sparsekit.sweeps.liveness import LIVE, MISSING, STATES, Observation, observe
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.system.files import read_json
@@ -155,7 +155,7 @@ def _summary(sweep: Sweep, states: Sequence[str], runs: tuple[RunView, ...], ask
 
 
 def _controller(sweep: Sweep, ask: Ask) -> str | None:
-    jobs = in_queue(sweep, queued_jobs(sweep, ask) or [], kinds=KEEPERS)
+    jobs = by_member(sweep, queued_jobs(sweep, ask) or [], kinds=KEEPERS)
     return next((one.job for one in jobs.values()), None)
 
 

@@ -58,6 +58,11 @@ def is_held(work: Path, key: str, *, stale_after: float, now: float | None = Non
     return bool(owners) and not _abandoned(owners[0], stale_after=stale_after, now=now)
 
 
+def age(file: Path) -> float:
+    """Return the seconds since a file was written, by the clock of the file server."""
+    return _now(file.parent) - _server_time(file, create=False)
+
+
 def resign(folder: Path) -> None:
     """Give up a claim but keep its folder and checkpoints for the next process that tries."""
     with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ input cannot change between the writing and the reading.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.sweeps.scheduler import clean_environment
+
+NUMBER = re.compile(r"(\d+)(;\S*)?")
+
+
+class Refused(RuntimeError):
+    """SLURM does not take a job; in its own words."""
 
 
 def script(command: str, *, setup: Sequence[str], srun: Sequence[str], output: str) -> str:
@@ -51,7 +58,11 @@ def sbatch(options: Mapping[str, Any]) -> list[str]:
 
 
 def submit(options: Mapping[str, Any], text: str) -> str:
-    """Submit a script; return the job's number. RuntimeError with SLURM's own words."""
+    """Submit a script; return the job's number. Raise Refused if SLURM gives none.
+
+    Where sbatch fails the job may have been accepted all the same, such as when the answer comes
+    too late.
+    """
     done = subprocess.run(
         sbatch(options),
         input=os.fsencode(text),
@@ -59,10 +70,14 @@ def submit(options: Mapping[str, Any], text: str) -> str:
         check=False,
         env=clean_environment(),
     )
-    number = done.stdout.decode().strip().partition(";")[0]
-    if done.returncode or not number.isdecimal():
-        raise RuntimeError(f"SLURM refuses the jobs: {_reason(done)}")
-    return number
+    # Sites have sbatch print more than a number.
+    lines = [
+        NUMBER.fullmatch(line.strip()) for line in done.stdout.decode(errors="replace").splitlines()
+    ]
+    numbers = [line[1] for line in lines if line is not None]
+    if done.returncode or not numbers:
+        raise Refused(f"SLURM refuses the jobs: {_reason(done)}")
+    return numbers[-1]
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -8,13 +8,14 @@ few minutes, so that what was lost early is not missed until the end. The rounds
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsekit.configuration import config
 from sparsekit.store.identity import describe
 from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.batch import Refused
 from sparsekit.sweeps.clusters import Slurm
 from sparsekit.sweeps.entries import controller_entry, fit_entry, run_entry, watchdog_entry
 from sparsekit.sweeps.jobs import (
@@ -23,39 +24,72 @@ from sparsekit.sweeps.jobs import (
     FITS,
     RUNS,
     WATCHDOG,
-    in_queue,
+    arrays,
+    ask_queue,
+    by_member,
     is_on_slurm,
     may_cancel,
-    queued_jobs,
 )
-from sparsekit.sweeps.liveness import observe
+from sparsekit.sweeps.liveness import Observation, observe
 from sparsekit.sweeps.records import Sweep, member_of, number_of
 from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.scheduler import Queued
 from sparsekit.sweeps.slurm import submit_controller, submit_members
+from sparsekit.sweeps.withdrawal import all_or_none, settle_submissions
 from sparsekit.system.fit_jobs import Parked
 
 MAX_PATIENCE = 20
 SECONDS_BETWEEN_LOOKS = 120
-SILENCE_SECONDS, SECONDS_BETWEEN_QUESTIONS = 300.0, 5.0
 TRIED_AGAIN = ("lost", "open")
 
 
 def submit_runs(sweep: Sweep, numbers: Sequence[int]) -> list[str]:
     """Submit runs of a sweep, an array per kind of resources and chunk; return their job numbers.
 
-    The controller that follows them is submitted too. RuntimeError with SLURM's own words if it
-    refuses.
+    The controller that follows them is submitted too. Refused with SLURM's own words if it takes
+    one of them: then it has none of them.
     """
-    jobs = _submit(sweep, numbers, kind=RUNS)
+    with all_or_none(sweep):
+        jobs = _submit(sweep, numbers, kind=RUNS)
+        try:
+            _submit_controller(sweep, jobs)
+        except Refused as error:
+            raise Refused(f"{error}; that was the controller: cluster.controller=") from error
+    _ensure_watchdog(sweep)
+    return jobs
+
+
+def observe_settled(sweep: Sweep) -> list[Observation]:
+    """Observe every run once it is known what became of submissions that were cut off."""
+    settle_submissions(sweep)
+    return observe(sweep, stale_after=sweep.stale_after, ask=lambda users: ask_queue(sweep))
+
+
+def ensure_controller(sweep: Sweep) -> None:
+    """Submit the controller of jobs in the queue that have none, and the watchdog.
+
+    The process that submitted them may have been killed before it came to that.
+    """
+    queued = ask_queue(sweep)
+    jobs = arrays(by_member(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values())
+    if not jobs or by_member(sweep, queued, kinds=(CONTROLLER,)):
+        return
     try:
         _submit_controller(sweep, jobs)
+    except Refused as error:
+        print(f"warning: no controller follows {', '.join(jobs)}: {error}", file=sys.stderr)
+    _ensure_watchdog(sweep)
+
+
+def _ensure_watchdog(sweep: Sweep) -> None:
+    """Submit a watchdog if there is none. Without one, lost runs are only noticed later."""
+    try:
+        if not by_member(sweep, ask_queue(sweep), kinds=(WATCHDOG,)):
+            _submit_watchdog(sweep)
     except RuntimeError as error:
-        scheduler.cancel(jobs)
-        raise RuntimeError(f"{error}; that was the controller: cluster.controller=") from error
-    if not in_queue(sweep, _queue(sweep), kinds=(WATCHDOG,)):
-        _submit_watchdog(sweep)
-    return jobs
+        print(
+            f"warning: lost runs are noticed when the others have ended: {error}", file=sys.stderr
+        )
 
 
 def _submit(
@@ -74,11 +108,11 @@ def _submit(
 def submit_fits(sweep: Sweep, member: str, fits: Mapping[str, Any], *, rounds: int) -> None:
     """Submit fits, by member, as an array, and the run itself to go on after it; raises Parked.
 
-    Fits that are jobs already are waited for. RuntimeError where fits failed, or were lost more
-    than `rounds` times.
+    Fits that are jobs already are waited for. Refused if SLURM does not take them; RuntimeError
+    where fits failed, or were lost more than `rounds` times.
     """
-    with sweep.submitting():
-        jobs = _submit_fits(sweep, member, fits, queued=_queue(sweep), rounds=rounds)
+    with sweep.submitting(), all_or_none(sweep):
+        jobs = _submit_fits(sweep, member, fits, queued=ask_queue(sweep), rounds=rounds)
     raise Parked(f"{len(fits)} fits are jobs {', '.join(jobs)}")
 
 
@@ -91,7 +125,7 @@ def _submit_fits(
     rounds: int,
 ) -> Sequence[str]:
     _refuse_failed(sweep, fits)
-    waiting = in_queue(sweep, queued, kinds=(FITS,))
+    waiting = by_member(sweep, queued, kinds=(FITS,))
     open_fits = {one: item for one, item in fits.items() if one not in waiting}
     jobs = {waiting[one].number for one in fits if one in waiting}
     tries = max((_times(sweep, one, FITS) for one in open_fits), default=0)
@@ -129,19 +163,17 @@ def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
     if _has_left(sweep):
         return
     with sweep.submitting():
-        _queue(sweep)
         any_live = _submit_lost(sweep)
-        queued = _queue(sweep)
+        queued = ask_queue(sweep)
         if _waits(sweep, queued, CONTROLLER):
             return
-        others = in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values()
-        after = sorted({one.number for one in others})
+        after = arrays(by_member(sweep, queued, kinds=(RUNS, FITS, CONTINUED)).values())
         if after:
             _submit_controller(sweep, after)
         elif any_live and patience > 0:
             _submit_controller(sweep, [], patience=patience - 1)
         else:
-            watchdogs = in_queue(sweep, queued, kinds=(WATCHDOG,)).values()
+            watchdogs = by_member(sweep, queued, kinds=(WATCHDOG,)).values()
             scheduler.cancel([one.job for one in watchdogs if may_cancel(one)])
 
 
@@ -150,8 +182,7 @@ def watchdog(sweep: Sweep) -> None:
     if _has_left(sweep):
         return
     with sweep.submitting():
-        _queue(sweep)
-        if _submit_lost(sweep) and not _waits(sweep, _queue(sweep), WATCHDOG):
+        if _submit_lost(sweep) and not _waits(sweep, ask_queue(sweep), WATCHDOG):
             _submit_watchdog(sweep)
 
 
@@ -176,9 +207,9 @@ def _submit_lost(sweep: Sweep) -> bool:
     """Submit again what was lost; say whether anything is under way then.
 
     A run that saved and left, but could not go back into the queue, has not failed and is not
-    counted.
+    counted. Raises Refused if SLURM takes nothing of it and nothing else is under way.
     """
-    observations = observe(sweep, stale_after=sweep.stale_after)
+    observations = observe_settled(sweep)
     for one in observations:
         print(f"run {one.number}: {one.state}{': ' * bool(one.reason)}{one.reason}")
     rounds = _cluster(sweep).rounds
@@ -191,10 +222,22 @@ def _submit_lost(sweep: Sweep) -> bool:
         if one.number not in (*waiting, *stopped)
         and _times(sweep, member_of(one.number), RUNS) <= rounds
     ]
-    jobs = _submit(sweep, lost, kind=RUNS)
-    jobs += _submit(sweep, stopped, kind=CONTINUED)
-    jobs += _submit(sweep, waiting, kind=CONTINUED, delay=SECONDS_BETWEEN_LOOKS)
-    return bool(jobs) or any(one.is_live for one in observations)
+    any_live, refusal = any(one.is_live for one in observations), None
+    for numbers, kind, delay in (
+        (lost, RUNS, None),
+        (stopped, CONTINUED, None),
+        (waiting, CONTINUED, SECONDS_BETWEEN_LOOKS),
+    ):
+        for _, group in _by_resources(sweep, numbers):
+            try:
+                _submit(sweep, group, kind=kind, delay=delay)
+                any_live = True
+            except Refused as error:
+                print(f"{error}; tried again with the next look")
+                refusal = error
+    if refusal is not None and not any_live:
+        raise refusal
+    return any_live
 
 
 def _submit_controller(sweep: Sweep, after: Sequence[str], *, patience: int = MAX_PATIENCE) -> None:
@@ -207,19 +250,6 @@ def _submit_watchdog(sweep: Sweep) -> None:
     cluster = _cluster(sweep)
     delay = 60 * cluster.patrol_minutes
     submit_controller(sweep, watchdog_entry(), cluster=cluster, kind=WATCHDOG, delay=delay)
-
-
-def _queue(sweep: Sweep) -> list[Queued]:
-    """Return the queue; waits while SLURM is silent, such as while its controller restarts.
-
-    RuntimeError if it is silent for longer than `SILENCE_SECONDS`: nothing is decided blindly.
-    """
-    deadline = time.monotonic() + SILENCE_SECONDS
-    while (queued := queued_jobs(sweep)) is None:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"SLURM has not answered squeue for {SILENCE_SECONDS:g} s")
-        time.sleep(SECONDS_BETWEEN_QUESTIONS)
-    return queued
 
 
 def _times(sweep: Sweep, member: str, kind: str) -> int:

@@ -9,7 +9,9 @@ submitted from, where the number was not written.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sparsekit.sweeps import scheduler
@@ -20,6 +22,7 @@ from sparsekit.system.users import name_of
 SLURM = "sparsekit.sweeps.clusters.Slurm"
 RUNS, FITS, CONTINUED = "runs", "fits", "continued"
 CONTROLLER, WATCHDOG = "controller", "watchdog"
+SILENCE_SECONDS, SECONDS_BETWEEN_QUESTIONS = 300.0, 5.0
 Ask = Callable[[tuple[str, ...]], list[Queued] | None]
 
 
@@ -52,7 +55,23 @@ def hidden_members(sweep: Sweep) -> dict[str, str]:
     return {m: name_of(int(user)) if user.isdecimal() else user for m, user in others.items()}
 
 
-def in_queue(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) -> dict[str, Queued]:
+def ask_queue(sweep: Sweep) -> list[Queued]:
+    """Return the jobs of a sweep that wait or run; waits while SLURM is silent.
+
+    RuntimeError if it is silent for longer than `SILENCE_SECONDS`: nothing is decided blindly.
+    """
+    deadline, is_told = time.monotonic() + SILENCE_SECONDS, False
+    while (queued := queued_jobs(sweep)) is None:
+        if not is_told:
+            print(f"SLURM does not answer squeue; asked for {SILENCE_SECONDS:g} s", file=sys.stderr)
+            is_told = True
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"SLURM has not answered squeue for {SILENCE_SECONDS:g} s")
+        time.sleep(SECONDS_BETWEEN_QUESTIONS)
+    return queued
+
+
+def by_member(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) -> dict[str, Queued]:
     """Return the job of each member that is in the queue for one of these kinds of submissions."""
     notes = {note["id"]: note for note in sweep.submissions() if note["kind"] in kinds}
     found = {}
@@ -63,15 +82,20 @@ def in_queue(sweep: Sweep, queued: Sequence[Queued], *, kinds: Sequence[str]) ->
     return found
 
 
+def arrays(jobs: Iterable[Queued]) -> list[str]:
+    """Return the numbers of the arrays that jobs are in."""
+    return sorted({one.number for one in jobs})
+
+
 def jobs_of(sweep: Sweep, members: Sequence[str] | None = None) -> list[Queued]:
     """Return the jobs in the queue for these members and their fits; None: for the whole sweep.
 
     The same runs in another store are another sweep, whose jobs have similar names.
     """
-    queued = queued_jobs(sweep) or []
+    queued = ask_queue(sweep)
     if members is None:
         return queued
-    found = in_queue(sweep, queued, kinds=(RUNS, FITS, CONTINUED))
+    found = by_member(sweep, queued, kinds=(RUNS, FITS, CONTINUED))
     return [one for member, one in found.items() if member.partition(".")[0] in members]
 
 

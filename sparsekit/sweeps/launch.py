@@ -24,7 +24,6 @@ from sparsekit.store.store import Store
 from sparsekit.sweeps.clusters import Inline, Local, Slurm
 from sparsekit.sweeps.freezing import differing, freeze, settle
 from sparsekit.sweeps.inline import run_inline
-from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.pool import run_pool
 from sparsekit.sweeps.private import NotReadable
 from sparsekit.sweeps.records import Sweep, member_of
@@ -97,14 +96,15 @@ def _local(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> int:
 
 
 def _slurm(sweep: Sweep, numbers: Sequence[int], cluster: Slurm) -> int:
-    from sparsekit.sweeps.controller import submit_runs
+    from sparsekit.sweeps.controller import ensure_controller, observe_settled, submit_runs
 
     try:
         with sweep.submitting():
-            observed = [one for one in observe(sweep) if one.number in set(numbers)]
+            observed = [one for one in observe_settled(sweep) if one.number in set(numbers)]
             missing = [one.number for one in observed if one.is_missing]
             sweep.reset([member_of(number) for number in missing])
             jobs = submit_runs(sweep, missing) if missing else []
+            ensure_controller(sweep)
     except RuntimeError as error:
         raise ConfigError(str(error)) from error
     done = sum(one.state == "done" for one in observed)

@@ -80,9 +80,12 @@ def observe(
     known = _Known(sweep, jobs, _by_number(queued), noted, hidden, stale_after, now)
     observations = [_observe(known, number) for number in range(len(sweep.runs))]
     unclear = [one.job for one in observations if one.job and one.state in ("lost", "cancelled")]
+    ended = scheduler.accounts(unclear)
+    if ended is None:
+        return [_undecided(one) for one in observations]
     # Numbers are used again, by anybody.
     names = {"", *(sweep.job_name(note["id"]) for note in submissions)}
-    ended = {job: one for job, one in scheduler.accounts(unclear).items() if one.name in names}
+    ended = {job: one for job, one in ended.items() if one.name in names}
     return [_explained(one, ended.get(one.job or "")) for one in observations]
 
 
@@ -177,10 +180,20 @@ def _out_of_queue(
         return "queued", "just submitted"
     if jobs and not begun:
         return "cancelled", UNBEGUN
+    if not jobs and not state:
+        return "open", "its submission was cut off"
     if known.sweep.original is not None:
         return "lost", f"was last {state} in {known.sweep.original}, of which this is a copy"
     reason = status.get("reason") or "no reason given"
     return "lost", f"its job ended, and was last {state}: {reason}"
+
+
+def _undecided(one: Observation) -> Observation:
+    """Do not call a run cancelled that may as well have died, while the accounting is silent."""
+    if one.reason != UNBEGUN:
+        return one
+    reason = f"{UNBEGUN}, and the accounting does not say how"
+    return dataclasses.replace(one, state="lost", reason=reason)
 
 
 def _explained(one: Observation, ended: Ended | None) -> Observation:

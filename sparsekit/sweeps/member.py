@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sparsekit.store.store import Store
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.attempts import job_number, run_attempt
+from sparsekit.sweeps.batch import Refused
 from sparsekit.sweeps.records import Sweep, member_of, number_of
 from sparsekit.system import interruption
 from sparsekit.system.fit_jobs import FitJobs
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 EXIT = {"done": 0, "failed": 1, "cancelled": 0, "waiting": 75, "parked": 75, "stopped": 143}
 PATIENCE = 5.0
+MOST_LOOKS = 20
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -80,7 +82,7 @@ def slurm_controller(folder: Path, patience: int) -> None:
     from sparsekit.sweeps.controller import look_after
 
     outlive_readers()
-    look_after(Sweep(folder), patience=patience)
+    _or_again(functools.partial(look_after, Sweep(folder), patience=patience))
 
 
 def slurm_watchdog(folder: Path) -> None:
@@ -88,7 +90,21 @@ def slurm_watchdog(folder: Path) -> None:
     from sparsekit.sweeps.controller import watchdog
 
     outlive_readers()
-    watchdog(Sweep(folder))
+    _or_again(functools.partial(watchdog, Sweep(folder)))
+
+
+def _or_again(look: Callable[[], None]) -> None:
+    """Look at a sweep; where that, or what follows it, is refused, in this same job again later.
+
+    It is in the queue already: no limit keeps it from going back there.
+    """
+    try:
+        look()
+    except RuntimeError as error:
+        job, times = job_number(), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        print(f"{error}; looked at again {MOST_LOOKS - times} times", file=sys.stderr, flush=True)
+        if job is None or times >= MOST_LOOKS or not scheduler.requeue(job):
+            raise
 
 
 def run_member(
@@ -179,7 +195,11 @@ def _submit_fits(
     stages = {fit_stage(item).key: item for item in items}
     missing = {f"{member}.{key}": item for key, item in stages.items() if not store.has(key)}
     if len(missing) > 1:
-        submit_fits(sweep, member, missing, rounds=rounds)
+        try:
+            submit_fits(sweep, member, missing, rounds=rounds)
+        except Refused as error:
+            # A limit of the queue is no error of the run, which has a job to compute them in.
+            print(f"{error}; this job computes the fits itself", file=sys.stderr, flush=True)
     return [function(item) for item in items]
 
 

@@ -240,15 +240,20 @@ class Sweep:
         return self._note({**note, "job": job})
 
     def unsubmit(self, note: Mapping[str, Any]) -> None:
-        """Forget a submission that the scheduler refused."""
-        (self.folder / "submissions" / f"{note['id']}.json").unlink(missing_ok=True)
+        """Forget a submission that the scheduler does not have, and what its jobs were to do."""
+        (self.folder / "jobs" / f"{note['id']}.json").unlink(missing_ok=True)
+        self.note_file(note).unlink(missing_ok=True)
+
+    def note_file(self, note: Mapping[str, Any]) -> Path:
+        """Return the file of a submission."""
+        return self.folder / "submissions" / f"{note['id']}.json"
 
     def _last_order(self) -> int:
         return max((note.get("order", 0) for note in self.noted_submissions()), default=0)
 
     def _note(self, note: dict[str, Any]) -> dict[str, Any]:
         (self.folder / "submissions").mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "submissions" / f"{note['id']}.json", note)
+        write_json(self.note_file(note), note)
         return note
 
 

@@ -98,9 +98,7 @@ def queue(users: Iterable[str]) -> list[Queued] | None:
 
 def hides_jobs_of_others() -> bool:
     """Say whether users see only their own jobs."""
-    printed = ask("scontrol", "show", "config") or ""
-    found = re.search(r"^PrivateData\s*=\s*(.*)$", printed, re.MULTILINE)
-    return found is not None and "jobs" in found[1].split(",")
+    return "jobs" in _setting("PrivateData").split(",")
 
 
 def _user_id(user: str) -> str | None:
@@ -112,15 +110,38 @@ def _user_id(user: str) -> str | None:
     return str(known.pw_uid)
 
 
-def accounts(jobs: Iterable[str]) -> Mapping[str, Ended]:
-    """Return how jobs ended, by number, as far as accounting knows; empty without accounting."""
+def accounts(jobs: Iterable[str]) -> Mapping[str, Ended] | None:
+    """Return how jobs ended, by number, as far as accounting knows; empty without accounting.
+
+    None if there is one that does not answer.
+    """
     asked = ",".join(sorted(set(jobs)))
     if not asked:
         return {}
     printed = ask("sacct", "-n", "-P", "-X", "-j", asked, "-o", "JobID,State,ExitCode,JobName")
-    fields = [line.split("|", 3) for line in (printed or "").split("\n")]
+    if printed is None:
+        return None if _keeps_accounts() else {}
+    fields = [line.split("|", 3) for line in printed.split("\n")]
     known = [one for one in fields if len(one) == 4 and one[1].strip()]
     return {job: Ended(state.split()[0], code, name) for job, state, code, name in known}
+
+
+def max_array_size() -> int | None:
+    """Return how many jobs an array may have; None if SLURM does not say."""
+    value = _setting("MaxArraySize")
+    return max(1, int(value)) if value.isdecimal() else None
+
+
+def _keeps_accounts() -> bool:
+    kind = _setting("AccountingStorageType")
+    return shutil.which("sacct") is not None and kind not in ("", "accounting_storage/none")
+
+
+def _setting(name: str) -> str:
+    """Return a setting of the cluster; empty if SLURM does not tell."""
+    printed = ask("scontrol", "show", "config") or ""
+    found = re.search(rf"^{name}\s*=\s*(\S*)", printed, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def seconds_left(job: str) -> float | None:

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.sweeps import batch
+from sparsekit.sweeps import batch, scheduler
 from sparsekit.sweeps.clusters import Slurm
 from sparsekit.sweeps.entries import Entry, write_entries
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.trust import code_digest
+from sparsekit.sweeps.withdrawal import withdraw
 
 BEGIN = (
     "import os, signal as s, sys; s.pthread_sigmask(s.SIG_BLOCK, (s.SIGUSR2, s.SIGTERM, s.SIGHUP));"
@@ -45,9 +46,11 @@ def submit_members(
     """
     options = {**_options(cluster, resources), **_when(after, delay)}
     srun = [*_srun(resources), *cluster.srun]
+    most = scheduler.max_array_size() if len(members) > 1 else None
+    size = min(cluster.array_size, most or cluster.array_size)
     jobs = []
-    for first in range(0, len(members), cluster.array_size):
-        chunk = slice(first, first + cluster.array_size)
+    for first in range(0, len(members), size):
+        chunk = slice(first, first + size)
         jobs.append(_submit(sweep, kind, members[chunk], entries[chunk], options, srun, cluster))
     return jobs
 
@@ -98,8 +101,7 @@ def _submit(
         )
         number = batch.submit(named, text)
     except Exception:
-        sweep.unsubmit(note)
-        file.unlink(missing_ok=True)
+        withdraw(sweep, [note])
         raise
     sweep.submitted(note, number)
     return number

@@ -103,9 +103,8 @@ def test_work_that_another_keeps_to_himself_is_an_error_and_not_waited_for(
 def test_in_a_sticky_folder_the_work_of_another_cannot_be_taken_up(
     shared: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert done_as(ALICE, lambda: (shared / "work" / STAGE.key).mkdir(parents=True)) == 0
-    (shared / "work" / STAGE.key).chmod(0o3775)
     assert done_as(ALICE, taken(shared)) == 0
+    (shared / "work" / STAGE.key).chmod(0o3775)
     assert done_as(BOB, refused(shared)) == 0
     assert "where only owners replace what is theirs" in capfd.readouterr().out
 

@@ -65,6 +65,7 @@ elif command == "sacct":
             print(f"{{number}}{{index}}|{{ended}}|1:0|{{job['name']}}")
 elif command == "scontrol":
     print(f"MaxArraySize            = {{wishes.get('max_array_size', 1001)}}")
+    print("AccountingStorageType   = accounting_storage/slurmdbd")
 ends(0)
 """
 

@@ -35,6 +35,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the sbatch of this test writes what it was told."""
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     answers(tmp_path, "4711;cluster")
+    (tmp_path / "squeue").write_text("#!/bin/sh\n")
+    (tmp_path / "squeue").chmod(0o755)
     return tmp_path / "told.json"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from sparsekit.run import main
 from sparsekit.sweeps import controller as control
-from sparsekit.sweeps import scheduler
+from sparsekit.sweeps import jobs, scheduler
 from sparsekit.sweeps.clusters import Slurm
 from sparsekit.sweeps.jobs import SLURM, jobs_of
 from sparsekit.sweeps.liveness import observe
@@ -25,7 +25,7 @@ ONE = Queued("7", "PENDING", "Priority", "", "sparsekit.other.0")
 
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
-    monkeypatch.setattr(control, "SECONDS_BETWEEN_QUESTIONS", 0.01)
+    monkeypatch.setattr(jobs, "SECONDS_BETWEEN_QUESTIONS", 0.01)
     assert main([*TINY, "method=dense", "seed=0", f"runtime.store={tmp_path}"]) == 0
     file = list_sweeps(tmp_path)[0].folder / "sweep.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "cluster": {"_target_": SLURM}}))
@@ -47,7 +47,7 @@ def test_it_waits_until_slurm_answers(sweep: Sweep, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(scheduler, "queue", lambda user: next(answers))
     mine = dataclasses.replace(ONE, name=sweep.job_name(sweep.submit("runs", ["0000"])["id"]))
     answers = iter([None, None, [ONE, mine]])
-    assert control._queue(sweep) == [mine]
+    assert jobs.ask_queue(sweep) == [mine]
 
 
 @pytest.mark.parametrize("look", [control.look_after, control.watchdog])
@@ -55,7 +55,7 @@ def test_after_a_long_silence_it_says_so(
     look: Callable[[Sweep], None], sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "queue", lambda user: None)
-    monkeypatch.setattr(control, "SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(jobs, "SILENCE_SECONDS", 0.05)
     sweep.submit("controller", ["controller"])
     with pytest.raises(RuntimeError, match=r"SLURM has not answered squeue for 0\.05 s"):
         look(sweep)
