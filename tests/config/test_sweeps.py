@@ -249,5 +249,5 @@ def test_commands_of_the_guide_compose(
 
 
 def test_the_file_in_the_guide_composes(write: Callable[[str], Path]) -> None:
-    (text,) = blocks(GUIDE, "yaml")
+    text, *_ = blocks(GUIDE, "yaml")
     assert len(made(sweep=read_sweep(write(text)))) == 3 * 2 * 2 * 2 - 2 * 2
