@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sparsekit.configuration.config import ConfigError
+from sparsekit.system.files import Damaged
 from sparsekit.system.importing import uncollected
+from sparsekit.system.printing import remark
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import outlive_readers
 
@@ -57,14 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         options.given = given
         return _main(options)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ConfigError, Damaged) as error:
+        remark(f"error: {error}")
         return 2
     except OSError as error:
         refusal = refusal_in(error)
         if refusal is None:
             raise
-        print(f"error: {refusal}; the same command goes on from here", file=sys.stderr)
+        remark(f"error: {refusal}; the same command goes on from here")
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

@@ -18,6 +18,7 @@ from sparsekit.core.types import Masks, State
 from sparsekit.data.batches import Inputs, Shapes, input_shape
 from sparsekit.models.examples import materialise_
 from sparsekit.models.tied import load_state_
+from sparsekit.store import schemas
 from sparsekit.store.identity import canonical, import_path
 from sparsekit.store.sealing import CorruptResult
 from sparsekit.store.store import Store
@@ -123,6 +124,7 @@ def network_of(record: Mapping[str, Any]) -> Network:
     missing = [name for name in required if name not in record]
     if missing:
         raise ValueError(f"{NETWORK} lacks {', '.join(missing)}; it has {', '.join(record)}")
+    schemas.network(record, NETWORK)
     content = {field.name: record[field.name] for field in fields if field.name in record}
     return Network(**{**content, "transforms": tuple(content.get("transforms", ()))})
 

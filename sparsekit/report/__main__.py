@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from sparsekit.report.collect import last_of, read_records, results_of, unfinished
+from sparsekit.report.collect import in_one_line, last_of, read_records, results_of, unfinished
 from sparsekit.report.formats import FORMATS
 from sparsekit.report.particles import STUDIES
 from sparsekit.report.plots import plot_results
 from sparsekit.report.rows import rows_of
 from sparsekit.report.sections import written
 from sparsekit.store.store import CorruptResult
+from sparsekit.system.files import Damaged
+from sparsekit.system.printing import remark, say
 from sparsekit.system.streams import printed
 
 DESCRIPTION = "Mean +- sample standard deviation over n seeds, per method and sparsity."
@@ -23,24 +26,35 @@ studies if asked for, else the main one, with every metric. Every line that is n
 the error stream.
 """
 TOLERANCE = 0.01
+MOST_DAMAGED = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        records = read_records(options.paths)
+        damaged: list[str] = []
+        records = read_records(options.paths, note=damaged.append)
         shown = last_of(records) if options.last else records
-        results = results_of(shown, studies=_studies(options))
+        results = results_of(shown, studies=_studies(options), note=damaged.append)
+        if damaged and not results:
+            raise Damaged(in_one_line(damaged))
         text, notes = written(rows_of(results, records), options)
         if options.plot:
-            plot_results(results, options.plot)
+            plot_results(results, Path(os.path.realpath(options.plot)))
     except (OSError, CorruptResult, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        remark(f"error: {error}")
         return 2
-    print(text.rstrip("\n"))
-    for line in (*notes, *unfinished(records)):
-        print(line, file=sys.stderr if options.format == "csv" else sys.stdout)
+    say(text.rstrip("\n"))
+    beside = remark if options.format == "csv" else say
+    for line in (*notes, *unfinished(records), *_first(damaged)):
+        beside(line)
     return 0
+
+
+def _first(damaged: Sequence[str]) -> list[str]:
+    more = len(damaged) - MOST_DAMAGED
+    lines = [f"damaged: {text}" for text in damaged[:MOST_DAMAGED]]
+    return [*lines, f"... and {more} more damaged files"] if more > 0 else lines
 
 
 def _studies(options: argparse.Namespace) -> Collection[str] | None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.store.store import Store
-from sparsekit.system.files import parsed, read_json
+from sparsekit.report.reading import metric_of
+from sparsekit.report.studies import STUDIED
+from sparsekit.store import schemas
+from sparsekit.store.named import NAMED, read_record, record_files
+from sparsekit.store.named import read_records as read_files
+from sparsekit.store.references import STAGES
+from sparsekit.store.store import CorruptResult, Store, json_of
+from sparsekit.system import schema
+from sparsekit.system.files import MOST_BYTES, Damaged, read_bytes, refuse_links
+from sparsekit.system.printing import printable
 
 SHOWN_ELSEWHERE = ("seed", "method", "sparsity", "experiment")
 NOT_PART_OF_RESULTS = ("runtime", "cluster", "resources", "executor", "logger")
@@ -52,38 +62,59 @@ class Record:
     content: Mapping[str, Any]
 
 
-RECORD: Mapping[str, type | tuple[type, ...]] = {
-    "rows": list, "status": str, "variant": str, "experiment": str, "choices": dict,
-    "overrides": list, "seed": int,
-}  # fmt: skip
-ROW: Mapping[str, type | tuple[type, ...]] = {
-    "cycle": int, "sparsity": (int, float), "ticket": str, "is_result": bool,
-}  # fmt: skip
-"""What a report needs of a record, and of each of its rows."""
+Note = Callable[[str], None]
+"""What is told of a file that is damaged and left out."""
 
 Kind = tuple[str, str, str]
 """Experiment, method and variant: runs of one kind differ in seed and sparsity alone."""
 
 
-def collect(paths: Iterable[Path], *, studies: Collection[str] | None = ()) -> list[Result]:
-    """Return every finished result below `paths`: record files, folders of them, or whole stores.
+def _warn(text: str) -> None:
+    warnings.warn(printable(text), stacklevel=4)
 
-    Raises FileNotFoundError if a path holds no record.
+
+def collect(
+    paths: Iterable[Path], *, studies: Collection[str] | None = (), note: Note = _warn
+) -> list[Result]:
+    """Collect every finished result below `paths`: records, folders of them, or whole stores.
+
+    What is damaged is left out, and `note` is told of it: unless it says otherwise, a warning.
+    Raises FileNotFoundError where a path holds no record, Damaged where nothing else is left.
     """
-    return results_of(read_records(paths), studies=studies)
+    noted: list[str] = []
+    results = results_of(read_records(paths, note=noted.append), studies=studies, note=noted.append)
+    if noted and not results:
+        raise Damaged(in_one_line(noted))
+    for text in noted:
+        note(text)
+    return results
 
 
-def read_records(paths: Iterable[Path]) -> list[Record]:
-    """Read every record below `paths` once; FileNotFoundError if a path holds none."""
-    files: dict[Path, None] = {}
+def in_one_line(noted: Sequence[str]) -> str:
+    """Return what was noted first, and how much more there is."""
+    return f"{noted[0]}{f'; and {len(noted) - 1} more' if len(noted) > 1 else ''}"
+
+
+def read_records(paths: Iterable[Path], *, note: Note = _warn) -> list[Record]:
+    """Read every record below `paths`, once; FileNotFoundError where a path holds none.
+
+    A damaged one among others is left out, and `note` is told of it; Damaged for one that was
+    named itself.
+    """
+    records: dict[Path, Record] = {}
     for path in paths:
-        found = record_files(path)
-        if not found:
+        if path.is_file():
+            records[path] = Record(path, read_record(path.resolve()))
+            continue
+        found, damaged = read_files(record_files(record_folder(path)))
+        if not found and not damaged:
             raise FileNotFoundError(
                 f"{path}: no results here; give a store (runs), a folder in its named/, or a record"
             )
-        files |= dict.fromkeys(found)
-    return [_read_record(file) for file in files]
+        for error in damaged:
+            note(f"{error}; it is left out")
+        records |= {file: Record(file, content) for file, content in found.items()}
+    return list(records.values())
 
 
 def last_of(records: Iterable[Record]) -> list[Record]:
@@ -95,11 +126,13 @@ def last_of(records: Iterable[Record]) -> list[Record]:
     return shortened
 
 
-def results_of(records: Iterable[Record], *, studies: Collection[str] | None = ()) -> list[Result]:
+def results_of(
+    records: Iterable[Record], *, studies: Collection[str] | None = (), note: Note = _warn
+) -> list[Result]:
     """Return the results in `records`, with the studies of these names; None stands for all.
 
-    Reads only what a report shows, and each file once, however many runs share its stage. All of it
-    is verified: CorruptResult for a file that is not what was published.
+    Only what a report shows is read, and each file once, however many runs share its stage. All of
+    it is verified: a result that is damaged, or gone, is left out, and `note` is told of it.
     """
     root_of = functools.cache(_store_root)
     measured = functools.cache(_measured)
@@ -109,13 +142,11 @@ def results_of(records: Iterable[Record], *, studies: Collection[str] | None = (
         store = Store(root_of(record.file.resolve().parent))
         for row in record.content["rows"]:
             if row["is_result"]:
-                skipped = row.get("skipped_studies", {})
-                keys = {n: key for n, key in row.get("studies", {}).items() if n not in skipped}
-                asked = keys if studies is None else [name for name in keys if name in studies]
-                content = {name: study(store, keys[name]) for name in asked}
-                result = _result(record.content, row, measured(store, row["ticket"]), content)
-                place = str(store.root)
-                results.append(dataclasses.replace(result, store=place, studied=tuple(keys)))
+                try:
+                    results.append(_result(record.content, row, store, studies, measured, study))
+                except (CorruptResult, Damaged, OSError) as error:
+                    cycle = f"cycle {row['cycle']} of {record.file}"
+                    note(f"{error}; {cycle} is left out, and computed again by the same command")
     return results
 
 
@@ -147,50 +178,26 @@ def _cycles(record: Mapping[str, Any]) -> str:
     return f"{num} cycle{'s' * (num != 1)}"
 
 
-def record_files(path: Path) -> list[Path]:
-    """Return the record files a path stands for."""
-    if path.is_file():
-        return [path]
-    is_store = (path / "stages").is_dir() or (path / "named").is_dir()
-    return sorted((path / "named" if is_store else path).rglob("*.json"))
-
-
-def _read_record(file: Path) -> Record:
-    try:
-        content: Mapping[str, Any] = read_json(file)
-        problem = _problem(content, RECORD) or _problem_of_rows(content["rows"])
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{file} is not a record of a run: {error}") from error
-    if problem:
-        raise ValueError(f"{file} is not a record of a run: {problem}")
-    return Record(file, content)
-
-
-def _problem_of_rows(rows: Sequence[Any]) -> str | None:
-    return next((problem for row in rows if (problem := _problem(row, ROW))), None)
-
-
-def _problem(content: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> str | None:
-    """Say what is wrong with a mapping of a record; None if all that a report needs is there."""
-    if not isinstance(content, Mapping):
-        return f"expected a mapping, got {str(content)[:40]!r}"
-    for name, kind in kinds.items():
-        if name not in content:
-            return f"it has no {name!r}"
-        if not isinstance(content[name], kind):
-            return f"{name}={str(content[name])[:40]!r} is of the wrong type"
-    if "choices" in kinds and not isinstance(content["choices"].get("method"), str):
-        return "it has no method among its 'choices'"
-    return None
+def record_folder(path: Path) -> Path:
+    """Return the folder of records that a path stands for."""
+    is_store = (path / STAGES).is_dir() or (path / NAMED).is_dir()
+    folder = path / NAMED if is_store else path
+    refuse_links(path, folder)
+    return folder
 
 
 def _result(
     record: Mapping[str, Any],
     row: Mapping[str, Any],
-    measured: tuple[Mapping[str, Any], float],
-    studies: Mapping[str, Mapping[str, Any]],
+    store: Store,
+    studies: Collection[str] | None,
+    measured: Callable[[Store, str], tuple[Mapping[str, Any], float]],
+    study: Callable[[Store, str, str], Mapping[str, Any]],
 ) -> Result:
-    metrics, seconds = measured
+    skipped = row.get("skipped_studies", {})
+    keys = {n: key for n, key in row.get("studies", {}).items() if n not in skipped}
+    asked = keys if studies is None else [name for name in keys if name in studies]
+    metrics, seconds = measured(store, row["ticket"])
     experiment, method, variant = kind_of(record)
     return Result(
         experiment=experiment,
@@ -205,8 +212,10 @@ def _result(
         seconds=seconds,
         target=target_of(record),
         status=record["status"],
-        skipped_studies=row.get("skipped_studies", {}),
-        studies=studies,
+        store=str(store.root),
+        studied=tuple(keys),
+        skipped_studies=skipped,
+        studies={name: study(store, keys[name], name) for name in asked},
     )
 
 
@@ -228,26 +237,38 @@ def _measured(store: Store, ticket: str) -> tuple[Mapping[str, Any], float]:
     costs = [store.read(key, "cost.json") for key in fits]
     seconds = float(sum(cost["seconds"] for cost in costs))
     metrics = _read(store, ticket, "metrics.json", description["files"])
+    try:
+        _check_metrics(metrics)
+    except ValueError as error:
+        raise CorruptResult(f"{ticket}: metrics.json is not that of a ticket: {error}") from error
     taught = [cost["teacher_flops"] for cost in costs if "teacher_flops" in cost]
     return (metrics | {"teacher_flops": sum(taught)} if taught else metrics), seconds
 
 
-def _read(store: Store, key: str, name: str, files: Mapping[str, str]) -> Any:
-    """Read a file of a stage whose description is known, instead of by `store.read`.
+def _check_metrics(metrics: Mapping[str, Any]) -> None:
+    schemas.ticket_metrics(metrics, "")
+    name = f"test_{metric_of(metrics).name}"
+    schema.mapping({name: schema.optional(schema.number())})(metrics, "")
 
-    The description is as long as the rest of a ticket. A file that does not match its checksum is
-    left to the store to refuse.
+
+def _read(store: Store, key: str, name: str, files: Mapping[str, str]) -> Any:
+    """Read like `store.read`, with a description that is known: it is as long as all the rest.
+
+    What does not match its checksum is left to the store to refuse.
     """
-    path = store.path(key) / name
-    if path.is_file():
-        content = path.read_bytes()
+    with contextlib.suppress(Damaged, OSError):
+        content = read_bytes(store.path(key) / name, most=MOST_BYTES)
         if hashlib.sha256(content).hexdigest() == files.get(name):
-            return parsed(content)
+            return json_of(content, key, name)
     return store.read(key, name)
 
 
-def _study(store: Store, key: str) -> Mapping[str, Any]:
+def _study(store: Store, key: str, name: str) -> Mapping[str, Any]:
     content: Mapping[str, Any] = store.read(key, "study.json")
+    try:
+        STUDIED.get(name, schema.anything)(content, "")
+    except ValueError as error:
+        raise CorruptResult(f"{key}: study.json is not that of {name}: {error}") from error
     return content
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
+from sparsekit.system.printing import printable
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -65,15 +67,6 @@ def comma_separated(table: Table) -> str:
     writer.writerow(table.columns)
     writer.writerows(table.values)
     return text.getvalue()
-
-
-def printable(text: str) -> str:
-    """Return a text without what would command a terminal: stores come from others too.
-
-    >>> printable("a\\x1b[2Jb\\nc")
-    'a?[2Jb\\nc'
-    """
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def section(title: str, text: str, *, gap: str = "") -> str:

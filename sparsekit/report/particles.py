@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsekit.report.formats import Table
 from sparsekit.report.notes import caption
-from sparsekit.report.reading import written
+from sparsekit.report.reading import is_number, written
 from sparsekit.report.rows import Row
 from sparsekit.report.spread import Spread, mean_and_std
 from sparsekit.tasks.metric import ACCURACY, Metric
@@ -100,26 +101,26 @@ def measures(
 
 def _members(study: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return what was measured of each particle; older stores call them candidates."""
-    members: Sequence[Mapping[str, Any]] = study.get("particles") or study["candidates"]
+    members: Sequence[Mapping[str, Any]] = study.get("particles") or study.get("candidates", [])
     return members
 
 
 def _measured(study: Mapping[str, Any], metric: Metric) -> dict[str, float]:
     """Return the primary metric of each kind of network; a task need not have an ensemble."""
     networks = {**study, "best": _members(study)[study["best"]]}
-    return {
-        f"{split}_{name}": networks[name][f"{split}_{metric.name}"]
+    measured = {
+        f"{split}_{name}": (networks[name] or {}).get(f"{split}_{metric.name}")
         for split in SPLITS
         for name in MEASURED
-        if networks[name] is not None
     }
+    return {name: value for name, value in measured.items() if is_number(value)}
 
 
 def _geometry(geometry: Mapping[str, Any]) -> dict[str, float]:
     return {
         "distance": mean_of_pairs(geometry["distances"]),
         "angle": mean_of_pairs(geometry["angles"]),
-        "to_barycentre": statistics.fmean(geometry["to_barycentre"]),
+        "to_barycentre": statistics.fmean(map(_known, geometry["to_barycentre"])),
     }
 
 
@@ -127,20 +128,24 @@ def _barriers(pairs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     found = {}
     for split, name, kind in itertools.product(SPLITS, BARRIERS, KINDS):
         key = f"{split}_{name}"
-        heights = [pair[key] for pair in pairs if pair["kind"] == kind and key in pair]
+        heights = [pair[key] for pair in pairs if pair["kind"] == kind and is_number(pair.get(key))]
         if heights:
             found[f"{key}_{kind}"] = max(heights)
     return found
 
 
-def mean_of_pairs(matrix: Sequence[Sequence[float]]) -> float:
+def mean_of_pairs(matrix: Sequence[Sequence[float | None]]) -> float:
     """Average a symmetric matrix above its diagonal.
 
     >>> mean_of_pairs([[0.0, 1.0, 2.0], [1.0, 0.0, 6.0], [2.0, 6.0, 0.0]])
     3.0
     """
     pairs = itertools.combinations(range(len(matrix)), 2)
-    return statistics.fmean(matrix[i][j] for i, j in pairs)
+    return statistics.fmean(_known(matrix[i][j]) for i, j in pairs)
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _spread(seeds: Sequence[Mapping[str, float]], name: str) -> Spread | None:

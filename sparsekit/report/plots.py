@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from sparsekit.report.collect import Result
 from sparsekit.report.ranking import bars, draw_ranking_, ranked
 from sparsekit.report.reading import header, scale
 from sparsekit.report.rows import Row, by_metric, last_parts, rows_of
+from sparsekit.system.files import replacing
 
 TICKS = (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1)
 MARKERS = "os^Dv<>PXph*d"
@@ -62,8 +64,13 @@ def _draw_(rows: Sequence[Row], path: Path) -> None:
     else:
         _draw_curves_(axes, rows, reference)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, bbox_inches="tight")
-    pyplot.close(figure)
+    # Written whole or not at all, and never through a link that lies where the picture belongs.
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
+    try:
+        with replacing(path, partial) as temporary:
+            figure.savefig(temporary, dpi=130, bbox_inches="tight")
+    finally:
+        pyplot.close(figure)
 
 
 def _draw_curves_(axes: Any, rows: Sequence[Row], reference: Row | None) -> None:

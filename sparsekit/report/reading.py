@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from sparsekit.report.spread import Spread
 from sparsekit.tasks.metric import ACCURACY, Metric
@@ -88,8 +88,12 @@ def number(spread: Spread, *, sign: bool = False, small: str | None = None) -> s
 def is_measured(name: str, value: object) -> bool:
     """Tell whether an entry of a result is a metric of a split: `val_accuracy`, `test_loss`."""
     prefix, _, metric = name.partition("_")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and bool(metric) and prefix in SPLITS
+    return is_number(value) and bool(metric) and prefix in SPLITS
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a number, which true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def measured_names(results: Iterable[Mapping[str, Any]]) -> list[str]:

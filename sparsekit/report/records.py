@@ -35,7 +35,8 @@ def plain_rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
     the name of its primary `metric`, a row has every metric of the result under its own name:
     `test_accuracy`, `sparsity_prunable`, `flops`; mappings are flattened to `name.key`, lists of
     texts joined. What each layer keeps is left out. Keys that a result lacks are absent from its
-    row. FileNotFoundError if a path holds no record, CorruptResult for a damaged file.
+    row. What is damaged is left out with a warning that names it; Damaged where nothing else is
+    left, or for a record that was named itself. FileNotFoundError where a path holds no record.
     """
     return [_row(result) for result in collect(paths)]
 

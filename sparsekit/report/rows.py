@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sparsekit.report.collect import Kind, Record, Result, kind_of, seed_of, target_of
-from sparsekit.report.reading import metric_of
+from sparsekit.report.reading import is_number, metric_of
 from sparsekit.report.spread import Spread
 from sparsekit.tasks.metric import Metric
 
@@ -59,7 +59,8 @@ class Row:
     def known(self, name: str) -> Spread | None:
         """Return the spread of a metric that stores may lack and that may be undefined; None
         unless all seeds have it."""
-        return Spread.of_all(result.metrics.get(name) for result in self.results)
+        values = (result.metrics.get(name) for result in self.results)
+        return Spread.of_all(value if is_number(value) else None for value in values)
 
     @property
     def count(self) -> int:

@@ -25,8 +25,11 @@ class Spread:
         """
         listed = list(values)
         is_known = len(listed) > 1 and all(map(math.isfinite, listed))
-        deviation = statistics.stdev(listed) if is_known else None
-        return cls(statistics.fmean(listed), deviation, len(listed))
+        try:
+            deviation = statistics.stdev(listed) if is_known else None
+            return cls(statistics.fmean(listed), deviation, len(listed))
+        except OverflowError:
+            return cls(math.inf, None, len(listed))
 
     @classmethod
     def of_all(cls, values: Iterable[float | None]) -> Spread | None:

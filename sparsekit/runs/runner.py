@@ -8,7 +8,6 @@ import functools
 import hashlib
 import json
 import math
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from sparsekit.system import interruption
 from sparsekit.system.executors import Executor
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
+from sparsekit.system.printing import remark
 from sparsekit.system.refusals import refusal_in, require_writable
 from sparsekit.system.secrets import masked_here
 from sparsekit.system.team import Team
@@ -161,7 +161,7 @@ def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
         except (ValueError, TypeError, OSError) as error:
             raise ConfigError(f"{prepared.run.shown}: {refusal_in(error) or error}") from error
         if problem not in seen:
-            _say(layers)
+            remark(layers)
         seen |= {identity, problem}
 
 
@@ -228,7 +228,7 @@ def _run_cycles(prepared: PreparedRun, rows: list[dict[str, Any]], title: str) -
     for turn in turns:
         rows.append(_row(turn, store))
         _record(prepared, rows, status="running")
-        _say(progress(title, turn, store))
+        remark(progress(title, turn, store))
 
 
 def _draw(prepared: PreparedRun, again: int) -> str:
@@ -275,7 +275,3 @@ def _record(
     }
     path = prepared.store.name(prepared.run.experiment, prepared.name, record)
     return {**record, "path": str(path)}
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from sparsekit.report.reading import metric_of
 from sparsekit.report.tables import terminal
 from sparsekit.store.sealing import SESSION
 from sparsekit.store.store import Store
+from sparsekit.system.printing import remark
 
 
 def progress(title: str, turn: Turn, store: Store) -> str:
@@ -32,7 +33,7 @@ def conclude(store: Store, experiment: str, records: Sequence[Mapping[str, Any]]
     """Print the table of finished runs, draw their pictures, say how much was computed now."""
     from sparsekit.report.plots import plot_each
 
-    results = collect([Path(record["path"]) for record in records])
+    results = collect([Path(record["path"]) for record in records], note=remark)
     print(terminal(results))
     pictures = plot_each(results, store.root / "named" / experiment)
     tickets = [row["ticket"] for record in records for row in record["rows"]]

@@ -20,9 +20,10 @@ from typing import Any
 from sparsekit.status import acting, garbage, logs, lookup, why
 from sparsekit.status.lookup import Unknown, run_of, runs_of, store_of, sweep_of
 from sparsekit.status.pages import PROGRAM, runs_page, store_option, sweeps_page
-from sparsekit.status.provenance import Unreadable
-from sparsekit.status.views import SweepView, view_store, view_sweep
+from sparsekit.status.views import StoreView, SweepView, view_store, view_sweep
 from sparsekit.sweeps.freezing import settle
+from sparsekit.system.files import Damaged
+from sparsekit.system.printing import remark, say
 from sparsekit.system.streams import printed
 
 EPILOG = f"""\
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.store = chosen.store
     try:
         return (ACTIONS[name].act if name else _look)(options)
-    except (Unknown, acting.Refused, Unreadable, OSError) as error:
+    except (Unknown, acting.Refused, Damaged, OSError) as error:
         return _mistake(str(error))
     except KeyboardInterrupt:
         return 130
@@ -92,42 +93,39 @@ def _parser(name: str | None, common: argparse.ArgumentParser) -> argparse.Argum
 
 def _look(options: argparse.Namespace) -> int:
     if options.watch is None:
-        print(_page(options, _views(options)))
+        say(_page(options, _view(options)))
         return 0
     if options.json:
         return _mistake("--watch is for people, --json for programs; leave out one of them")
     while True:
-        views = _views(options)
-        page = _page(options, views)
-        print(f"{CLEAR}{page}" if sys.stdout.isatty() else f"{page}\n", flush=True)
-        if not any(view.is_live for view in _of(views)):
-            return int(any(view.is_missing for view in _of(views)))
+        view = _view(options)
+        print(CLEAR if sys.stdout.isatty() else "", end="")
+        say(_page(options, view) + ("" if sys.stdout.isatty() else "\n"))
+        if not any(one.is_live for one in _of(view)):
+            return int(any(one.is_missing for one in _of(view)))
         time.sleep(options.watch)
 
 
-def _views(options: argparse.Namespace) -> SweepView | list[SweepView]:
+def _view(options: argparse.Namespace) -> SweepView | StoreView:
     root = store_of(options.store)
     sweep = sweep_of(root, options.sweep) if options.sweep else lookup.only_one(root)
-    return view_store(lookup.readable_sweeps(root)) if sweep is None else view_sweep(sweep)
+    if sweep is not None:
+        return view_sweep(sweep)
+    sweeps, damaged = lookup.readable_sweeps(root)
+    return StoreView(str(root), tuple(view_store(sweeps)), tuple(damaged))
 
 
-def _page(options: argparse.Namespace, views: SweepView | list[SweepView]) -> str:
+def _page(options: argparse.Namespace, view: SweepView | StoreView) -> str:
     store = store_option(options.store)
     if options.json:
-        return json.dumps(_plain(views, store_of(options.store)), indent=1)
-    if isinstance(views, SweepView):
-        return runs_page(views, store=store, width=_width())
-    return sweeps_page(views, store_of(options.store), store=store, width=_width())
+        return json.dumps(dataclasses.asdict(view), indent=1)
+    if isinstance(view, SweepView):
+        return runs_page(view, store=store, width=_width())
+    return sweeps_page(view, store=store, width=_width())
 
 
-def _plain(views: SweepView | list[SweepView], root: Path) -> dict[str, Any]:
-    if isinstance(views, SweepView):
-        return dataclasses.asdict(views)
-    return {"store": str(root), "sweeps": [dataclasses.asdict(view) for view in views]}
-
-
-def _of(views: SweepView | list[SweepView]) -> list[SweepView]:
-    return [views] if isinstance(views, SweepView) else views
+def _of(view: SweepView | StoreView) -> Sequence[SweepView]:
+    return [view] if isinstance(view, SweepView) else view.sweeps
 
 
 def _width() -> int | None:
@@ -151,14 +149,14 @@ def _cancel(options: argparse.Namespace) -> int:
 def _logs(options: argparse.Namespace) -> int:
     sweep = sweep_of(store_of(options.store), options.sweep)
     number = run_of(sweep, options.run)
-    print(logs.logs_page(sweep, number, num_lines=options.lines, fits=options.fits))
+    say(logs.logs_page(sweep, number, num_lines=options.lines, fits=options.fits))
     return 0
 
 
 def _why(options: argparse.Namespace) -> int:
     root = store_of(options.store)
     key = why.full_key(root, options.key)
-    print(why.why_page(root, key, depth=options.depth, width=_width()))
+    say(why.why_page(root, key, depth=options.depth, width=_width()))
     return 0
 
 
@@ -166,11 +164,11 @@ def _gc(options: argparse.Namespace) -> int:
     root = store_of(options.store)
     found = garbage.find_garbage(root, days=options.days)
     if options.delete:
-        garbage.delete(found, root)
+        garbage.delete(found.garbage, root)
     days = f" --days {options.days:g}" if options.days != 1 else ""
     again = f"{PROGRAM} gc --delete{days}{store_option(options.store)}"
-    print(garbage.page(found, root, deleted=options.delete, again=again))
-    return 0
+    say(garbage.page(found, root, deleted=options.delete, again=again))
+    return int(options.delete and found.is_blocked)
 
 
 def _adopt(options: argparse.Namespace) -> int:
@@ -213,7 +211,7 @@ def _days(text: str) -> float:
 
 
 def _mistake(text: str) -> int:
-    print(f"error: {text}", file=sys.stderr)
+    remark(f"error: {text}")
     return 2
 
 

@@ -2,7 +2,8 @@
 
 A stage stays if a record or a sweep names it, if it was made lately, if what stays was made from
 it, or if it was made from the initial weights of a run that is not finished: that run goes on from
-it, although no record names it yet. Nothing is found while a record cannot be read.
+it, although no record names it yet. All stages and all work stay while a file cannot be read that
+may name them: a record, a sweep, or the description of a stage that stays.
 """
 
 from __future__ import annotations
@@ -10,20 +11,33 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sparsekit.status import provenance
+from sparsekit.status.lookup import readable_sweeps
 from sparsekit.status.provenance import Made, folder_size
 from sparsekit.status.wording import plural, size
 from sparsekit.store import claims
+from sparsekit.store.aside import CORRUPT
 from sparsekit.store.identity import canonical
+from sparsekit.store.named import NAMED, records_of
+from sparsekit.store.references import STAGES
+from sparsekit.sweeps.damage import damage_of
+from sparsekit.sweeps.records import FOLDER as SWEEPS
+from sparsekit.system.files import refuse_links
 
-WORK, CORRUPT, TRASH = "work", "corrupt", ".trash."
+WORK, TRASH = "work", ".trash."
+FOLDERS = (STAGES, WORK, CORRUPT, NAMED, SWEEPS)
+OF_OTHERS = ("code",)
+TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8}|new|partial(\.\w+)?)")
+UNNAMED = "nothing refers to it"
+STAYS = "stages and work stay as long as a file is damaged that may name them"
 STALE_SECONDS = 300.0
 DAY = 86400.0
 PARTS_OF_INIT = ("model", "data", "prunable")
@@ -38,27 +52,72 @@ class Garbage:
     num_bytes: int
 
 
-def find_garbage(root: Path, *, days: float) -> list[Garbage]:
-    """Find all garbage of a store older than `days`; Unreadable if a record or stage is."""
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """The garbage of a store; which files are damaged; whether stages stay because of those."""
+
+    garbage: Sequence[Garbage]
+    damaged: Sequence[str]
+    is_blocked: bool
+
+
+def find_garbage(root: Path, *, days: float) -> Findings:
+    """Find all garbage of a store older than `days`; Damaged for a folder that leads out of it."""
     before = time.time() - days * DAY
-    records = provenance.records(root)
-    stages = {key: provenance.made(folder) for key, folder in provenance.stages_of(root)}
+    refuse_links(root, *(root / name for name in FOLDERS))
+    records, damaged_records = records_of(root)
+    stages, damaged_stages = provenance.stages_made(root)
+    sweeps, damaged_sweeps = readable_sweeps(root)
     unfinished = [record for record in records.values() if record["status"] != "done"]
-    kept = _kept(root, stages, unfinished, before)
-    found = [(one.folder, "nothing refers to it") for key, one in stages.items() if key not in kept]
-    found += _work(
-        root, stages, before, named=provenance.mentioned(root), any_left=bool(unfinished)
+    kept, needed = _kept(root, stages, unfinished, before)
+    blocking = [*map(str, damaged_records), *damaged_sweeps]
+    blocking += [text for key, text in damaged_stages.items() if key in needed]
+    found: list[tuple[Path, str]] = []
+    if not blocking:
+        found += [(one.folder, UNNAMED) for key, one in stages.items() if key not in kept]
+        lost = (root / STAGES / key.partition("-")[0] / key for key in damaged_stages)
+        found += [(path, f"{UNNAMED}, and damaged") for path in lost if _age(path) < before]
+        published = {*stages, *damaged_stages}
+        found += _work(root, published, before, any_left=bool(unfinished))
+    found += _left(root, before)
+    told = [text for sweep in sweeps for text in damage_of(sweep)]
+    others = [text for text in (*told, *damaged_stages.values()) if text not in blocking]
+    return Findings(
+        [Garbage(path, why, folder_size(path)) for path, why in found],
+        list(dict.fromkeys([*blocking, *others])),
+        is_blocked=bool(blocking),
     )
-    found += [(p, "failed its checksums") for p in _entries(root / CORRUPT) if _age(p) < before]
+
+
+def _left(root: Path, before: float) -> Iterator[tuple[Path, str]]:
+    """Yield what was put aside, what was being deleted, and what killed writers left."""
+    for path in _entries(root / CORRUPT):
+        if _age(path) < before:
+            yield path, "damaged, and put aside"
     for place in (root, root / WORK):
-        trash = (path for path in _entries(place) if path.name.startswith(TRASH))
-        found += [(path, "was being deleted") for path in trash if _age(path) < before]
-    return [Garbage(path, why, folder_size(path)) for path, why in found]
+        for path in _entries(place):
+            if path.name.startswith(TRASH) and _age(path) < before:
+                yield path, "was being deleted"
+    for path in _temporaries(root):
+        if _age(path) < before:
+            yield path, "left by a writer that was killed"
 
 
-def page(found: Sequence[Garbage], root: Path, *, deleted: bool, again: str) -> str:
+def _temporaries(root: Path) -> Iterator[Path]:
+    """Yield files and folders that would have been renamed when they were whole."""
+    for top in (root / NAMED, root / SWEEPS):
+        for place, folders, names in os.walk(top):
+            yield from (Path(place, n) for n in (*folders, *names) if TEMPORARY.fullmatch(n))
+            # What belongs to others lies in there: code of the user's, and files of SLURM.
+            folders[:] = [n for n in folders if not n.startswith(".") and n not in OF_OTHERS]
+
+
+def page(findings: Findings, root: Path, *, deleted: bool, again: str) -> str:
     """List garbage, one line each, and the sum; `again` is the command that deletes."""
-    lines = [
+    found = findings.garbage
+    lines = [f"damaged: {text}" for text in findings.damaged]
+    lines += [STAYS] if findings.is_blocked else []
+    lines += [
         f"{size(one.num_bytes):>10}  {one.path.relative_to(root)}  ({one.why})" for one in found
     ]
     total = f"{plural(len(found), 'piece')} of garbage, {size(sum(o.num_bytes for o in found))}"
@@ -71,10 +130,11 @@ def delete(found: Sequence[Garbage], root: Path) -> None:
     """Delete garbage; each piece is first renamed, so that nothing is ever half there."""
     for one in found:
         trash = root / WORK / f"{TRASH}{uuid.uuid4().hex[:8]}"
+        refuse_links(root, one.path.parent, trash.parent)
         trash.parent.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.rename(one.path, trash)
-        if trash.is_dir():
+        if trash.is_dir() and not trash.is_symlink():
             shutil.rmtree(trash, ignore_errors=True)
         else:
             trash.unlink(missing_ok=True)
@@ -85,21 +145,23 @@ def delete(found: Sequence[Garbage], root: Path) -> None:
 
 def _kept(
     root: Path, stages: Mapping[str, Made], unfinished: Sequence[Mapping[str, Any]], before: float
-) -> set[str]:
+) -> tuple[set[str], set[str]]:
+    """Return the stages that stay, and all keys that those and the records name."""
     named = provenance.mentioned(root)
     young = {key for key, one in stages.items() if one.finished >= before}
     began = [key for key, one in stages.items() if any(_begins(one, r) for r in unfinished)]
-    return provenance.ancestors(named | young | provenance.descendants(began, stages), stages)
+    kept = provenance.ancestors(named | young | provenance.descendants(began, stages), stages)
+    return kept, named.union(*(stages[key].inputs for key in kept))
 
 
 def _begins(stage: Made, record: Mapping[str, Any]) -> bool:
     """Say whether these are the initial weights that a run begins with, by its record."""
-    config = stage.config
-    if stage.inputs or "problem" not in config or config.get("seed") != record["seed"]:
+    problem, asked = stage.config.get("problem"), record.get("config", {})
+    if stage.inputs or not isinstance(problem, Mapping):
         return False
-    return all(
-        _covers(config["problem"].get(part), record["config"].get(part)) for part in PARTS_OF_INIT
-    )
+    if stage.config.get("seed") != record["seed"]:
+        return False
+    return all(_covers(problem.get(part), asked.get(part)) for part in PARTS_OF_INIT)
 
 
 def _covers(whole: Any, given: Any) -> bool:
@@ -112,7 +174,7 @@ def _covers(whole: Any, given: Any) -> bool:
 
 
 def _work(
-    root: Path, stages: Mapping[str, Made], before: float, *, named: set[str], any_left: bool
+    root: Path, published: Collection[str], before: float, *, any_left: bool
 ) -> Iterator[tuple[Path, str]]:
     """Yield work folders that no process is working on, each with the reason.
 
@@ -125,7 +187,7 @@ def _work(
         if place.name.startswith("."):
             yield place, "left by a process that died"
         elif not _is_held(root, place.name):
-            if place.name in stages:
+            if place.name in published:
                 yield place, "work on a stage that is published"
             elif not any_left:
                 yield place, "abandoned work"
@@ -138,7 +200,7 @@ def _is_held(root: Path, key: str) -> bool:
 def _newest(place: Path) -> float:
     files = (os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names)
     with contextlib.suppress(FileNotFoundError):
-        return max([place.stat().st_mtime, *(os.stat(file).st_mtime for file in files)])
+        return max([place.lstat().st_mtime, *(os.lstat(file).st_mtime for file in files)])
     return time.time()
 
 
@@ -148,4 +210,4 @@ def _entries(place: Path) -> list[Path]:
 
 def _age(path: Path) -> float:
     # Renaming a folder changes its inode, and not its contents.
-    return path.stat().st_ctime
+    return path.lstat().st_ctime

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sparsekit.store.references import VARIABLE, default_store
-from sparsekit.sweeps.records import FOLDER, FROZEN, Sweep, find_sweep, list_sweeps
+from sparsekit.sweeps.records import FOLDER, Sweep, list_sweeps
+from sparsekit.system.files import Damaged
 
+MOST_DIGITS = 20
 STORE_FOLDERS = (FOLDER, "named", "stages", "work")
 
 
@@ -32,7 +34,7 @@ def store_of(given: Path | None) -> Path:
 def sweep_of(root: Path, name: str) -> Sweep:
     """Return the sweep of that name, or the only one whose name begins with it."""
     try:
-        return _whole(find_sweep(root, name))
+        return _whole(_find(root, name))
     except LookupError as error:
         raise Unknown(*error.args) from error
 
@@ -43,9 +45,15 @@ def only_one(root: Path) -> Sweep | None:
     return _whole(found[0]) if len(found) == 1 else None
 
 
-def readable_sweeps(root: Path) -> list[Sweep]:
-    """List all sweeps of a store, the latest last; Unknown if one cannot be read."""
-    return [_whole(sweep) for sweep in list_sweeps(root)]
+def readable_sweeps(root: Path) -> tuple[list[Sweep], list[str]]:
+    """Return all sweeps of a store that can be read, the latest last, and why others cannot."""
+    found, damage = [], []
+    for sweep in list_sweeps(root):
+        try:
+            found.append(_whole(sweep))
+        except Unknown as error:
+            damage.append(str(error))
+    return found, damage
 
 
 def runs_of(sweep: Sweep, given: Iterable[str]) -> list[int]:
@@ -56,7 +64,7 @@ def runs_of(sweep: Sweep, given: Iterable[str]) -> list[int]:
 def run_of(sweep: Sweep, given: str) -> int:
     """Return the number of the run that was given by its number or the name of its record."""
     last = len(sweep.runs) - 1
-    if given.isdecimal():
+    if given.isdecimal() and len(given) < MOST_DIGITS:
         if int(given) <= last:
             return int(given)
         raise Unknown(f"run {given}: {sweep.name} has the runs 0 to {last}")
@@ -70,9 +78,21 @@ def run_of(sweep: Sweep, given: str) -> int:
 
 
 def _whole(sweep: Sweep) -> Sweep:
-    """Return the sweep, if its file can be read."""
+    """Return the sweep, if its file can be read; Unknown else."""
     try:
-        assert sweep.runs
-    except (ValueError, LookupError, OSError) as error:
-        raise Unknown(f"{sweep.folder / FROZEN} cannot be read: {error}") from error
+        sweep.frozen  # noqa: B018
+    except Damaged as error:
+        raise Unknown(f"{error}; the command that started it writes it anew") from error
+    except OSError as error:
+        raise Unknown(f"{sweep.file} cannot be read: {error.strerror}") from error
     return sweep
+
+
+def _find(root: Path, name: str) -> Sweep:
+    """Find the sweep named `name`, or the only one that begins with it; LookupError if none."""
+    names = [sweep.name for sweep in list_sweeps(root)]
+    near = [other for other in names if other == name] or [o for o in names if o.startswith(name)]
+    if len(near) == 1:
+        return Sweep(root / FOLDER / near[0])
+    what = "several sweeps begin like that" if near else "no such sweep"
+    raise LookupError(f"{name}: {what} in {root}; there are {', '.join(near or names) or 'none'}")

@@ -9,19 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsekit.status.columns import Column, cut, fitted
-from sparsekit.status.views import RunView, SweepView
+from sparsekit.status.views import RunView, StoreView, SweepView
 from sparsekit.status.wording import brief, duration, plural
 from sparsekit.sweeps.liveness import STATES
 from sparsekit.tasks.metric import ACCURACY
 
 PROGRAM = "python -m sparsekit.status"
 UNTOLD = ""
+MOST_DAMAGED = 20
 
 
-def sweeps_page(views: Sequence[SweepView], root: Path, *, store: str, width: int | None) -> str:
+def sweeps_page(view: StoreView, *, store: str, width: int | None) -> str:
     """Show a row per sweep, the latest last. `store` is what commands need to find the store."""
+    views = view.sweeps
+    damaged = damage_lines([*view.damaged, *(text for one in views for text in one.damaged)])
     if not views:
-        return f"no sweeps in {root}; `python -m sparsekit.run -m ...` makes one"
+        none = f"no sweeps in {view.store}; `python -m sparsekit.run -m ...` makes one"
+        return "\n".join(damaged or [none])
     states = [state for state in STATES if any(view.counts.get(state) for view in views)]
     columns = [
         Column("sweep", [view.name for view in views]),
@@ -30,8 +34,15 @@ def sweeps_page(views: Sequence[SweepView], root: Path, *, store: str, width: in
         *(Column(state, [_count(view, state) for view in views]) for state in states),
         Column("command", [view.command for view in views], rank=3, least=12),
     ]
-    lines = [fitted(columns, width), "", f"look at one: {PROGRAM} SWEEP{store}"]
-    return "\n".join([*lines, *_about_copy(views, store)])
+    look = f"look at one: {PROGRAM} SWEEP{store}"
+    return "\n".join([fitted(columns, width), "", *damaged, look, *_about_copy(views, store)])
+
+
+def damage_lines(damaged: Sequence[str]) -> list[str]:
+    """Name damaged files, one line each, as far as anybody reads on."""
+    more = len(damaged) - MOST_DAMAGED
+    lines = [f"damaged: {text}" for text in damaged[:MOST_DAMAGED]]
+    return [*lines, f"... and {more} more damaged files"] if more > 0 else lines
 
 
 def runs_page(view: SweepView, *, store: str, width: int | None) -> str:
@@ -72,6 +83,7 @@ def _footer(view: SweepView, store: str) -> list[str]:
     waits = sum(counts.get(state, 0) for state in ("lost", "open"))
     if waits and view.controller:
         lines.append(f"lost runs are submitted again by the controller, job {view.controller}")
+    lines += damage_lines(view.damaged)
     failed = next((run.number for run in view.runs if run.state in ("failed", "lost")), None)
     if failed is not None:
         lines.append(f"what went wrong: {PROGRAM} logs {view.name} {failed}{store}")

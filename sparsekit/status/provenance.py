@@ -10,15 +10,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sparsekit.store import schemas
+from sparsekit.store.named import NAMED, record_files
+from sparsekit.store.references import STAGES
 from sparsekit.store.sealing import DESCRIPTION
 from sparsekit.sweeps.records import FOLDER
-from sparsekit.system.files import read_json
+from sparsekit.system.files import MOST_BYTES, Damaged, read_bytes, read_json, refuse_links
 
+TOLD = ("members", "progress")
 KEY = re.compile(r"\b[a-z]\w*-[0-9a-f]{20}\b")
-
-
-class Unreadable(ValueError):
-    """A file that says what is needed cannot be read; its name and why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,21 +32,45 @@ class Made:
 
 
 def stages_of(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield key and folder of every published stage."""
-    for kind in _folders(root / "stages"):
-        for folder in _folders(kind):
-            yield folder.name, folder
+    """Yield key and place of everything that lies where published stages do, under their names.
+
+    Damaged for a folder of them that is a link out of the store.
+    """
+    for kind in _entries(root / STAGES):
+        refuse_links(root, kind)
+        for place in _entries(kind):
+            if KEY.fullmatch(place.name) and place.name.partition("-")[0] == kind.name:
+                yield place.name, place
 
 
 def made(folder: Path) -> Made:
-    """Read what a stage's description says; Unreadable if that is impossible."""
+    """Read what a stage's description says; Damaged if that is impossible."""
     file = folder / DESCRIPTION
+    if folder.is_symlink():
+        raise Damaged(f"{folder} is a link, not the folder of a stage")
     try:
-        body = json.loads(file.read_bytes())
-        finished = float(body["provenance"]["finished"])
-        return Made(folder, tuple(body["inputs"]), finished, body["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Unreadable(f"{file}: {error}") from error
+        body = read_json(file)
+        schemas.description(body, "")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Damaged(f"{file} is missing") from error
+    except Damaged:
+        raise
+    except ValueError as error:
+        raise Damaged(f"{file} is damaged: {error}") from error
+    finished = float(body["provenance"]["finished"])
+    return Made(folder, tuple(body["inputs"]), finished, body["config"])
+
+
+def stages_made(root: Path) -> tuple[dict[str, Made], dict[str, str]]:
+    """Return what is known of every stage, and by key what is wrong with the others."""
+    found: dict[str, Made] = {}
+    damaged: dict[str, str] = {}
+    for key, place in stages_of(root):
+        try:
+            found[key] = made(place)
+        except Damaged as error:
+            damaged[key] = str(error)
+    return found, damaged
 
 
 def ancestors(keys: Iterable[str], stages: Mapping[str, Made]) -> set[str]:
@@ -77,38 +101,28 @@ def descendants(keys: Iterable[str], stages: Mapping[str, Made]) -> set[str]:
     return found
 
 
-def records(root: Path) -> dict[Path, Mapping[str, Any]]:
-    """Read every record of a run, by its file; Unreadable if a file is not a record."""
-    files = sorted((root / "named").rglob("*.json"))
-    found = {file: _whole(file) for file in files if not file.name.startswith(".")}
-    for file, record in found.items():
-        if not isinstance(record, dict) or not {"status", "rows", "config"} <= set(record):
-            raise Unreadable(f"{file} is not a record of a run")
-    return found
-
-
 def mentioned(root: Path) -> set[str]:
-    """Return the keys that are anywhere in a record or in a file of a sweep."""
+    """Return the keys that are anywhere in a record or in a file of a sweep, as far as those can be
+    read: also of one that is cut off, what is left of it counts."""
     sweeps = (file for file in (root / FOLDER).glob("*/*.json"))
-    told = (file for part in ("members", "progress") for file in _told(root, part))
-    files = [*(root / "named").rglob("*.json"), *sweeps, *told]
+    told = (file for part in TOLD for file in (root / FOLDER).glob(f"*/{part}/*.json"))
+    files = [*record_files(root / NAMED), *sweeps, *told]
     return {key for file in files for key in KEY.findall(_text(file))}
 
 
-def _told(root: Path, part: str) -> Iterator[Path]:
-    return (root / FOLDER).glob(f"*/{part}/*.json")
-
-
 def folder_size(folder: Path) -> int:
-    """Return the bytes of all files in a folder."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(place, name)).st_size
-            except FileNotFoundError:
-                continue
-    return total
+    """Return the bytes of all files in a folder, or of a file; links are not followed."""
+    if folder.is_symlink() or not folder.is_dir():
+        return _size(folder)
+    files = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+    return sum(map(_size, files))
+
+
+def _size(file: str | Path) -> int:
+    try:
+        return os.lstat(file).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def containing(keys: Collection[str], record: Mapping[str, Any]) -> bool:
@@ -116,26 +130,17 @@ def containing(keys: Collection[str], record: Mapping[str, Any]) -> bool:
     return any(key in keys for key in KEY.findall(json.dumps(record["rows"])))
 
 
-def _folders(place: Path) -> list[Path]:
+def _entries(place: Path) -> list[Path]:
+    """List what is not hidden in a folder of the store."""
     try:
-        entries = list(os.scandir(place))
-    except FileNotFoundError:
+        names = sorted(os.listdir(place))
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    shown = (e for e in entries if not e.name.startswith(".") and e.is_dir())
-    return [Path(entry.path) for entry in sorted(shown, key=lambda entry: entry.name)]
-
-
-def _whole(file: Path) -> Any:
-    try:
-        return read_json(file)
-    except (OSError, ValueError) as error:
-        raise Unreadable(f"{file}: {error}") from error
+    return [place / name for name in names if not name.startswith(".")]
 
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text()
-    except FileNotFoundError:
+        return read_bytes(file, most=MOST_BYTES).decode(errors="replace")
+    except (Damaged, OSError):
         return ""
-    except (OSError, ValueError) as error:
-        raise Unreadable(f"{file}: {error}") from error

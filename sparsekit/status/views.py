@@ -6,8 +6,10 @@ The names of the fields are the keys of `--json`: docs/status.md says what they 
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +17,13 @@ from typing import Any
 
 from sparsekit.report.reading import metric_of
 from sparsekit.store.claims import HEARTBEAT
+from sparsekit.store.store import CorruptResult, Store, json_of
 from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.damage import damage_of
 from sparsekit.sweeps.jobs import Ask, by_member, queued_jobs
 from sparsekit.sweeps.liveness import LIVE, MISSING, STATES, Observation, observe
 from sparsekit.sweeps.records import Sweep, member_of
-from sparsekit.system.files import read_json
+from sparsekit.system.files import MOST_BYTES, read_bytes, refuse_links
 from sparsekit.tasks.metric import Metric
 
 METHOD = "sparsekit.method.cycle.Method"
@@ -71,7 +75,8 @@ class RunView:
 class SweepView:
     """A sweep: `counts` says how many runs are in which state. `controller`: the job that submits
     again what was lost, where one is in the queue. `copy_of`: the store that the sweep's is a copy
-    of. `runs` is empty in a list of sweeps."""
+    of. `runs` is empty in a list of sweeps. `damaged` says which files are not what was written
+    there, and why."""
 
     name: str
     folder: str
@@ -83,6 +88,7 @@ class SweepView:
     controller: str | None
     runs: tuple[RunView, ...]
     copy_of: str | None = None
+    damaged: tuple[str, ...] = ()
 
     @property
     def is_live(self) -> bool:
@@ -108,6 +114,15 @@ def view_sweep(sweep: Sweep) -> SweepView:
     return _summary(sweep, [one.state for one in observations], runs, ask)
 
 
+@dataclasses.dataclass(frozen=True)
+class StoreView:
+    """The sweeps of a store, without their runs, and why others cannot be shown."""
+
+    store: str
+    sweeps: tuple[SweepView, ...]
+    damaged: tuple[str, ...]
+
+
 def view_store(sweeps: Sequence[Sweep]) -> list[SweepView]:
     """View sweeps without their runs; SLURM is asked once for all of them."""
     ask = functools.cache(scheduler.queue)
@@ -126,7 +141,10 @@ def num_cycles(method: Mapping[str, Any]) -> int | None:
     controlled = bool(method.get("control")) or bool(method.get("reinitialise"))
     held_fixed = controlled and bool(method.get("mover") or method.get("view"))
     penalised = bool(method.get("penalty"))
-    cycles = penalised + int(method.get("cycles", 0))
+    cycles = method.get("cycles", 0)
+    if not isinstance(cycles, int):
+        return None
+    cycles += penalised
     return dense + cycles + bool(method.get("reprune") or held_fixed)
 
 
@@ -151,6 +169,7 @@ def _summary(sweep: Sweep, states: Sequence[str], runs: tuple[RunView, ...], ask
         controller=_controller(sweep, ask) if is_waited_for else None,
         copy_of=sweep.original,
         runs=runs,
+        damaged=tuple(damage_of(sweep)),
     )
 
 
@@ -162,7 +181,7 @@ def _controller(sweep: Sweep, ask: Ask) -> str | None:
 def _view_run(sweep: Sweep, one: Observation) -> RunView:
     run, status = sweep.runs[one.number], one.last_status
     rows = one.record["rows"] if one.record else []
-    fit = None if one.state == "done" else _fit(sweep.progress(member_of(one.number)))
+    fit = None if one.state == "done" else _fit(sweep.last_progress(member_of(one.number)))
     primary, validation = _reached(sweep.root, rows, fit)
     is_running = one.state == "running"
     this_attempt = time.time() - status["begun"] if is_running and "begun" in status else 0.0
@@ -189,18 +208,14 @@ def _view_run(sweep: Sweep, one: Observation) -> RunView:
     )
 
 
-def _fit(file: Path) -> Fit | None:
-    """Read the progress file of a fit; None if it is not one.
-
-    Files of older releases know `val_accuracy` only.
-    """
-    told = read_if_there(file)
-    try:
-        place = {name: told[name] for name in ("key", "cycle", "particle", "step", "last_step")}
-        validation = told.get("validation", told.get("val_accuracy"))
-        return Fit(**place, primary=metric_of(told), validation=validation)
-    except (KeyError, TypeError, ValueError):
+def _fit(told: Mapping[str, Any] | None) -> Fit | None:
+    """Return what the progress file of a fit tells; None for nothing. Files of older releases speak
+    of `val_accuracy` alone."""
+    if told is None:
         return None
+    validation = told.get("validation", told.get("val_accuracy"))
+    place = {name: told.get(name, 0) for name in ("key", "cycle", "particle", "step", "last_step")}
+    return Fit(**place, primary=metric_of(told), validation=validation)
 
 
 Reached = tuple[Metric | None, float | None]
@@ -212,23 +227,23 @@ def _reached(root: Path, rows: Sequence[Mapping[str, Any]], fit: Fit | None) -> 
         return fit.primary, fit.validation
     if not rows:
         return None, None
-    # Read without verifying it, which reports do.
-    metrics = read_if_there(root / "stages" / "ticket" / rows[-1]["ticket"] / "metrics.json")
-    if not metrics:
+    # Read as it stands, for a look at it: reports verify.
+    key = rows[-1]["ticket"]
+    try:
+        folder = Store(root).path(key)
+        refuse_links(root, folder)
+        metrics = json_of(read_bytes(folder / "metrics.json", most=MOST_BYTES), key, "metrics.json")
+        primary = metric_of(metrics)
+    except (OSError, ValueError, CorruptResult):
         return None, None
-    primary = metric_of(metrics)
-    return primary, metrics.get(f"val_{primary.name}")
+    value = metrics.get(f"val_{primary.name}")
+    return primary, value if isinstance(value, int | float) else None
 
 
 def _heartbeat(sweep: Sweep, member: str) -> float | None:
     """Return the seconds since the last heartbeat of a member, by the clock of this machine."""
-    beats = [file.stat().st_mtime for file in sweep.claims.glob(f"{member}/*/{HEARTBEAT}")]
+    beats = []
+    for file in sweep.claims.glob(f"{member}/*/{HEARTBEAT}"):
+        with contextlib.suppress(OSError):
+            beats.append(os.lstat(file).st_mtime)
     return max(0.0, time.time() - max(beats)) if beats else None
-
-
-def read_if_there(file: Path) -> Any:
-    """Read the value of a JSON file; None if it is missing or cannot be read."""
-    try:
-        return read_json(file)
-    except (OSError, ValueError):
-        return None

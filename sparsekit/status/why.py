@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 from sparsekit.status import provenance
 from sparsekit.status.columns import cut
 from sparsekit.status.lookup import Unknown, readable_sweeps
+from sparsekit.status.pages import damage_lines
 from sparsekit.status.provenance import Made
-from sparsekit.status.views import read_if_there
 from sparsekit.status.wording import duration, plural, size
 from sparsekit.store import claims
+from sparsekit.store.named import records_of
 from sparsekit.store.sealing import CorruptResult, read_description
+from sparsekit.sweeps.damage import damage_of
 from sparsekit.sweeps.records import number_of
-from sparsekit.system.files import checksum
+from sparsekit.system.files import Damaged, checksum
 
-MOST_NAMES = 20
+MOST_NAMES, MOST_LEVELS = 20, 200
 LONG = 40
 
 
@@ -26,11 +29,8 @@ def full_key(root: Path, given: str) -> str:
     """Return the one key, published or in work, that begins with `given`; otherwise Unknown."""
     keys = {key for key, _ in provenance.stages_of(root)}
     work = root / "work"
-    keys |= (
-        {p.name for p in work.iterdir() if provenance.KEY.fullmatch(p.name)}
-        if work.is_dir()
-        else set()
-    )
+    if work.is_dir():
+        keys |= {name for name in os.listdir(work) if provenance.KEY.fullmatch(name)}
     near = [given] if given in keys else sorted(key for key in keys if key.startswith(given))
     if len(near) == 1:
         return near[0]
@@ -47,9 +47,10 @@ def full_key(root: Path, given: str) -> str:
 def why_page(root: Path, key: str, *, depth: int, width: int | None) -> str:
     """Explain a stage, as text."""
     folder = root / "stages" / key.partition("-")[0] / key
-    if not folder.is_dir():
+    if not os.path.lexists(folder):
         return "\n".join([f"{key} is not published", *_in_work(root, key)])
-    stages = {name: _made(place) for name, place in provenance.stages_of(root)}
+    stages, damaged = provenance.stages_made(root)
+    stages |= {name: Made(root, (), 0.0, {}) for name in damaged}
     lines = [key, *_about(folder, key), *_in_work(root, key), "", "settings"]
     lines += [f"  {text}" for text in settings(stages[key].config)]
     lines += ["", "made of", *(_shown(line, width) for line in _tree(key, stages, depth))]
@@ -70,13 +71,6 @@ def settings(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} = {_spelled(value)}"
 
 
-def _made(folder: Path) -> Made:
-    try:
-        return provenance.made(folder)
-    except provenance.Unreadable:
-        return Made(folder, (), 0.0, {})
-
-
 def _about(folder: Path, key: str) -> list[str]:
     try:
         body = read_description(folder, key)
@@ -93,15 +87,16 @@ def _file(path: Path, digest: str) -> str:
     try:
         verdict = "checksum holds" if checksum(path) == digest else "CHECKSUM DOES NOT HOLD"
         return f"{size(path.stat().st_size):>10}  {path.name}  {verdict}"
-    except OSError as error:
-        return f"{'':>10}  {path.name}  UNREADABLE: {error.strerror}"
+    except (Damaged, OSError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        return f"{'':>10}  {path.name}  UNREADABLE: {said}"
 
 
 def _in_work(root: Path, key: str) -> list[str]:
     place = root / "work" / key
     owners = (
-        [p.name for p in place.iterdir() if claims.OWNER.fullmatch(p.name)]
-        if place.is_dir()
+        [name for name in os.listdir(place) if claims.OWNER.fullmatch(name)]
+        if (place.is_dir() and not place.is_symlink())
         else []
     )
     if not owners:
@@ -116,19 +111,20 @@ def _in_work(root: Path, key: str) -> list[str]:
 
 
 def _mtime(file: Path, other: Path) -> float:
-    return (file if file.exists() else other).stat().st_mtime
+    return (file if os.path.lexists(file) else other).lstat().st_mtime
 
 
 def _workers(root: Path, key: str) -> Iterator[str]:
     """Yield the runs whose fit this is, by their progress files."""
-    for sweep in readable_sweeps(root):
-        for file in sorted((sweep.folder / "progress").glob("*.json")):
-            told = read_if_there(file)
+    for sweep in readable_sweeps(root)[0]:
+        for name in sorted(sweep.names("progress")):
+            member = name.removesuffix(".json")
+            told = sweep.last_progress(member)
             if told and told["key"] == key:
-                status = sweep.last_status(file.stem)
+                status = sweep.last_status(member)
                 where = f"on {status.get('node')}, job {status.get('job')}"
-                step = f"step {told['step']} of {told['last_step']}"
-                yield f"  run {number_of(file.stem)} of {sweep.name}, {where}: {step}"
+                step = f"step {told['step']} of {told.get('last_step', '?')}"
+                yield f"  run {number_of(member)} of {sweep.name}, {where}: {step}"
 
 
 def _tree(key: str, stages: Mapping[str, Made], depth: int) -> list[str]:
@@ -144,7 +140,7 @@ def _tree(key: str, stages: Mapping[str, Made], depth: int) -> list[str]:
             lines.append(f"{indent}{name}  (not in the store)")
         elif name in seen:
             lines.append(f"{indent}{name}  (see above)")
-        elif level > depth:
+        elif level > min(depth, MOST_LEVELS):
             return
         else:
             seen.add(name)
@@ -169,10 +165,9 @@ def _brief(one: Made, told: set[str]) -> str:
 def _references(root: Path, key: str, stages: Mapping[str, Made]) -> list[str]:
     """Say who refers to a stage, or to what was made from it."""
     offspring = provenance.descendants([key], stages)
-    try:
-        records = provenance.records(root)
-    except provenance.Unreadable as error:
-        return [f"who refers to it is not known: {error}"]
+    records, damaged = records_of(root)
+    found, others = readable_sweeps(root)
+    more = [*map(str, damaged), *others, *(text for one in found for text in damage_of(one))]
     names = [
         f"{file.parent.name}/{file.stem}"
         for file, record in records.items()
@@ -180,12 +175,13 @@ def _references(root: Path, key: str, stages: Mapping[str, Made]) -> list[str]:
     ]
     sweeps = {
         f"{run['experiment']}/{run['name']}": f"  run {run['number']} of {sweep.name}"
-        for sweep in readable_sweeps(root)
+        for sweep in found
         for run in sweep.runs
     }
     lines = [f"  {name}{sweeps.get(name, '')}" for name in names]
     made_from = f"{plural(len(offspring) - 1, 'stage')} made from it"
-    return [f"referred to by {plural(len(names), 'run')}; {made_from}", *_first(lines)]
+    head = f"referred to by {plural(len(names), 'run')}; {made_from}"
+    return [head, *_first(lines), *damage_lines(list(dict.fromkeys(more)))]
 
 
 def _first(lines: Sequence[str]) -> list[str]:
@@ -206,7 +202,7 @@ def _spelled(value: Any) -> str:
         inner = {k: v for k, v in value.items() if k != "_target_" and not _is_empty(v)}
         arguments = ", ".join(f"{name}={_spelled(v)}" for name, v in inner.items())
         return (
-            f"{value['_target_'].rpartition('.')[2]}({arguments})"
+            f"{str(value['_target_']).rpartition('.')[2]}({arguments})"
             if "_target_" in value
             else f"{{{arguments}}}"
         )

@@ -18,6 +18,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import threading
 import time
 import uuid
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sparsekit.store.signatures import HEARTBEAT, is_of_another_store, sign
+from sparsekit.system.files import Damaged, touch
 
 BEAT_SECONDS = 5.0
 NOBODY = "nobody"
@@ -33,14 +35,17 @@ DEAD, UNKNOWN = "dead", "unknown"
 
 
 def claim(work: Path, key: str, *, stale_after: float) -> Path | None:
-    """Claim `key`: return a work folder of the caller's own, or None if another process has it.
+    """Return the caller's own work folder for `key`, or None while somebody else is at work on it.
 
-    PermissionError if this user may not have it: it would be waited for in vain.
+    Damaged where something lies there that is no claim, and PermissionError where this user may not
+    have it: both would be waited for in vain.
     """
     place = work / key
+    _refuse_foreign(place)
     mine = f"{_machine()}.{os.getpid()}.{_start_time(os.getpid())}.{uuid.uuid4().hex[:8]}"
     owners = _owners(place)
     if not owners:
+        _clear(work, place)
         return _take(work, place, mine)
     return _adopt(owners[0], mine, stale_after=stale_after)
 
@@ -99,7 +104,7 @@ def heartbeat(folder: Path) -> Iterator[None]:
     def beat() -> None:
         while not stop.wait(BEAT_SECONDS):
             with contextlib.suppress(OSError):
-                os.utime(folder / HEARTBEAT)
+                os.utime(folder / HEARTBEAT, follow_symlinks=False)
 
     thread = threading.Thread(target=beat, daemon=True, name="sparsekit-heartbeat")
     thread.start()
@@ -135,7 +140,7 @@ def _adopt(folder: Path, mine: str, *, stale_after: float) -> Path | None:
     adopted = folder.with_name(mine)
     # Touched before it is renamed: nobody may see our name on a heartbeat that looks stale.
     with contextlib.suppress(OSError):
-        (folder / HEARTBEAT).touch()
+        touch(folder / HEARTBEAT)
     failure = _rename(folder, adopted)
     if adopted.is_dir():
         try:
@@ -165,7 +170,38 @@ def _owners(place: Path) -> list[Path]:
         raise
     except OSError:
         return []
-    return [place / name for name in sorted(names) if OWNER.fullmatch(name)]
+    owners = [place / name for name in sorted(names) if OWNER.fullmatch(name)]
+    return [owner for owner in owners if _is_folder(owner)]
+
+
+def _refuse_foreign(place: Path) -> None:
+    """Raise Damaged unless a claim can lie at `place`: links may lead anywhere."""
+    if not os.path.lexists(place):
+        return
+    if not _is_folder(place):
+        raise Damaged(f"{place} is no folder, and nothing can be claimed there: remove it")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(place):
+            if OWNER.fullmatch(name) and not _is_folder(place / name, if_gone=True):
+                raise Damaged(f"{place / name} is no folder, and so no claim: remove it")
+
+
+def _clear(work: Path, place: Path) -> None:
+    """Move what is no claim out of a place without an owner: a claim is renamed onto an empty one.
+
+    Entry by entry, so that a claim that somebody takes meanwhile is left alone.
+    """
+    with contextlib.suppress(OSError):
+        for name in os.listdir(place):
+            if not OWNER.fullmatch(name):
+                os.rename(place / name, work / f".trash.{uuid.uuid4().hex[:8]}")
+
+
+def _is_folder(path: Path, *, if_gone: bool = False) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return if_gone
 
 
 def _abandoned(folder: Path, *, stale_after: float, now: float | None = None) -> bool:
@@ -205,7 +241,8 @@ def _now(folder: Path) -> float:
 
 
 def _server_time(path: Path, *, create: bool) -> float:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT if create else os.O_RDONLY, 0o644)
+    how = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
+    descriptor = os.open(path, how | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     try:
         return os.fstat(descriptor).st_mtime
     finally:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.store.identity import KEY
+from sparsekit.store.named import read_record
 from sparsekit.store.store import Store
-from sparsekit.system.files import read_json
+from sparsekit.system.files import refuse_links
 
 VARIABLE = "SPARSEKIT_STORE"
 DEFAULT = "runs"
@@ -73,6 +74,8 @@ def _in_store(root: Path, key: str) -> tuple[Store, str]:
         what = f"it has no {STAGES}/" if root.is_dir() else "it is not there"
         raise FileNotFoundError(f"{root} is not a store: {what}; set store= or {VARIABLE}")
     store = Store(root)
+    if KEY.fullmatch(key):
+        refuse_links(root, store.path(key).parent)
     if not KEY.fullmatch(key) or not store.path(key).is_dir():
         raise LookupError(f"{key!r} is not in the store {root}{_nearest(key, root)}")
     return store, key
@@ -97,6 +100,7 @@ def _at_path(path: Path, cycle: int | None) -> tuple[Store, str]:
         if KEY.fullmatch(folder.name) and len(folder.parents) > 2:
             root = folder.parents[2]
             if Store(root).path(folder.name) == folder:
+                refuse_links(root, folder.parent)
                 return Store(root), folder.name
     raise ValueError(
         f"{path} is neither the folder of a stage (STORE/{STAGES}/KIND/KEY) nor a record of a run "
@@ -108,10 +112,8 @@ def _recorded(file: Path, cycle: int | None) -> tuple[Store, str]:
     root = next((one for one in file.resolve().parents if (one / STAGES).is_dir()), None)
     if root is None:
         raise FileNotFoundError(f"{file} lies in no store: no folder above it has {STAGES}/")
-    try:
-        rows = [(row["cycle"], row["ticket"], row["is_result"]) for row in read_json(file)["rows"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{file} is not a record of a run: {error}") from error
+    record = read_record(file.resolve())
+    rows = [(row["cycle"], row["ticket"], row["is_result"]) for row in record["rows"]]
     return _in_store(root, _chosen(file, rows, cycle))
 
 

@@ -12,9 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sparsekit.store import schemas
 from sparsekit.store.claims import HEARTBEAT
 from sparsekit.store.identity import Stage, canonical, stage_key
-from sparsekit.system.files import checksum, parsed, read_bytes, spelled, sync, write_json
+from sparsekit.system.files import (
+    MOST_BYTES,
+    Damaged,
+    checksum,
+    parsed,
+    read_bytes,
+    spelled,
+    sync,
+    write_json,
+)
 
 DESCRIPTION = "description.json"
 SCRATCH = "scratch"
@@ -57,23 +67,28 @@ def verify(folder: Path, key: str) -> None:
     files = read_description(folder, key)["files"]
     try:
         damaged = [name for name, digest in files.items() if checksum(folder / name) != digest]
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise CorruptResult(f"{key}: a file is missing: {error.filename}") from error
+    except Damaged as error:
+        raise CorruptResult(f"{key}: {error}") from error
     if damaged:
         raise CorruptResult(f"{key}: checksum mismatch in {', '.join(damaged)}")
 
 
 def read_description(folder: Path, key: str) -> dict[str, Any]:
     """Read the description of a published stage; CorruptResult unless it is what was published."""
+    if folder.is_symlink():
+        raise CorruptResult(f"{key}: {folder} is a link, not the folder of a stage")
     try:
-        text = read_bytes(folder / DESCRIPTION).decode()
+        text = read_bytes(folder / DESCRIPTION, most=MOST_BYTES).decode()
         body: dict[str, Any] = parsed(text)
+        schemas.description(body, "")
         intact = text == spelled(body) and any(
             _is_sealed(body, key, with_none=with_none) for with_none in (False, True)
         )
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise CorruptResult(f"{key}: {DESCRIPTION} is missing") from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except ValueError as error:
         raise CorruptResult(f"{key}: {DESCRIPTION} is damaged: {error}") from error
     if not intact:
         raise CorruptResult(f"{key}: checksum mismatch in {DESCRIPTION}")

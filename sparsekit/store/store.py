@@ -16,13 +16,15 @@ import math
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sparsekit.store.aside import put_aside, write_over
 from sparsekit.store.claims import HEARTBEAT, claim, forget, heartbeat, is_held, release, resign
 from sparsekit.store.identity import Stage
+from sparsekit.store.named import NAMED, read_record
+from sparsekit.store.schemas import file_name, path_below, schema_of
 from sparsekit.store.sealing import (
     SCRATCH,
     CorruptResult,
@@ -31,7 +33,16 @@ from sparsekit.store.sealing import (
     verify,
 )
 from sparsekit.system import interruption
-from sparsekit.system.files import parsed, read_bytes, sync, write_json
+from sparsekit.system.files import (
+    MOST_BYTES,
+    MOST_BYTES_OF_TENSORS,
+    Damaged,
+    parsed,
+    read_bytes,
+    refuse_links,
+    sync,
+)
+from sparsekit.system.printing import printable
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +92,7 @@ class Store:
             if attempts == MAX_ATTEMPTS:
                 raise CorruptResult(f"{stage.key} failed its checksums {attempts} times in a row")
             interruption.check()
-            self._work.mkdir(parents=True, exist_ok=True)
+            self._made(self._work)
             folder = claim(self._work, stage.key, stale_after=self.stale_after)
             if folder is None and time.monotonic() > deadline:
                 raise Busy(stage.key)
@@ -95,13 +106,17 @@ class Store:
         return stage.key
 
     def has(self, key: str) -> bool:
-        """Say whether `key` is published and intact; put aside what fails its checksums."""
-        if not self.path(key).exists():
+        """Say whether `key` is published and intact; put aside what fails its checksums.
+
+        Damaged where a link leads out of the store on the way to it.
+        """
+        refuse_links(self.root, self.path(key).parent)
+        if not os.path.lexists(self.path(key)):
             return False
         try:
             verify(self.path(key), key)
         except CorruptResult as damage:
-            log.warning("%s; it is put aside and computed again", damage)
+            log.warning("%s", printable(f"{damage}; it is put aside and computed again"))
             self._put_aside(key)
             return False
         return True
@@ -112,7 +127,8 @@ class Store:
         return held and not self.path(key).exists()
 
     def path(self, key: str) -> Path:
-        """Return the folder of a published stage."""
+        """Return the folder of a published stage; ValueError for what is none."""
+        file_name(key, "a key")
         return self.root / "stages" / key.split("-", 1)[0] / key
 
     def description(self, key: str) -> dict[str, Any]:
@@ -120,7 +136,8 @@ class Store:
 
         Raises CorruptResult unless it is what was published.
         """
-        if not self.path(key).exists():
+        refuse_links(self.root, self.path(key).parent)
+        if not os.path.lexists(self.path(key)):
             raise FileNotFoundError(f"{key} is not in the store {self.root}")
         return read_description(self.path(key), key)
 
@@ -134,18 +151,22 @@ class Store:
         if digest is None:
             raise FileNotFoundError(f"{key} has no file {name!r}")
         try:
-            found = read_bytes(self.path(key) / name)
+            most = MOST_BYTES if name.endswith(".json") else MOST_BYTES_OF_TENSORS
+            found = read_bytes(self.path(key) / name, most=most)
         except FileNotFoundError as error:
             raise CorruptResult(f"{key}: {name} is missing") from error
-        except ValueError as error:
+        except Damaged as error:
             raise CorruptResult(f"{key}: {error}") from error
         if hashlib.sha256(found).hexdigest() != digest:
             raise CorruptResult(f"{key}: checksum mismatch in {name}")
         return found
 
     def read(self, key: str, name: str) -> Any:
-        """Parse the JSON file `name` of a published stage, verified like `content`."""
-        return parsed(self.content(key, name))
+        """Return the JSON file `name` of a published stage, verified like `content`.
+
+        CorruptResult also for one that was sealed, but is not what such a file holds.
+        """
+        return json_of(self.content(key, name), key, name)
 
     def keys(self, kind: str) -> Iterator[str]:
         """Yield the published keys of one kind, sorted."""
@@ -172,10 +193,16 @@ class Store:
 
     def name(self, folder: str, name: str, record: Mapping[str, Any]) -> Path:
         """Let a human name point at keys: `named/FOLDER/NAME.json`, replaced in one step."""
-        path = self.root / "named" / folder / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record)
+        path_below(f"{folder}/{name}", "the name of a record")
+        path = self.root / NAMED / folder / f"{name}.json"
+        write_over(self.root, path, record, read_record)
         return path
+
+    def _made(self, folder: Path) -> Path:
+        """Make a folder of the store; Damaged where that would be out of it."""
+        refuse_links(self.root, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     @property
     def _work(self) -> Path:
@@ -203,7 +230,7 @@ class Store:
     def _publish(self, stage: Stage, folder: Path, started: float) -> None:
         seal(stage, folder, started)
         target = self.path(stage.key)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._made(target.parent)
         try:
             os.rename(folder, target)
         except OSError:
@@ -214,11 +241,8 @@ class Store:
         forget(folder)
 
     def _put_aside(self, key: str) -> None:
-        aside = self.root / "corrupt" / f"{key}.{uuid.uuid4().hex[:8]}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            os.rename(self.path(key), aside)
-            self._bring_back(key, aside)
+            self._bring_back(key, put_aside(self.root, self.path(key)))
 
     def _bring_back(self, key: str, aside: Path) -> None:
         # Others may have put the damaged stage aside and published it anew since we looked.
@@ -263,3 +287,13 @@ def _copied(path: Path, copy: Path) -> None:
     shutil.copyfile(path, copy)
     sync(copy)
     os.replace(copy, path)
+
+
+def json_of(content: bytes, key: str, name: str) -> Any:
+    """Return the value of the JSON file `name` of a stage; CorruptResult if it cannot be one."""
+    try:
+        value = parsed(content)
+        schema_of(name)(value, "")
+    except ValueError as error:
+        raise CorruptResult(f"{key}: {name} is not what such a file holds: {error}") from error
+    return value

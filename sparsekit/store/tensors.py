@@ -13,7 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from sparsekit.store.store import Store, write_json
+from sparsekit.store.sealing import CorruptResult
+from sparsekit.store.store import Store
+from sparsekit.system.files import write_json
 
 STORED_PARTS = ("state", "masks")
 PARTS_FILE = "parts.json"
@@ -53,10 +55,18 @@ def load_network(store: Store, key: str) -> tuple[dict[str, Tensor], dict[str, T
 
 
 def _load_part(store: Store, key: str, name: str) -> dict[str, Tensor]:
+    seen: list[str] = []
     while "stage" in (part := store.read(key, PARTS_FILE)[name]):
+        seen.append(key)
         key = part["stage"]
-    tensors = load(store.content(key, f"{name}.safetensors"))
-    return {tensor: tensors[tensor] for tensor in part["names"]}
+        if key in seen:
+            raise CorruptResult(f"{key}: {PARTS_FILE} leads back to itself by {', '.join(seen)}")
+    file = f"{name}.safetensors"
+    try:
+        tensors = load(store.content(key, file))
+        return {tensor: tensors[tensor] for tensor in part["names"]}
+    except (SafetensorError, KeyError) as error:
+        raise CorruptResult(f"{key}: {file} does not hold what it should: {error}") from error
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 from sparsekit.store import claims
-from sparsekit.store.store import Busy, Store
+from sparsekit.store.store import Busy, CorruptResult, Store
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.clusters import EARLY_SECONDS, Slurm
+from sparsekit.sweeps.damage import put_aside_damage
 from sparsekit.sweeps.records import Sweep
 from sparsekit.system import interruption
-from sparsekit.system.files import read_json
+from sparsekit.system.files import Damaged
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
+from sparsekit.system.printing import remark
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.secrets import masked_here
 
@@ -53,7 +54,7 @@ def run_attempt(
         refusal = refusal_in(error)
         if refusal is None:
             raise
-        print(f"{sweep.name} {member}: {refusal}", file=sys.stderr, flush=True)
+        remark(f"{sweep.name} {member}: {refusal}")
         return "failed"
 
 
@@ -62,7 +63,7 @@ def _attempt(
 ) -> str:
     place = claims.claim(sweep.claims, member, stale_after=stale_after)
     if place is None:
-        print(f"{sweep.name} {member}: {ELSEWHERE}", file=sys.stderr, flush=True)
+        remark(f"{sweep.name} {member}: {ELSEWHERE}")
         return "waiting"
     try:
         with claims.heartbeat(place):
@@ -89,6 +90,7 @@ class _End:
 
 
 def _run_claimed(sweep: Sweep, member: str, work: Callable[[], None], log: str | None) -> str:
+    put_aside_damage(sweep, member)
     before = sweep.last_status(member)
     status = {
         "state": "running",
@@ -131,13 +133,15 @@ def _worked(work: Callable[[], None]) -> _End:
         return _End("parked", str(parked))
     except KeyboardInterrupt as interrupt:
         return _End("stopped", "stopped by Ctrl-C", interrupt=interrupt)
+    except (Damaged, CorruptResult) as refused:
+        return _End("failed", _shortened(refused))
     except BaseException as error:
         if (refusal := refusal_in(error)) is not None:
             return _End("failed", refusal)
         if interruption.asked():
             # What a signal to all processes of a job breaks is no error of the run; one that is
             # will come again.
-            print(masked_here(traceback.format_exc()), file=sys.stderr)
+            remark(masked_here(traceback.format_exc()))
             by = ", ".join(interruption.received())
             return _End("stopped", f"stopped by {by}; then {masked_here(_shortened(error))}")
         told = masked_here(traceback.format_exc())
@@ -159,11 +163,8 @@ def _position(sweep: Sweep, member: str) -> list[Any]:
     """
     store = Store(sweep.root)
     num_stages = sum(1 for kind in store.kinds() for _ in store.keys(kind))
-    try:
-        told = read_json(sweep.progress(member))
-    except FileNotFoundError:
-        return [None, None, num_stages]
-    return [told["key"], told["step"], num_stages]
+    told = sweep.last_progress(member) or {}
+    return [told.get("key"), told.get("step"), num_stages]
 
 
 def _idle_attempts(sweep: Sweep, status: dict[str, Any], end: _End, position: list[Any]) -> int:

@@ -37,6 +37,7 @@ from sparsekit.sweeps.scheduler import Queued
 from sparsekit.sweeps.slurm import submit_controller, submit_members
 from sparsekit.sweeps.withdrawal import all_or_none, settle_submissions
 from sparsekit.system.fit_jobs import Parked
+from sparsekit.system.printing import say
 
 MAX_PATIENCE = 20
 SECONDS_BETWEEN_LOOKS = 120
@@ -211,7 +212,7 @@ def _submit_lost(sweep: Sweep) -> bool:
     """
     observations = observe_settled(sweep)
     for one in observations:
-        print(f"run {one.number}: {one.state}{': ' * bool(one.reason)}{one.reason}")
+        say(f"run {one.number}: {one.state}{': ' * bool(one.reason)}{one.reason}")
     rounds = _cluster(sweep).rounds
     gone = [one for one in observations if one.state in TRIED_AGAIN]
     waiting = [one.number for one in gone if one.last_status.get("state") == "waiting"]

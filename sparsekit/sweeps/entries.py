@@ -9,12 +9,13 @@ cannot make a waiting job do something else by that file.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsekit.system.files import parsed, read_bytes, spelled, write_json
+from sparsekit.system.files import MOST_BYTES, parsed, read_bytes, spelled, write_json
 
 SECONDS_UNTIL_SEEN, POLL_SECONDS = 60.0, 0.5
 Entry = Mapping[str, Any]
@@ -33,10 +34,10 @@ def read_entry(file: Path, index: int, digest: str) -> Entry:
     A file that is not there yet is waited for: a shared file system may show it late.
     """
     deadline = time.monotonic() + SECONDS_UNTIL_SEEN
-    while not file.exists() and time.monotonic() < deadline:
+    while not os.path.lexists(file) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     try:
-        content = read_bytes(file)
+        content = read_bytes(file, most=MOST_BYTES)
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != digest:

@@ -10,7 +10,7 @@ from sparsekit.configuration.compose import Run
 from sparsekit.report.formats import Table, terminal
 from sparsekit.runs.planning import Share, share_out
 from sparsekit.runs.runner import prepare_run
-from sparsekit.sweeps.freezing import differing
+from sparsekit.sweeps.differences import differing
 from sparsekit.sweeps.records import member_of
 
 COUNTS = ("stages", "done", "shared", "to compute", "fits")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sparsekit.store import claims, place
+from sparsekit.store.aside import write_over
+from sparsekit.sweeps.frozen import SEAL, has_seal, read_frozen, seal_of
 from sparsekit.sweeps.private import SALT, NotReadable, private_of, taken_apart, write_private
 from sparsekit.sweeps.records import FOLDER, FROZEN, OWN, Sweep, list_sweeps
-from sparsekit.system import seals
-from sparsekit.system.files import parsed, read_json, spelled, write_json
-
-SEAL = "seal"
+from sparsekit.system.files import Damaged
 
 
 def settle(root: Path) -> str | None:
@@ -60,27 +59,27 @@ def freeze(root: Path, label: str, content: Mapping[str, Any]) -> Sweep:
     first = _first_user(sweep.folder)
     is_first = first in (None, content.get("user"))
     told = content if is_first else {**content, "user": first}
-    _write(sweep.folder / FROZEN if is_first else own, told)
+    _write(root, sweep.folder / FROZEN if is_first else own, told)
     if is_first:
         own.unlink(missing_ok=True)
         private_of(own).unlink(missing_ok=True)
     return Sweep(sweep.folder)
 
 
-def _write(file: Path, content: Mapping[str, Any]) -> None:
+def _write(root: Path, file: Path, content: Mapping[str, Any]) -> None:
     public, hidden = taken_apart(content)
     write_private(file, hidden)
     salt = {SALT: hidden[SALT]} if hidden else {}
-    write_json(file, {**public, SEAL: seals.seal(_sealed_text({**content, **salt}))})
+    write_over(root, file, {**public, SEAL: seal_of({**content, **salt})}, read_frozen)
 
 
 def _first_user(folder: Path) -> str | None:
     """Return who asked first for a sweep; None if nobody did, or what was written is damaged."""
     try:
-        user: str = read_json(folder / FROZEN)["user"]
+        user: str = read_frozen(folder / FROZEN)["user"]
     except PermissionError:
         raise
-    except (OSError, ValueError, LookupError, TypeError):
+    except (Damaged, OSError):
         return None
     return user
 
@@ -91,26 +90,4 @@ def is_sealed(sweep: Sweep) -> bool:
         whole = sweep.whole
     except NotReadable:
         return False
-    return seals.is_sealed(_sealed_text(whole), whole.get(SEAL))
-
-
-def _sealed_text(frozen: Mapping[str, Any]) -> str:
-    """Spell what is frozen in the way it is read again, where names are texts."""
-    text = spelled({name: value for name, value in frozen.items() if name != SEAL})
-    return spelled(parsed(text))
-
-
-def differing(runs: Iterable[Sequence[str]]) -> list[dict[str, str]]:
-    """Return, per run, the overrides that are not the same for all.
-
-    >>> differing([["method=imp", "seed=0"], ["method=imp", "seed=1"]])
-    [{'seed': '0'}, {'seed': '1'}]
-    """
-    pairs = [{_bare(text): text.partition("=")[2] for text in texts} for texts in runs]
-    keys = list(dict.fromkeys(key for one in pairs for key in one))
-    several = [key for key in keys if len({one.get(key) for one in pairs}) > 1]
-    return [{key: one[key] for key in several if key in one} for one in pairs]
-
-
-def _bare(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
+    return has_seal(whole)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from sparsekit.sweeps.attempts import ELSEWHERE, run_attempt
 from sparsekit.sweeps.member import shown_by
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.system import interruption
+from sparsekit.system.printing import remark
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -38,7 +38,7 @@ def run_inline(sweep: Sweep, numbers: Sequence[int]) -> list[dict[str, Any]]:
             num_waiting = 0
             continue
         if number not in told:
-            _say(f"{title}: {ELSEWHERE}; waiting for it")
+            remark(f"{title}: {ELSEWHERE}; waiting for it")
             told.add(number)
         left.append((turn, number))
         num_waiting += 1
@@ -54,7 +54,7 @@ def _attempt(
     """Return how an attempt at a run ended; one that is done adds its record to `records`."""
     member = member_of(number)
     if sweep.is_cancelled(member) and not sweep.is_done(number):
-        _say(f"{title} cancelled")
+        remark(f"{title} cancelled")
         return "cancelled"
     if claims.is_held(sweep.claims, member, stale_after=sweep.stale_after):
         return "waiting"
@@ -64,7 +64,7 @@ def _attempt(
 
     state = run_attempt(sweep, member, work, stale_after=sweep.stale_after)
     if state not in ("done", "waiting"):
-        _say(f"{title} {state}{_why(sweep, member, state)}")
+        remark(f"{title} {state}{_why(sweep, member, state)}")
     return state
 
 
@@ -72,8 +72,4 @@ def _why(sweep: Sweep, member: str, state: str) -> str:
     """Return why a run ended in a state; nothing where that could not be recorded, but printed."""
     status = sweep.last_status(member)
     is_recorded = status.get("state") == state
-    return f": {status['error'] or status['reason']}" if is_recorded else ""
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    return f": {status.get('error') or status.get('reason')}" if is_recorded else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,7 +21,8 @@ from sparsekit.runs.runner import (
 from sparsekit.runs.telling import conclude
 from sparsekit.store.store import Store
 from sparsekit.sweeps.clusters import Inline, Local, Slurm
-from sparsekit.sweeps.freezing import differing, freeze, settle
+from sparsekit.sweeps.differences import differing
+from sparsekit.sweeps.freezing import freeze, settle
 from sparsekit.sweeps.inline import run_inline
 from sparsekit.sweeps.pool import run_pool
 from sparsekit.sweeps.private import NotReadable
@@ -33,6 +33,7 @@ from sparsekit.system import interruption
 from sparsekit.system.executors import workers
 from sparsekit.system.fit_jobs import FitJobs
 from sparsekit.system.gpus import visible_gpus
+from sparsekit.system.printing import remark, say
 from sparsekit.system.users import user_name
 
 STOPPED = 143
@@ -60,7 +61,7 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
     }
     original = settle(root)
     if original is not None:
-        _say(f"{root} is a copy of {original}; from now on it is a store of its own")
+        remark(f"{root} is a copy of {original}; from now on it is a store of its own")
     sweep = freeze(root, label or _label(runs), content)
     if isinstance(cluster, Slurm) and cluster.snapshot:
         try:
@@ -88,7 +89,7 @@ def _inline(sweep: Sweep, numbers: Sequence[int], cluster: Inline) -> int:
 
 def _local(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> int:
     sweep.reset([member_of(number) for number in numbers])
-    _say(f"{sweep.name}: {cluster.processes} processes; {_look(sweep)}")
+    remark(f"{sweep.name}: {cluster.processes} processes; {_look(sweep)}")
     states = run_pool(sweep, numbers, cluster)
     done = [number for number, state in states.items() if state == "done"]
     records = [_with_path(sweep, number) for number in done]
@@ -109,9 +110,9 @@ def _slurm(sweep: Sweep, numbers: Sequence[int], cluster: Slurm) -> int:
         raise ConfigError(str(error)) from error
     done = sum(one.state == "done" for one in observed)
     live = sum(one.is_live for one in observed)
-    print(f"sweep {sweep.name}: {len(observed)} runs, {done} done, {live} under way already")
-    print(f"{len(missing)} submitted as {_arrays(jobs)}" if jobs else "nothing to submit")
-    print(_look(sweep))
+    say(f"sweep {sweep.name}: {len(observed)} runs, {done} done, {live} under way already")
+    say(f"{len(missing)} submitted as {_arrays(jobs)}" if jobs else "nothing to submit")
+    say(_look(sweep))
     return 0
 
 
@@ -237,11 +238,11 @@ def _finish(sweep: Sweep, records: Sequence[Mapping[str, Any]], *, num_runs: int
     if records:
         conclude(Store(sweep.root), sweep.runs[0]["experiment"], records)
     if interruption.asked():
-        _say("asked to end; the same command goes on from here")
+        remark("asked to end; the same command goes on from here")
         return STOPPED
     missing = num_runs - len(records)
     if missing:
-        _say(f"{missing} of {num_runs} runs failed; the same command goes on from there")
+        remark(f"{missing} of {num_runs} runs failed; the same command goes on from there")
     return int(missing > 0)
 
 
@@ -252,7 +253,3 @@ def _arrays(jobs: Sequence[str]) -> str:
 def _look(sweep: Sweep) -> str:
     place = shlex.quote(str(sweep.root))
     return f"look: python -m sparsekit.status {shlex.quote(sweep.name)} --store {place}"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from sparsekit.store import claims
 from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.damage import damage_of_run
 from sparsekit.sweeps.jobs import Ask, hidden_members, queued_jobs
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.sweeps.scheduler import Ended, Queued
@@ -21,7 +22,7 @@ from sparsekit.sweeps.scheduler import Ended, Queued
 STATES = {
     "done": "its results are published",
     "running": "a job is at work on it",
-    "starting": "its job has begun, and has not status anything yet",
+    "starting": "its job has begun, and has recorded nothing yet",
     "queued": "its job waits to begin, or to go on",
     "waiting": "another run computes what it needs; its job looks again now and then",
     "parked": "its fits are jobs of their own; it goes on when they have ended",
@@ -129,6 +130,8 @@ def _observe(known: _Known, number: int) -> Observation:
     jobs = known.jobs.get(member, [])
 
     def observation(state: str, reason: str, job: str | None = None) -> Observation:
+        damage = damage_of_run(known.sweep, number) if state in MISSING else []
+        reason = "; ".join(filter(None, (reason, *damage)))
         return Observation(number, state, reason, job or status.get("job"), status, record)
 
     if record is not None and record["status"] == "done":
@@ -149,13 +152,13 @@ def _is_held(known: _Known, member: str) -> bool:
 
 def _in_queue(entry: Queued, status: Mapping[str, Any]) -> tuple[str, str]:
     if entry.is_live and status.get("job") == entry.job and status.get("state") == "failed":
-        return "failed", status["reason"]
+        return "failed", status.get("reason", "")
     if entry.is_live:
         return "starting", entry.state.lower()
     if status.get("state") == "waiting":
-        return "waiting", status["reason"]
+        return "waiting", status.get("reason", "")
     if status.get("state") == "parked":
-        return "parked", status["reason"]
+        return "parked", status.get("reason", "")
     return "queued", status.get("reason") or entry.reason
 
 
@@ -167,7 +170,7 @@ def _out_of_queue(
     if known.sweep.is_cancelled(member):
         return "cancelled", "as somebody asked"
     if state == "failed":
-        return state, status["reason"]
+        return state, status.get("reason", "")
     if noted is None and not status:
         return "open", "not begun"
     if known.queued is None and noted is not None:

@@ -25,6 +25,7 @@ from sparsekit.system import interruption
 from sparsekit.system.fit_jobs import FitJobs
 from sparsekit.system.importing import uncollected
 from sparsekit.system.interruption import Stopped, received
+from sparsekit.system.printing import remark
 from sparsekit.system.secrets import masked_here
 from sparsekit.system.streams import outlive_readers
 
@@ -219,7 +220,7 @@ def _leave(sweep: Sweep, member: str, state: str) -> None:
     again = state == "waiting" or (state == "stopped" and "SIGUSR2" in received())
     job = job_number()
     if again and job is not None and not scheduler.requeue(job):
-        print(f"job {job} cannot be requeued; it will be submitted again", file=sys.stderr)
+        remark(f"job {job} cannot be requeued; it will be submitted again")
     if state == "failed":
         sys.exit(1)
 
@@ -228,9 +229,9 @@ def _tell(sweep: Sweep, member: str, state: str) -> None:
     """Print the last words of a log."""
     status = sweep.last_status(member)
     if state == "failed" and status.get("error"):
-        print(status["error"], file=sys.stderr)
+        remark(status["error"])
     reason = status.get("reason", "").partition("\n")[0]
-    print(f"{sweep.name} {member}: {state} {reason}", file=sys.stderr, flush=True)
+    remark(f"{sweep.name} {member}: {state} {reason}")
 
 
 def _slurm_log(folder: Path) -> str:

@@ -14,7 +14,9 @@ from sparsekit.sweeps.clusters import Local
 from sparsekit.sweeps.member import EXIT
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.system import interruption
+from sparsekit.system.files import open_log, refuse_links
 from sparsekit.system.gpus import visible_gpus
+from sparsekit.system.printing import remark
 
 POLL_SECONDS = 0.1
 SECONDS_TO_WAIT = 2.0
@@ -69,10 +71,11 @@ def _begin(pool: _Pool) -> None:
 
 def _process(pool: _Pool, number: int, slot: int) -> subprocess.Popen[bytes]:
     log = pool.sweep.folder / "jobs" / f"{member_of(number)}.log"
+    refuse_links(pool.sweep.root, log.parent)
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "sparsekit.sweeps.member", str(pool.sweep.folder), str(number)]
     environment = {**os.environ, **_surroundings(pool.cluster, slot)}
-    with log.open("ab") as file, interruption.held():
+    with open_log(log) as file, interruption.held():
         # Not of the terminal's group: Ctrl-C asks this process, which asks each of them once.
         return subprocess.Popen(command, stdout=file, stderr=file, env=environment, process_group=0)
 
@@ -112,9 +115,7 @@ def _ask_all(pool: _Pool) -> None:
 def _say(pool: _Pool, number: int, num_runs: int) -> None:
     run, state = pool.sweep.runs[number], pool.states[number]
     what = "" if state == "done" else f": {_why(pool.sweep, number)}"
-    print(
-        f"[{len(pool.states)}/{num_runs}] {run['name']} {state}{what}", file=sys.stderr, flush=True
-    )
+    remark(f"[{len(pool.states)}/{num_runs}] {run['name']} {state}{what}")
 
 
 def _why(sweep: Sweep, number: int) -> str:

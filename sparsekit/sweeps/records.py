@@ -10,8 +10,9 @@ STORE/sweeps/NAME/
   submissions/ID.json which members were submitted as which job; written before and after
   jobs/               scripts and logs of the jobs; code/: the snapshot, where one was asked for
 
-Every file is replaced in one step, so that a reader always sees a complete one. Nothing here
-decides whether a run is done: its record in the store does.
+Every file is replaced in one step, so that a reader always sees a complete one. One that is
+damaged all the same counts as none; `sweeps/damage.py` names it. Nothing here decides whether a
+run is done: its record in the store does.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ from typing import Any
 
 from sparsekit.store import place
 from sparsekit.store.claims import claim, heartbeat, is_held, release
+from sparsekit.store.named import NAMED, read_record
+from sparsekit.sweeps.frozen import read_frozen
+from sparsekit.sweeps.parts import SweepFolder
 from sparsekit.sweeps.private import put_together
-from sparsekit.system.files import read_json, write_json
+from sparsekit.system.files import Damaged, refuse_links, touch, write_json
 from sparsekit.system.users import user_name
 
 FOLDER = "sweeps"
@@ -41,19 +45,8 @@ RENAMED = {"lives": "attempts", "idle_lives": "idle_attempts"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Sweep:
+class Sweep(SweepFolder):
     """A folder of files; see the top of this module."""
-
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def root(self) -> Path:
-        """Of the store that the sweep belongs to."""
-        return self.folder.parent.parent
 
     @property
     def file(self) -> Path:
@@ -63,9 +56,12 @@ class Sweep:
 
     @functools.cached_property
     def frozen(self) -> dict[str, Any]:
-        """What was asked for: `created`, `command`, `cluster`, `code`, `runs`; the first `user`."""
-        content: dict[str, Any] = read_json(self.file)
-        return content
+        """What was asked for: `created`, `command`, `cluster`, `code`, `runs`; the first `user`.
+
+        Damaged where that cannot be read, FileNotFoundError where it is not there.
+        """
+        refuse_links(self.root, self.folder)
+        return read_frozen(self.file)
 
     @functools.cached_property
     def whole(self) -> dict[str, Any]:
@@ -102,8 +98,15 @@ class Sweep:
 
     def record(self, number: int) -> dict[str, Any] | None:
         """Read what a run wrote about its results; None before it has begun."""
+        try:
+            return dict(read_record(self.record_file(number)))
+        except (Damaged, OSError):
+            return None
+
+    def record_file(self, number: int) -> Path:
+        """Return where a run writes about its results."""
         run = self.runs[number]
-        return _read(self.root / "named" / run["experiment"] / f"{run['name']}.json")
+        return self.root / NAMED / run["experiment"] / f"{run['name']}.json"
 
     def is_done(self, number: int) -> bool:
         """Say whether the run has published its last result; nothing else is believed."""
@@ -112,28 +115,31 @@ class Sweep:
 
     def last_status(self, member: str) -> dict[str, Any]:
         """Return what the job at a member last recorded; empty if none has begun."""
-        status: dict[str, Any] = _read(self.folder / "members" / f"{member}.json") or {}
+        status: dict[str, Any] = self.read("members", f"{member}.json") or {}
         return {RENAMED.get(name, name): value for name, value in status.items()}
 
     def write_status(self, member: str, content: Mapping[str, Any]) -> None:
         """Replace the status of a member."""
-        (self.folder / "members").mkdir(parents=True, exist_ok=True)
         before = {old: content[new] for old, new in RENAMED.items() if new in content}
-        write_json(self.folder / "members" / f"{member}.json", {**content, **before})
+        write_json(self.made("members") / f"{member}.json", {**content, **before})
 
     def progress(self, member: str) -> Path:
         """Return the file in which a member's fit writes its progress."""
         return self.folder / "progress" / f"{member}.json"
 
+    def last_progress(self, member: str) -> dict[str, Any] | None:
+        """Return what a member's fit last wrote; None where none has begun."""
+        return self.read("progress", f"{member}.json")
+
     def cancel(self, members: Iterable[str]) -> None:
         """Note that members were cancelled."""
-        (self.folder / "cancelled").mkdir(exist_ok=True)
+        folder = self.made("cancelled")
         for member in members:
-            (self.folder / "cancelled" / member).touch()
+            touch(folder / member)
 
     def is_cancelled(self, member: str) -> bool:
         """Say whether a member was cancelled."""
-        return (self.folder / "cancelled" / member).exists()
+        return os.path.lexists(self.folder / "cancelled" / member)
 
     def reset(self, members: Iterable[str]) -> None:
         """Forget what went wrong at members and at their fits, so that they can be tried again.
@@ -142,18 +148,17 @@ class Sweep:
         """
         if not (self.folder / "members").exists() and not self.submissions():
             return
-        (self.folder / "reset").mkdir(exist_ok=True)
+        folder, statuses = self.made("reset"), self.made("members")
         last = self._last_order()
         for member in members:
             if is_held(self.claims, member, stale_after=self.stale_after):
                 continue
-            write_json(self.folder / "reset" / f"{member}.json", last)
-            (self.folder / "cancelled" / member).unlink(missing_ok=True)
-            for file in (self.folder / "members").glob(f"{member}.*.json"):
+            write_json(folder / f"{member}.json", last)
+            (self.made("cancelled") / member).unlink(missing_ok=True)
+            for file in statuses.glob(f"{member}.*.json"):
                 file.unlink(missing_ok=True)
-            spent = {
-                k: v for k, v in self.last_status(member).items() if k in ("attempts", "seconds")
-            }
+            status = self.last_status(member)
+            spent = {n: value for n, value in status.items() if n in ("attempts", "seconds")}
             self.write_status(member, spent)
 
     def last_reset(self, member: str) -> int:
@@ -162,7 +167,7 @@ class Sweep:
 
         Earlier releases wrote a time, by the clock of some machine. That is not believed.
         """
-        last = _read(self.folder / "reset" / f"{member.partition('.')[0]}.json")
+        last = self.read("reset", f"{member.partition('.')[0]}.json")
         return last if isinstance(last, int) else -1
 
     @property
@@ -190,9 +195,9 @@ class Sweep:
 
     def noted_submissions(self) -> list[dict[str, Any]]:
         """Read every submission, also those of the store that this one was copied from."""
-        files = (self.folder / "submissions").glob("*.json")
-        found = [content for file in files if (content := _read(file))]
-        return sorted(found, key=lambda content: (content.get("order", 0), content["time"]))
+        notes = (self.read("submissions", name) for name in self.names("submissions"))
+        known = [note for note in notes if note is not None]
+        return sorted(known, key=lambda note: (note.get("order", 0), note["time"]))
 
     def users(self, submissions: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         """Return all users whose jobs may be of this sweep, given its submissions.
@@ -252,25 +257,18 @@ class Sweep:
         return max((note.get("order", 0) for note in self.noted_submissions()), default=0)
 
     def _note(self, note: dict[str, Any]) -> dict[str, Any]:
-        (self.folder / "submissions").mkdir(parents=True, exist_ok=True)
+        self.made("submissions")
         write_json(self.note_file(note), note)
         return note
 
 
-def find_sweep(root: Path, name: str) -> Sweep:
-    """Find the sweep named `name`, or the only one that begins with it; LookupError if none."""
-    names = [sweep.name for sweep in list_sweeps(root)]
-    near = [other for other in names if other == name] or [o for o in names if o.startswith(name)]
-    if len(near) == 1:
-        return Sweep(root / FOLDER / near[0])
-    what = "several sweeps begin like that" if near else "no such sweep"
-    raise LookupError(f"{name}: {what} in {root}; there are {', '.join(near or names) or 'none'}")
-
-
 def list_sweeps(root: Path) -> list[Sweep]:
-    """List all sweeps of a store, the latest last."""
-    folders = [file.parent for file in (root / FOLDER).glob(f"*/{FROZEN}")]
-    return [Sweep(f) for f in sorted(folders, key=lambda f: (f / FROZEN).stat().st_mtime)]
+    """List all sweeps of a store, the latest last; also those that cannot be read."""
+    ages: dict[Path, float] = {}
+    for folder in (root / FOLDER).glob("[!.]*"):
+        with contextlib.suppress(OSError):
+            ages[folder] = os.lstat(folder / FROZEN).st_mtime
+    return [Sweep(folder) for folder in sorted(ages, key=lambda one: (ages[one], one))]
 
 
 def member_of(number: int) -> str:
@@ -295,10 +293,3 @@ def _in_store(run: dict[str, Any], root: Path) -> dict[str, Any]:
     config = run.get("config", {})
     runtime = {**config.get("runtime", {}), "store": str(root.absolute())}
     return {**run, "config": {**config, "runtime": runtime}}
-
-
-def _read(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        return None

@@ -7,7 +7,6 @@ says is not always what happened, and who asked it may be gone.
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from sparsekit.sweeps.batch import Refused
 from sparsekit.sweeps.jobs import ask_queue, queued_jobs
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.scheduler import Queued
+from sparsekit.system.printing import remark
 
 SETTLING_SECONDS, POLL_SECONDS = 15.0, 1.0
 GONE_SECONDS = 60.0
@@ -85,7 +85,7 @@ def settle_submissions(sweep: Sweep) -> None:
     open_notes = [note for note in sweep.submissions() if note["job"] is None]
     if not open_notes:
         return
-    _say("an earlier submission was cut off; looking for its jobs in the queue")
+    remark("an earlier submission was cut off; looking for its jobs in the queue")
     for note in open_notes:
         deadline = time.monotonic() + SETTLING_SECONDS - claims.age(sweep.note_file(note))
         while not (jobs := _jobs_of(sweep, note)) and time.monotonic() < deadline:
@@ -93,15 +93,11 @@ def settle_submissions(sweep: Sweep) -> None:
         what = f"a submission of {len(note['members'])} jobs"
         if not jobs:
             sweep.unsubmit(note)
-            _say(f"{what} was cut off before SLURM had it: it does not count")
+            remark(f"{what} was cut off before SLURM had it: it does not count")
         else:
             sweep.submitted(note, jobs[0].number)
-            _say(f"{what} was cut off when SLURM had it, as job {jobs[0].number}: it goes on")
+            remark(f"{what} was cut off when SLURM had it, as job {jobs[0].number}: it goes on")
 
 
 def _jobs_of(sweep: Sweep, note: Note) -> list[Queued]:
     return [one for one in ask_queue(sweep) if sweep.submission_of(one.name) == note["id"]]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

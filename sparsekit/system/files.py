@@ -1,42 +1,190 @@
-"""Files that are written whole or not at all, and can be told apart by their checksums."""
+"""Files that are written whole or not at all, and read as if somebody else had written them.
+
+Whatever a store holds may be damaged, or come from somebody hostile. So only regular files are
+opened, never through a link, never one that would keep its reader waiting; and JSON is bounded in
+size and depth, has no number that is not finite and no name twice. What it says is checked against
+a schema (`system/schema.py`) by whoever reads it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import os
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+MOST_BYTES, MOST_BYTES_OF_TENSORS = 2**28, 2**36
+MOST_LEVELS = 100
+MOST_DIGITS = 300
+KINDS = {
+    stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+
+
+class Damaged(ValueError):
+    """A file that cannot be what was written there; the message names it and says why."""
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading.
+
+    Damaged for a link, a folder, a pipe, a device: whatever is no file, or would have to be waited
+    for. OSError where it is not there or may not be read.
+    """
+    _refuse_other_kinds(path, os.lstat(path).st_mode)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # It may have become something else since it was looked at.
+        _refuse_other_kinds(path, os.lstat(path).st_mode)
+        raise
+    file = open(descriptor, "rb")  # noqa: SIM115
+    try:
+        _refuse_other_kinds(path, os.fstat(descriptor).st_mode)
+    except Damaged:
+        file.close()
+        raise
+    return file
+
+
+def open_log(path: Path) -> io.BufferedWriter:
+    """Open a regular file to write at its end; Damaged for what else may lie there."""
+    if os.path.lexists(path):
+        _refuse_other_kinds(path, os.lstat(path).st_mode)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return open(os.open(path, flags, 0o666), "ab")
+
+
+def _refuse_other_kinds(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise Damaged(f"{path} is {KINDS.get(stat.S_IFMT(mode), 'no file')}, not a regular file")
 
 
 def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a regular file's bytes; errors are those of `read_bytes`."""
+    with open_regular(path) as file:
+        _refuse_size(path, file, MOST_BYTES_OF_TENSORS)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a regular file. Others raise ValueError: a pipe would keep its reader waiting."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise ValueError(f"{path} is not a regular file")
-    return path.read_bytes()
+def read_bytes(path: Path, *, most: int) -> bytes:
+    """Read a regular file; Damaged for more than `most` bytes, and as `open_regular`."""
+    with open_regular(path) as file:
+        _refuse_size(path, file, most)
+        return file.read()
 
 
-def read_json(path: Path) -> Any:
-    """Read the value of a JSON file; ValueError for what is none, or is not a regular file."""
-    return parsed(read_bytes(path))
+def _refuse_size(path: Path, file: io.BufferedReader, most: int) -> None:
+    """Raise Damaged for a file that is larger than any of its kind: reading it might never end."""
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
+        raise Damaged(f"{path} has {size:,} bytes; more than {most:,} are not read")
+
+
+def read_json(path: Path, *, most: int = MOST_BYTES) -> Any:
+    """Read the value of a JSON file of at most `most` bytes.
+
+    Damaged for what is none, or is not a regular file; FileNotFoundError where there is none.
+    """
+    try:
+        return parsed(read_bytes(path, most=most))
+    except (Damaged, FileNotFoundError):
+        raise
+    except (ValueError, OSError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise Damaged(f"{path} cannot be read: {said}") from error
 
 
 def parsed(text: str | bytes) -> Any:
-    """Return the value of a JSON text; ValueError for what is none, however deeply nested."""
+    """Return the value of a JSON text; ValueError for what is none, or is nested too deeply."""
+    decoded = text.decode() if isinstance(text, bytes) else text
     try:
-        return json.loads(text)
+        value = json.loads(
+            decoded,
+            object_pairs_hook=_mapping,
+            parse_float=_finite,
+            parse_int=_whole,
+            parse_constant=_refuse_constant,
+        )
     except RecursionError as error:
-        raise ValueError("nested too deeply for a file of ours") from error
+        raise ValueError(f"nested more than {MOST_LEVELS} deep") from error
+    if decoded.count("[") + decoded.count("{") > MOST_LEVELS:
+        _refuse_depth(value)
+    return value
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
+        raise ValueError(f"{twice!r} stands in it twice")
+    return value
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        _refuse_constant(text)
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"{text[:10]}... is a number of {len(text)} digits")
+    return int(text)
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a finite number")
+
+
+def _refuse_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [
+            below
+            for one in level
+            for below in (one.values() if isinstance(one, dict) else one)
+            if isinstance(below, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError(f"nested more than {MOST_LEVELS} deep")
+
+
+def refuse_links(root: Path, *places: Path) -> None:
+    """Raise Damaged for a link that leads out of the folder `root`, on the way to `places` in it.
+
+    The folder itself may be one: it is what somebody named.
+    """
+    home = os.path.realpath(root)
+    for place in places:
+        way = place.relative_to(root).parts
+        for length in range(1, len(way) + 1):
+            one = root.joinpath(*way[:length])
+            if one.is_symlink() and not Path(os.path.realpath(one)).is_relative_to(home):
+                raise Damaged(
+                    f"{one} is a link out of the store, to {os.readlink(one)}; nothing is read or "
+                    f"written there: move the folder back, or mount it"
+                )
+
+
+def touch(path: Path) -> None:
+    """Make a file, or give it the present time; never through a link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(path, follow_symlinks=False)
+        return
+    os.close(os.open(path, flags, 0o666))
 
 
 def write_json(path: Path, value: object, *, private: bool = False) -> None:
@@ -89,7 +237,7 @@ def finite(value: object) -> object:
 
 
 def spelled(value: object) -> str:
-    """Write a value in the one spelling of the store's JSON files; ValueError for nan and inf."""
+    """Return the one spelling of a value in the store's JSON files; ValueError for nan and inf."""
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 

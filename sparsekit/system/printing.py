@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
 
 
 def printable(text: str) -> str:
@@ -15,9 +14,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
-def say(text: str, *, file: TextIO | None = None) -> None:
-    """Print a line, or several, for people: `printable`, and in what the stream can encode."""
-    stream = sys.stdout if file is None else file
-    encoding = stream.encoding or "utf-8"
-    shown = printable(text).encode(encoding, errors="replace").decode(encoding)
-    print(shown, file=stream, flush=True)
+def say(text: str) -> None:
+    """Print what somebody asked to see."""
+    print(printable(text), flush=True)
+
+
+def remark(text: str) -> None:
+    """Print to the error stream: what goes wrong, and what is going on."""
+    print(printable(text), file=sys.stderr, flush=True)

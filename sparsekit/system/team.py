@@ -29,10 +29,13 @@ import torch.distributed as dist
 from sparsekit.system import interruption
 from sparsekit.system.files import read_json, write_json
 from sparsekit.system.interruption import Stopped
+from sparsekit.system.schema import mapping, text, truth, whole
 
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 30.0
 LEAVE_SECONDS = 5.0
+_over = mapping({}, {"over": truth})
+_address = mapping({"host": text(r"[\w.:-]+", "a host"), "port": whole(1, 65535)})
 OVER, LEFT = "over", "left"
 DONE, STOPPED, FAILED, ENDED = "done", "stopped", "failed", "ended"
 
@@ -146,14 +149,14 @@ class Team:
         folder = self.file.parent
         while not (folder.is_dir() and self.file.name in os.listdir(folder)):
             time.sleep(POLL_SECONDS)
-        address = read_json(self.file)
+        address = _read_address(self.file)
         if address.get("over"):
             return None
         return dist.TCPStore(address["host"], address["port"], is_master=False)
 
     def _refuse_silence(self, error: Exception) -> None:
         deadline = time.monotonic() + ANSWER_SECONDS
-        while not read_json(self.file).get("over"):
+        while not _read_address(self.file).get("over"):
             if time.monotonic() > deadline:
                 raise ConnectionError(f"the first node of the job is gone: {error}") from error
             time.sleep(POLL_SECONDS)
@@ -232,6 +235,15 @@ def team_here(folder: Path, member: str) -> Team:
     attempt = f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     file = folder / f"{member}-{attempt}.json"
     return Team(file, rank=int(os.environ["SLURM_PROCID"]), size=size)
+
+
+def _read_address(file: Path) -> Mapping[str, Any]:
+    """Read where the leader's store is, or that it is over; ValueError for another file."""
+    content: Mapping[str, Any] = read_json(file)
+    _over(content, file.name)
+    if not content.get("over"):
+        _address(content, file.name)
+    return content
 
 
 def free_port() -> int:

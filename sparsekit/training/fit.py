@@ -21,9 +21,9 @@ from sparsekit.core.types import Masks, State
 from sparsekit.data.types import Data
 from sparsekit.networks.network import Network, stored_network
 from sparsekit.store.identity import Stage, describe, keys_in
-from sparsekit.store.store import SCRATCH, Store, write_json
+from sparsekit.store.store import SCRATCH, Store
 from sparsekit.store.tensors import MASK_HISTORY, PARTS_FILE, load_network, save_network
-from sparsekit.system.files import write_measured
+from sparsekit.system.files import write_json, write_measured
 from sparsekit.system.team import Call, Team
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.checkpoint_files import begin_again, checkpoint_of

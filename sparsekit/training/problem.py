@@ -19,8 +19,9 @@ from sparsekit.networks.network import Network, describe_inputs
 from sparsekit.networks.sources import redrawn
 from sparsekit.store.identity import Stage, canonical, describe, keys_in
 from sparsekit.store.sealing import checksum
-from sparsekit.store.store import Store, write_json
+from sparsekit.store.store import Store
 from sparsekit.store.tensors import save_network
+from sparsekit.system.files import write_json
 
 INIT_VERSION = 2
 FINGERPRINT = "data_fingerprint.json"

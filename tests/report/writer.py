@@ -10,7 +10,8 @@ import pytest
 
 from sparsekit.report import __main__ as report
 from sparsekit.store.identity import Stage
-from sparsekit.store.store import Store, write_json
+from sparsekit.store.store import Store
+from sparsekit.system.files import write_json
 from sparsekit.tasks.metric import Metric
 
 Row = tuple[float, str]

@@ -27,7 +27,7 @@ def keys(asked: Asked) -> set[str]:
 
 
 def found(asked: Asked, days: float = 0.0) -> set[str]:
-    return {one.path.name for one in find_garbage(asked.store, days=days)}
+    return {one.path.name for one in find_garbage(asked.store, days=days).garbage}
 
 
 def record_of(asked: Asked, number: int) -> Path:
@@ -126,8 +126,9 @@ def test_nothing_is_deleted_while_a_record_cannot_be_read(
     record_of(finished, 1).write_text(damage)
     before = everything(finished.store)
     answer = status(capsys, finished.store, "gc", "--days", "0", "--delete")
-    assert answer.status == 2
-    assert str(record_of(finished, 1)) in answer.err
+    assert answer.status == 1
+    assert str(record_of(finished, 1)) in answer.out
+    assert "stages and work stay" in answer.out
     assert everything(finished.store) == before
 
 
@@ -139,9 +140,69 @@ def test_nothing_is_deleted_while_a_stage_cannot_be_read(
     (Store(finished.store).path(key) / DESCRIPTION).unlink()
     before = everything(finished.store)
     answer = status(capsys, finished.store, "gc", "--days", "0", "--delete")
-    assert answer.status == 2
-    assert key in answer.err
+    assert answer.status == 1
+    assert key in answer.out
     assert everything(finished.store) == before
+
+
+def test_damaged_stages_and_links_that_nobody_needs(finished: Asked, tmp_path: Path) -> None:
+    """A link is deleted, and not what it leads to."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    given_up(finished, 2)
+    key = next(key for key in found(finished) if key.startswith("ticket-"))
+    (Store(finished.store).path(key) / DESCRIPTION).write_text("{")
+    (finished.store / "corrupt").mkdir(exist_ok=True)
+    links = [
+        finished.store / "stages" / "fit" / f"fit-{'0' * 20}",
+        finished.store / "work" / f"fit-{'0' * 20}",
+        finished.store / "work" / ".trash.1",
+        finished.store / "corrupt" / "x",
+        finished.store / ".trash.2",
+    ]
+    for link in links:
+        link.symlink_to(outside)
+    assert found(finished, days=1) == set()
+    assert {key, *(link.name for link in links)} <= found(finished)
+    delete(find_garbage(finished.store, days=0).garbage, finished.store)
+    assert found(finished) == set()
+    assert not any(os.path.lexists(link) for link in links)
+    assert os.listdir(outside) == ["precious"]
+
+
+def test_what_killed_writers_leave(finished: Asked) -> None:
+    """Files that were to be renamed, wherever they lie; not what SLURM and others write."""
+    sweep = finished.sweep.folder
+    (sweep / "code").mkdir()
+    left = [
+        record_of(finished, 0).with_name(f".{record_of(finished, 0).name}.0123abcd"),
+        record_of(finished, 0).with_name(".0123abcd.partial.png"),
+        sweep / ".sweep.json.0123abcd",
+        sweep / "members" / ".0123abcd.partial",
+        sweep / "progress" / ".0000.json.0123abcd",
+    ]
+    others = [sweep / "code" / ".x.0123abcd", sweep / "members" / ".hidden", sweep / "notes.txt"]
+    for file in (*left, *others):
+        file.touch()
+    assert found(finished, days=1) == set()
+    assert found(finished) == {file.name for file in left}
+    delete(find_garbage(finished.store, days=0).garbage, finished.store)
+    assert not any(file.exists() for file in left)
+    assert all(file.exists() for file in others)
+
+
+def test_a_folder_that_leads_out_of_the_store_is_refused(
+    finished: Asked, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given_up(finished, 2)
+    (finished.store / "stages" / "fit").rename(tmp_path / "fit")
+    (finished.store / "stages" / "fit").symlink_to(tmp_path / "fit")
+    before = everything(tmp_path)
+    answer = status(capsys, finished.store, "gc", "--days", "0", "--delete")
+    assert answer.status == 2
+    assert "stages/fit is a link out of the store" in answer.err
+    assert everything(tmp_path) == before
 
 
 def aged(folder: Path) -> None:
@@ -168,7 +229,7 @@ def test_work_folders(finished: Asked) -> None:
     assert found(finished, days=1) == expected, "not what this process is at work on"
     rewritten(record_of(finished, 1), status="interrupted")
     assert found(finished, days=1) == expected - {lost}, "its checkpoint may be there"
-    delete(find_garbage(finished.store, days=1), finished.store)
+    delete(find_garbage(finished.store, days=1).garbage, finished.store)
     assert sorted(os.listdir(work)) == [lost, held]
 
 
@@ -179,10 +240,10 @@ def test_damaged_results_and_trash(finished: Asked) -> None:
     (store.path(ticket) / "metrics.json").write_text("{}")
     assert not store.has(ticket)
     (finished.store / "work" / ".trash.1").mkdir(parents=True)
-    names = {one.path.parent.name for one in find_garbage(finished.store, days=0)}
+    names = {one.path.parent.name for one in find_garbage(finished.store, days=0).garbage}
     assert names == {"corrupt", "work", "fit", "pruned"}
     before = keys(finished)
-    delete(find_garbage(finished.store, days=0), finished.store)
+    delete(find_garbage(finished.store, days=0).garbage, finished.store)
     assert list((finished.store / "corrupt").iterdir()) == []
     assert list((finished.store / "work").iterdir()) == []
     assert len(before - keys(finished)) == 2

@@ -151,7 +151,17 @@ def test_why_work_was_left(finished: Asked, capsys: pytest.CaptureFixture[str]) 
     claims.resign(folder)
     out = status(capsys, finished.store, "why", "fit-aaa").out
     assert "its work was left by its owner" in out
-    write_json(finished.store / "named" / "x.json", [])
-    out = status(capsys, finished.store, "why", ticket_of(finished, 0)).out
-    assert "who refers to it is not known" in out
     assert os.listdir(finished.store / "work" / key)
+
+
+def test_why_goes_on_without_damaged_records(
+    finished: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ticket = ticket_of(finished, 0)
+    before = status(capsys, finished.store, "why", ticket).out
+    write_json(finished.store / "named" / "notes.json", ["not a record"])
+    assert status(capsys, finished.store, "why", ticket).out == before
+    write_json(finished.store / "named" / "imp-seed0-01234567.json", [])
+    out = status(capsys, finished.store, "why", ticket).out
+    assert out.startswith(before.rstrip())
+    assert "imp-seed0-01234567.json is not a record of a run: expected a mapping, got []" in out

@@ -25,10 +25,13 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     for stage in TICKETS:
         store.ensure(stage, lambda folder: write_json(folder / "a.json", 1))
     rows = [
-        {"cycle": cycle, "ticket": key, "is_result": cycle < 2} for cycle, key in enumerate(KEYS)
+        {"cycle": cycle, "sparsity": 0.5, "ticket": key, "is_result": cycle < 2}
+        for cycle, key in enumerate(KEYS)
     ]
-    store.name("quickstart", "run", {"rows": rows})
-    store.name("quickstart", "early", {"rows": []})
+    about = {"experiment": "quickstart", "choices": {"method": "imp"}, "overrides": [], "seed": 0}
+    record = {**about, "variant": "v", "status": "running"}
+    store.name("quickstart", "run", {**record, "rows": rows})
+    store.name("quickstart", "early", {**record, "rows": []})
     return store
 
 
@@ -63,10 +66,21 @@ def test_folders_and_links_to_them(store: Store, tmp_path: Path) -> None:
         assert found(path) == (store.root, KEYS[1])
 
 
-def test_a_kind_that_lies_on_another_disk(store: Store, tmp_path: Path) -> None:
+def test_a_kind_that_is_a_link_out_of_the_store(store: Store, tmp_path: Path) -> None:
     (store.root / "stages" / "ticket").rename(tmp_path / "elsewhere")
     (store.root / "stages" / "ticket").symlink_to(tmp_path / "elsewhere")
-    assert found(store.path(KEYS[1])) == (store.root, KEYS[1])
+    with pytest.raises(ValueError, match="stages/ticket is a link out of the store"):
+        locate(store.path(KEYS[1]))
+    with pytest.raises(ValueError, match="stages/ticket is a link out of the store"):
+        store.has(KEYS[1])
+
+
+def test_a_store_on_another_disk(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    store.root.rename(tmp_path / "big" / "runs")
+    store.root.symlink_to(tmp_path / "big" / "runs")
+    assert found(KEYS[1]) == (tmp_path / "big" / "runs", KEYS[1])
+    assert store.has(KEYS[1])
 
 
 def test_records(store: Store) -> None:

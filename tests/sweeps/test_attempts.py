@@ -18,14 +18,14 @@ from sparsekit.sweeps.records import Sweep
 from sparsekit.system import interruption
 from sparsekit.system.files import read_json, write_json
 from sparsekit.system.fit_jobs import Parked
+from tests.sweeps.asked import asked_for
 
 MEMBER = "0000"
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    runs = [{"number": 0, "name": "one", "experiment": "custom"}]
-    return freeze(tmp_path, "test", {"cluster": {}, "runs": runs})
+    return freeze(tmp_path, "test", asked_for({"name": "one"}))
 
 
 def raising(error: BaseException) -> Callable[[], None]:

@@ -18,6 +18,7 @@ from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.slurm import BEGIN, submit_controller, submit_members
 from sparsekit.system import interruption
+from tests.sweeps.asked import asked_for
 
 SBATCH = """#!{python}
 import json, os, sys
@@ -50,12 +51,7 @@ def answers(folder: Path, answer: str, *, status: int = 0) -> None:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    runs = [
-        {"number": n, "experiment": "custom", "name": f"dense-seed{n}", "config": {}}
-        for n in range(3)
-    ]
-    code = {"snapshot": "/code of/mine"}
-    content = {"user": "me", "cluster": {}, "code": code, "runs": runs}
+    content = asked_for({}, {}, {}, code={"snapshot": "/code of/mine"})
     return freeze(tmp_path / PLACE, "custom", content)
 
 

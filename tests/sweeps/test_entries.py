@@ -16,6 +16,7 @@ from sparsekit.sweeps.freezing import freeze
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.trust import code_digest
 from sparsekit.system.files import write_json
+from tests.sweeps.asked import asked_for
 
 CONFIG = {"config": {"seed": 0}}
 WRITTEN = [run_entry(0), run_entry(7)]
@@ -67,8 +68,7 @@ def test_each_job_of_an_array_reads_its_own(tmp_path: Path) -> None:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    content = {"cluster": {"_target_": "a.b"}, "runs": [{"experiment": "x", "name": "y", **CONFIG}]}
-    return freeze(tmp_path, "custom", content)
+    return freeze(tmp_path, "custom", asked_for(CONFIG))
 
 
 def submitted(sweep: Sweep, *entries: Entry) -> list[str]:
@@ -93,7 +93,7 @@ def test_a_job_refuses_a_sweep_that_others_changed_since(
     monkeypatch.setattr(job, "ACTS", {"run": lambda *given, **named: done.append(named)})
     arguments = submitted(sweep, *WRITTEN)
     # Frozen again by the same user, as by the same command with another limit of time.
-    changed = {**sweep.frozen, "runs": [{**sweep.runs[0], "config": {"minutes": 7}}]}
+    changed = {**sweep.frozen, "runs": [{**sweep.runs[0], "differs": {"minutes": "7"}}]}
     again = freeze(sweep.root, "custom", changed)
     assert job.main(arguments) == 0
     assert done == [{"number": 0}]

@@ -11,13 +11,14 @@ import pytest
 
 from sparsekit.sweeps.freezing import freeze
 from sparsekit.sweeps.records import Sweep, list_sweeps
+from tests.sweeps.asked import asked_for
 
-RUN = {"experiment": "custom", "name": "dense-seed0", "config": {"runtime": {"data": "/data"}}}
+RUN = {"config": {"runtime": {"data": "/data"}}}
 ALICE, BOB = 1001, 1002
 
 
 def content(user: str, command: str) -> dict[str, Any]:
-    return {"user": user, "command": command, "cluster": {}, "code": {}, "runs": [RUN]}
+    return asked_for(RUN, user=user, command=command)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from sparsekit.sweeps.records import Sweep, list_sweeps
 from sparsekit.sweeps.trust import code_digest, refuse_untrusted
 from sparsekit.training.observing import Observer
 from tests.conftest import TINY
+from tests.sweeps.asked import asked_for
 from tests.sweeps.test_batch import answers
 
 KEY = "deadbeef0123456789deadbeef0123456789abcd"
@@ -148,8 +149,8 @@ def test_jobs_of_slurm_have_them(
 def sweep(tmp_path: Path) -> Sweep:
     cluster = {"_target_": "sparsekit.sweeps.clusters.Slurm", "setup": ["login pw"]}
     config = {"cluster": cluster, "runtime": {}, "logger": {"api_key": "pw"}}
-    run = {"number": 0, "experiment": "custom", "name": "dense", "config": config}
-    return freeze(tmp_path, "custom", {"cluster": cluster, "code": {}, "runs": [run, run]})
+    run = {"config": {name: value for name, value in config.items() if name != "runtime"}}
+    return freeze(tmp_path, "custom", asked_for(run, run, cluster=cluster))
 
 
 def test_what_is_frozen_is_put_together_again(sweep: Sweep) -> None:
@@ -162,7 +163,8 @@ def test_what_is_frozen_is_put_together_again(sweep: Sweep) -> None:
     again = {k: v for k, v in sweep.whole.items() if k not in ("seal", "salt")}
     digest = code_digest(sweep)
     again["cluster"] = {**again["cluster"], "setup": []}
-    again["runs"] = [{**run, "config": {"cluster": again["cluster"]}} for run in again["runs"]]
+    given = {"method": {}, "runtime": {}, "cluster": again["cluster"]}
+    again["runs"] = [{**run, "config": given} for run in again["runs"]]
     other = freeze(sweep.root, "custom", again)
     assert other.folder == sweep.folder
     assert not (sweep.folder / PRIVATE).exists()

@@ -14,6 +14,7 @@ from sparsekit.sweeps.jobs import jobs_of
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.scheduler import Ended, Queued
 from sparsekit.system.files import write_json
+from tests.sweeps.asked import asked_for
 
 ASKED: list[tuple[str, ...]] = []
 
@@ -90,8 +91,7 @@ def test_the_time_that_is_left(printed: str, seconds: float | None, answer: list
 
 
 def test_jobs_of_other_names_are_not_of_the_sweep(tmp_path: Path, answer: list[str]) -> None:
-    content = {"user": getpass.getuser(), "runs": [{"experiment": "custom", "name": "dense"}]}
-    sweep = freeze(tmp_path, "custom", content)
+    sweep = freeze(tmp_path, "custom", asked_for(user=getpass.getuser()))
     mine = sweep.submit("runs", ["0000", "0001"])["id"]
     names = [
         sweep.job_name(mine), f"other.{mine}", f"x{sweep.job_name(mine)}", f"{sweep.name}.{mine}",
@@ -107,8 +107,7 @@ def test_jobs_of_other_names_are_not_of_the_sweep(tmp_path: Path, answer: list[s
 
 
 def test_who_submitted_is_asked_for_too(tmp_path: Path) -> None:
-    content = {"user": "alice", "runs": [{"experiment": "custom", "name": "dense"}]}
-    sweep: Sweep = freeze(tmp_path, "custom", content)
+    sweep: Sweep = freeze(tmp_path, "custom", asked_for(user="alice"))
     note = sweep.submit("runs", ["0000"])
     assert sweep.users(sweep.submissions()) == (str(os.geteuid()),)
     # As earlier releases wrote it.

@@ -20,6 +20,7 @@ from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.slurm import _from_snapshot
 from sparsekit.sweeps.snapshot import take_snapshot
 from tests.conftest import TINY
+from tests.sweeps.asked import asked_for
 
 PROJECT = {
     "top_of_mine.py": "WHAT = 'mine'",
@@ -114,7 +115,7 @@ def test_what_lies_elsewhere_and_was_imported(
 def test_a_job_finds_the_copy_first(project: Path) -> None:
     store = project / "runs"
     place = take_snapshot(store / "code", store=store)
-    sweep: Sweep = freeze(store, "one", {"runs": [], "code": {"snapshot": str(place)}})
+    sweep: Sweep = freeze(store, "one", asked_for(code={"snapshot": str(place)}))
     write(project, {"top_of_mine.py": "WHAT = 'changed since'"})
     program = "import top_of_mine, sparsekit; print(top_of_mine.WHAT, sparsekit.__file__)"
     script = "\n".join([*_from_snapshot(sweep), f"{sys.executable} -c '{program}'"])

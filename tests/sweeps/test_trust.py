@@ -12,6 +12,7 @@ from sparsekit.sweeps.freezing import freeze
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.trust import Untrusted, refuse_untrusted
 from sparsekit.system.files import write_json
+from tests.sweeps.asked import asked_for
 
 OTHER = 34567
 CLUSTER = {"_target_": "sparsekit.sweeps.clusters.Slurm", "setup": ["module load cuda"]}
@@ -30,9 +31,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def sweep(tmp_path: Path) -> Sweep:
     (tmp_path / "snapshot" / "mine").mkdir(parents=True)
     (tmp_path / "snapshot" / "mine" / "pets.py").touch()
-    run = {"experiment": "custom", "name": "dense", "config": CONFIG, "classes": {10: "a", 9: "b"}}
+    run = {"config": CONFIG, "classes": {10: "a", 9: "b"}}
     code = {"snapshot": str(tmp_path / "snapshot")}
-    return freeze(tmp_path, "custom", {"cluster": CLUSTER, "code": code, "runs": [run]})
+    return freeze(tmp_path, "custom", asked_for(run, cluster=CLUSTER, code=code))
 
 
 def test_what_this_user_froze_is_trusted(sweep: Sweep) -> None:
