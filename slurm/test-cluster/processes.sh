@@ -14,6 +14,8 @@ daemon() { # NAME PROGRAM ARGUMENT...: start it, unless it runs
   (cd "$directory/daemons/$name" && exec setsid env --default-signal=INT,QUIT "$@") \
     </dev/null >>"$directory/log/$name.out" 2>&1 9>&- &
   echo $! >"$directory/pids/$name"
+  # Until it is in its folder, it cannot be told from one that has ended.
+  until running "$name" || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
 }
 
 works_for() { # PID NAME

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sparsekit.sweeps.controller import jobs_of
+from sparsekit.sweeps.jobs import jobs_of
 from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.records import Sweep
 from tests.faults.drawing import Command
