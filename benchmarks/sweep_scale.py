@@ -21,7 +21,8 @@ from sparsekit.configuration.overrides import value_of
 from sparsekit.runs.planning import Share, share_out
 from sparsekit.runs.runner import prepare_run, rehearse_all
 from sparsekit.store.identity import Stage
-from sparsekit.store.store import Store, write_json
+from sparsekit.store.store import Store
+from sparsekit.system.files import write_json
 
 METHODS = ("dense", "one_shot", "imp", "random", "snip", "set", "rigl", "soup")
 COMMON = ("model=mlp", "data=digits", "logger=none", "runtime.accelerator=cpu")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sparsekit.store.references import VARIABLE, default_store
-from sparsekit.sweeps.records import FOLDER, Sweep, list_sweeps
+from sparsekit.sweeps.records import FOLDER, Sweep, find_sweep, list_sweeps
 from sparsekit.system.files import Damaged
 
 MOST_DIGITS = 20
@@ -34,7 +34,7 @@ def store_of(given: Path | None) -> Path:
 def sweep_of(root: Path, name: str) -> Sweep:
     """Return the sweep of that name, or the only one whose name begins with it."""
     try:
-        return _whole(_find(root, name))
+        return _whole(find_sweep(root, name))
     except LookupError as error:
         raise Unknown(*error.args) from error
 
@@ -86,13 +86,3 @@ def _whole(sweep: Sweep) -> Sweep:
     except OSError as error:
         raise Unknown(f"{sweep.file} cannot be read: {error.strerror}") from error
     return sweep
-
-
-def _find(root: Path, name: str) -> Sweep:
-    """Find the sweep named `name`, or the only one that begins with it; LookupError if none."""
-    names = [sweep.name for sweep in list_sweeps(root)]
-    near = [other for other in names if other == name] or [o for o in names if o.startswith(name)]
-    if len(near) == 1:
-        return Sweep(root / FOLDER / near[0])
-    what = "several sweeps begin like that" if near else "no such sweep"
-    raise LookupError(f"{name}: {what} in {root}; there are {', '.join(near or names) or 'none'}")

@@ -60,3 +60,21 @@ class SweepFolder:
             return self.read_part(part, self.folder / part / name)
         except (Damaged, OSError):
             return None
+
+
+def member_of(number: int) -> str:
+    """Return the name of the member of a run.
+
+    >>> member_of(7)
+    '0007'
+    """
+    return f"{number:04d}"
+
+
+def number_of(member: str) -> int:
+    """Return the number of the run that a member belongs to.
+
+    >>> number_of("0007"), number_of("0007.fit-3f69")
+    (7, 7)
+    """
+    return int(member.partition(".")[0])

@@ -32,6 +32,8 @@ from sparsekit.store.claims import claim, heartbeat, is_held, release
 from sparsekit.store.named import NAMED, read_record
 from sparsekit.sweeps.frozen import read_frozen
 from sparsekit.sweeps.parts import SweepFolder
+from sparsekit.sweeps.parts import member_of as member_of
+from sparsekit.sweeps.parts import number_of as number_of
 from sparsekit.sweeps.private import put_together
 from sparsekit.system.files import Damaged, refuse_links, touch, write_json
 from sparsekit.system.users import user_name
@@ -262,6 +264,16 @@ class Sweep(SweepFolder):
         return note
 
 
+def find_sweep(root: Path, name: str) -> Sweep:
+    """Find the sweep named `name`, or the only one that begins with it; LookupError if none."""
+    names = [sweep.name for sweep in list_sweeps(root)]
+    near = [other for other in names if other == name] or [o for o in names if o.startswith(name)]
+    if len(near) == 1:
+        return Sweep(root / FOLDER / near[0])
+    what = "several sweeps begin like that" if near else "no such sweep"
+    raise LookupError(f"{name}: {what} in {root}; there are {', '.join(near or names) or 'none'}")
+
+
 def list_sweeps(root: Path) -> list[Sweep]:
     """List all sweeps of a store, the latest last; also those that cannot be read."""
     ages: dict[Path, float] = {}
@@ -269,24 +281,6 @@ def list_sweeps(root: Path) -> list[Sweep]:
         with contextlib.suppress(OSError):
             ages[folder] = os.lstat(folder / FROZEN).st_mtime
     return [Sweep(folder) for folder in sorted(ages, key=lambda one: (ages[one], one))]
-
-
-def member_of(number: int) -> str:
-    """Return the name of the member of a run.
-
-    >>> member_of(7)
-    '0007'
-    """
-    return f"{number:04d}"
-
-
-def number_of(member: str) -> int:
-    """Return the number of the run that a member belongs to.
-
-    >>> number_of("0007"), number_of("0007.fit-3f69")
-    (7, 7)
-    """
-    return int(member.partition(".")[0])
 
 
 def _in_store(run: dict[str, Any], root: Path) -> dict[str, Any]:
