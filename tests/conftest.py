@@ -98,21 +98,32 @@ def forked_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def tiny_run(root: Path, overrides: Sequence[str]) -> PreparedRun:
+    """The one job of tiny real training in the store `root`."""
+    asked = {key_of(text) for text in overrides}
+    defaults = [text for text in TINY if key_of(text) not in asked]
+    rest = [f"runtime.store={root}", *overrides]
+    try:
+        sparse = [] if "sparsity" in asked else [SPARSE]
+        return prepare_run(compose_runs([*defaults, *sparse, *rest])[0])
+    except ConfigError as error:
+        if f"{SPARSE} would be ignored" not in str(error):
+            raise
+    return prepare_run(compose_runs([*defaults, *rest])[0])
+
+
+def run_to_its_end(job: PreparedRun) -> tuple[Store, list[str]]:
+    """The store of a run, and the keys of the cycles' tickets."""
+    record = run_prepared(job, "test")
+    return job.store, [row["ticket"] for row in record["rows"]]
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., PreparedRun]:
     """Builds the one job of tiny real training: `tiny("method=imp", store="a")`."""
 
     def build(*overrides: str, store: str = "runs") -> PreparedRun:
-        asked = {key_of(text) for text in overrides}
-        defaults = [text for text in TINY if key_of(text) not in asked]
-        rest = [f"runtime.store={tmp_path / store}", *overrides]
-        try:
-            sparse = [] if "sparsity" in asked else [SPARSE]
-            return prepare_run(compose_runs([*defaults, *sparse, *rest])[0])
-        except ConfigError as error:
-            if f"{SPARSE} would be ignored" not in str(error):
-                raise
-        return prepare_run(compose_runs([*defaults, *rest])[0])
+        return tiny_run(tmp_path / store, overrides)
 
     return build
 
@@ -122,9 +133,7 @@ def run_tiny(tiny: Callable[..., PreparedRun]) -> Callable[..., tuple[Store, lis
     """Runs such a job; gives the store and the keys of the cycles' tickets."""
 
     def run(*overrides: str, store: str = "runs") -> tuple[Store, list[str]]:
-        job = tiny(*overrides, store=store)
-        record = run_prepared(job, "test")
-        return job.store, [row["ticket"] for row in record["rows"]]
+        return run_to_its_end(tiny(*overrides, store=store))
 
     return run
 
@@ -139,6 +148,7 @@ def short(method_file: Path) -> Sequence[str]:
         overrides.append("method.retrain_epochs=0.4")
     if config.get("average_from"):
         overrides += ["train.epochs=2.3", "method.average_from=0", "method.cycles=1"]
+        overrides.append("train.batch_size=128")
         overrides.remove("method.cycles=2")
     if config.get("several_from", 1) > 1:
         overrides.append("method.several_from=1")

@@ -16,8 +16,9 @@ from sparsekit.store.identity import canonical, describe
 from sparsekit.store.sealing import SESSION
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
+from tests.conformance.conftest import Undisturbed
 from tests.conformance.deaths import AROUND_STAGES, WITHIN_FITS, run_through_deaths
-from tests.conftest import short
+from tests.conftest import run_to_its_end, short, tiny_run
 
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
 TEXT = (
@@ -65,10 +66,10 @@ def left_over(job: PreparedRun, masks: Masks) -> int:
 
 @pytest.mark.parametrize("overrides", CASES)
 def test_budget_zeros_and_no_second_computation(
-    overrides: list[str], run_tiny: Run, tiny: Callable[..., PreparedRun]
+    overrides: list[str], undisturbed: Undisturbed
 ) -> None:
-    store, tickets = run_tiny(*overrides)
-    job = tiny(*overrides)
+    store, tickets = undisturbed(overrides)
+    job = tiny_run(store.root, overrides)
     for cycle, key in zip(job.method.plan(), tickets, strict=True):
         state, masks = load_network(store, key)
         total = sum(mask.numel() for mask in masks.values())
@@ -81,7 +82,7 @@ def test_budget_zeros_and_no_second_computation(
         assert all(bool((state[name][~mask] == 0).all()) for name, mask in masks.items())
         assert all(bool((state[name][mask] != 0).any()) for name, mask in masks.items())
     before = store.ancestors(*tickets)
-    _, again = run_tiny(*overrides)
+    _, again = run_to_its_end(job)
     assert again == tickets
     assert store.ancestors(*again) == before
     assert all(stage["provenance"]["session"] == SESSION for stage in before.values())
@@ -94,17 +95,17 @@ def test_budget_zeros_and_no_second_computation(
 def test_killed_everywhere_same_bits(
     overrides: list[str],
     kinds: tuple[str, ...],
-    run_tiny: Run,
+    undisturbed: Undisturbed,
     tiny: Callable[..., PreparedRun],
     tmp_path: Path,
 ) -> None:
     """Within fits apart: a death when all is computed starts the fit afresh, and would hide what
     the resumed fits before it had lost."""
-    undisturbed, _ = run_tiny(*overrides, store="undisturbed")
+    expected, _ = undisturbed(overrides)
     job = tiny(*overrides, "runtime.checkpoint_seconds=0", store="killed")
     places = run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=kinds)
     assert {place.split()[0] for place in places} == set(kinds)
-    assert differences(undisturbed, job.store) == []
+    assert differences(expected, job.store) == []
     assert not list((job.store.root / "work").glob("*-*/*")), "work was left behind"
     assert not (job.store.root / "corrupt").exists(), "a whole checkpoint was taken for damaged"
 

@@ -10,6 +10,7 @@ from sparsekit.configuration.compose import CONFIGS
 from sparsekit.runs.planning import plan_run
 from sparsekit.runs.runner import PreparedRun
 from sparsekit.store.store import Store
+from tests.conformance.conftest import Undisturbed
 from tests.conftest import short
 
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
@@ -42,12 +43,12 @@ def planned(job: PreparedRun) -> list[str]:
 
 @pytest.mark.parametrize("overrides", CASES)
 def test_planned_keys_are_those_published(
-    overrides: Sequence[str], run_tiny: Run, tiny: Callable[..., PreparedRun]
+    overrides: Sequence[str], undisturbed: Undisturbed, tiny: Callable[..., PreparedRun]
 ) -> None:
     job = tiny(*overrides, "runtime.data=/nowhere")
     keys = planned(job)
     assert not job.store.root.exists()
-    store, tickets = run_tiny(*overrides)
+    store, tickets = undisturbed(overrides)
     assert keys == published(store)
     assert set(tickets) <= set(keys)
 

@@ -14,9 +14,10 @@ from sparsekit.report.compare import differences
 from sparsekit.runs.planning import plan_run
 from sparsekit.runs.runner import PreparedRun, run_prepared
 from sparsekit.store.sealing import SESSION
-from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
+from tests.conformance.conftest import Undisturbed
 from tests.conformance.deaths import AROUND_STAGES, run_through_deaths
+from tests.conftest import run_to_its_end, tiny_run
 
 REMOVED = "+transform=remove_channels"
 IMP = ("method=imp", "method.remove=0.8", "method.cycles=2")
@@ -36,32 +37,31 @@ CASES = [
         id="BatchNorm",
     ),
 ]
-Run = Callable[..., tuple[Store, list[str]]]
 Tiny = Callable[..., PreparedRun]
 
 
 @pytest.mark.parametrize("overrides", CASES)
 def test_killed_everywhere_same_bits_and_nothing_twice(
-    overrides: list[str], run_tiny: Run, tiny: Tiny, tmp_path: Path
+    overrides: list[str], undisturbed: Undisturbed, tiny: Tiny, tmp_path: Path
 ) -> None:
-    undisturbed, tickets = run_tiny(*overrides, store="undisturbed")
+    expected, tickets = undisturbed(overrides)
     assert sorted(stage.key for stage in plan_run(tiny(*overrides))) == sorted(
-        key for kind in undisturbed.kinds() for key in undisturbed.keys(kind)
+        key for kind in expected.kinds() for key in expected.keys(kind)
     )
-    before = undisturbed.ancestors(*tickets)
-    assert run_tiny(*overrides, store="undisturbed")[1] == tickets
-    assert undisturbed.ancestors(*tickets) == before
+    before = expected.ancestors(*tickets)
+    assert run_to_its_end(tiny_run(expected.root, overrides))[1] == tickets
+    assert expected.ancestors(*tickets) == before
     assert all(stage["provenance"]["session"] == SESSION for stage in before.values())
     job = tiny(*overrides, store="killed")
     run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=AROUND_STAGES)
-    assert differences(undisturbed, job.store) == []
+    assert differences(expected, job.store) == []
 
 
 @pytest.mark.parametrize("overrides", CASES)
 def test_networks_shrink_and_sparsity_counts_from_the_original(
-    overrides: list[str], run_tiny: Run, tiny: Tiny
+    overrides: list[str], undisturbed: Undisturbed, tiny: Tiny
 ) -> None:
-    store, tickets = run_tiny(*overrides)
+    store, tickets = undisturbed(overrides)
     init = stored_network(store, next(store.keys("init")))
     job = tiny(*overrides)
     first = load_network(store, tickets[0])[1]
@@ -82,8 +82,8 @@ def test_networks_shrink_and_sparsity_counts_from_the_original(
     )
 
 
-def test_what_is_rewound_to_are_the_weights_of_the_anchor(run_tiny: Run) -> None:
-    store, tickets = run_tiny(*IMP, "method.rewind_step=3", REMOVED)
+def test_what_is_rewound_to_are_the_weights_of_the_anchor(undisturbed: Undisturbed) -> None:
+    store, tickets = undisturbed([*IMP, "method.rewind_step=3", REMOVED])
     anchor, _ = load_network(store, tickets[0])
     network = stored_network(store, tickets[-1])
     started = store.description(store.description(tickets[-1])["inputs"][0])["inputs"][0]
@@ -99,8 +99,10 @@ def test_what_is_rewound_to_are_the_weights_of_the_anchor(run_tiny: Run) -> None
     assert stored_network(store, started) == network
 
 
-def test_the_first_transformed_network_does_what_the_pruned_one_does(run_tiny: Run) -> None:
-    store, _ = run_tiny("method=one_shot", "sparsity=0.95", REMOVED)
+def test_the_first_transformed_network_does_what_the_pruned_one_does(
+    undisturbed: Undisturbed,
+) -> None:
+    store, _ = undisturbed(["method=one_shot", "sparsity=0.95", REMOVED])
     transformed = next(store.keys("transformed"))
     pruned = store.description(transformed)["inputs"][0]
     inputs = torch.randn(16, *stored_network(store, pruned).example().shape[1:])
