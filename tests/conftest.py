@@ -28,7 +28,7 @@ from sparsekit.configuration.sweep_files import key_of
 from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared
 from sparsekit.store.store import Store
 from sparsekit.system import interruption
-from sparsekit.training.settings import Runtime
+from tests import warm
 
 torch.set_num_threads(1)
 # What is imported stays: collections pass over it, and forked processes share its memory.
@@ -87,15 +87,10 @@ def deaf() -> Iterator[None]:
 
 
 @pytest.fixture
-def forked_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fits on several devices fork their ranks, which need not import PyTorch and Lightning anew.
-
-    Otherwise all is as it is with spawned ones, which other tests have.
-    """
-    spawned = Runtime.strategy
-    monkeypatch.setattr(
-        Runtime, "strategy", lambda self, nodes: spawned(self, nodes).replace("spawn", "fork")
-    )
+def warm_spawn() -> Iterator[None]:
+    """Workers and ranks of this test need not import PyTorch anew; those of other tests do."""
+    with warm.spawning():
+        yield
 
 
 def tiny_run(root: Path, overrides: Sequence[str]) -> PreparedRun:

@@ -7,6 +7,7 @@ process it begins at once, and can be asked, signalled and killed like any other
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing.util
 import os
 import runpy
@@ -15,8 +16,10 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
+
+import pytest
 
 from sparsekit.sweeps import pool
 from sparsekit.system import interruption
@@ -49,18 +52,49 @@ def _join(new_session: bool, process_group: int) -> None:
         os.setpgid(0, process_group)
 
 
+@contextlib.contextmanager
+def spawning() -> Iterator[None]:
+    """Let multiprocessing spawn processes as forks of this one.
+
+    What they are to do is pickled, and read by them, as where they import everything anew.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing.util, "spawnv_passfds", _spawned)
+        yield
+
+
+def _spawned(path: bytes, args: Sequence[str], kept: Sequence[int]) -> int:
+    if "--multiprocessing-fork" not in args:
+        return SPAWNV(path, args, kept)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        begin(None, None, (), kept=kept)
+        command = args.index("-c") + 1
+        sys.argv = ["-c", *args[command + 1 :]]
+        _leave_after(lambda: exec(args[command], {"__name__": "__main__"}))
+    return pid
+
+
+SPAWNV = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
+
+
 def begin(
-    cwd: str | None, env: Mapping[str, str] | None, streams: Sequence[int], *, kept: int = -1
+    cwd: str | None,
+    env: Mapping[str, str] | None,
+    streams: Sequence[int],
+    *,
+    kept: Sequence[int] = (),
 ) -> None:
     """Give a forked process what a new one has of its own: place, environment, streams, signals.
 
-    Of the other files that were open only `kept` stays so.
+    Of the other files that were open only those `kept` stay so.
     """
     for number, end in enumerate(streams):
         if end != -1:
             os.dup2(end, number)
-    os.closerange(3, max(kept, 3))
-    os.closerange(max(kept + 1, 3), 1024)
+    _close_all_but({0, 1, 2, *kept})
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     if cwd is not None:
@@ -77,12 +111,26 @@ def begin(
     atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
 
 
+def _close_all_but(kept: Set[int]) -> None:
+    """Close what was open before; the numbers stay taken, for objects that close them again."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # of the listing itself
+            if number not in kept and os.fstat(number):
+                os.dup2(nothing, number, inheritable=False)
+
+
 def run(module: str, arguments: Sequence[str]) -> NoReturn:
     """Do what `python -m MODULE ARGUMENTS` does, and end this process as that would."""
     sys.argv = [module, *arguments]
+    _leave_after(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
+
+
+def _leave_after(work: Callable[[], object]) -> NoReturn:
+    """End this process as Python ends after the work of its main module."""
     status: Any = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        work()
     except SystemExit as left:
         status = left.code
     except BaseException:

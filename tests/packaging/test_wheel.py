@@ -39,7 +39,8 @@ def test_listing_and_a_run_from_the_wheel(installed: Path, tmp_path: Path) -> No
     assert python(installed, tmp_path, "-c", where).count(str(installed)) == 2
     listing = python(installed, tmp_path, "-m", "sparsekit.run", "--help")
     assert "quickstart" in listing
-    tiny = ["method=random", "model=mlp", "train.epochs=0.1", "logger=none"]
+    # Its process imports everything anew; other tests fork such processes.
+    tiny = ["method=random", "model=mlp", "train.epochs=0.1", "logger=none", "cluster=local"]
     printed = python(installed, tmp_path, "-m", "sparsekit.run", *tiny)
     assert "4 stages were computed" in printed
     assert (tmp_path / "runs" / "named" / "custom" / "accuracy.png").stat().st_size > 1000

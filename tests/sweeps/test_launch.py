@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,9 @@ from sparsekit.run import main
 from sparsekit.store.store import Store
 from sparsekit.sweeps.records import list_sweeps
 from tests.conftest import TINY
+from tests.status.sweeps import started
+from tests.waiting import PATIENCE
 
-ROOT = Path(__file__).parents[2]
 RUNS = ("-m", *TINY, "method=one_shot,random", "seed=0,1", "runtime.threads=1")
 
 
@@ -87,13 +86,11 @@ def test_without_slurm_it_says_so(
 
 def test_processes_leave_the_same_bits_as_this_one(tmp_path: Path) -> None:
     assert main(asked(tmp_path / "here")) == 0
-    command = [sys.executable, "-m", "sparsekit.run"]
     more = ["cluster=local", "cluster.processes=2"]
-    done = subprocess.run(
-        [*command, *asked(tmp_path / "apart", *more)], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "[4/4]" in done.stderr
+    command = started(["sparsekit.run", *asked(tmp_path / "apart", *more)])
+    _, told = command.communicate(timeout=PATIENCE)
+    assert command.returncode == 0, told
+    assert "[4/4]" in told
     assert differences(Store(tmp_path / "here"), Store(tmp_path / "apart")) == []
     (here,), (apart,) = list_sweeps(tmp_path / "here"), list_sweeps(tmp_path / "apart")
     assert here.name == apart.name

@@ -54,7 +54,7 @@ def test_masks_move_alike_on_every_rank(run_tiny: Run) -> None:
 BATCH_NORM = ("model=resnet20", "+model.width=8")
 
 
-@pytest.mark.usefixtures("forked_ranks")
+@pytest.mark.usefixtures("warm_spawn")
 @pytest.mark.parametrize(("model", "tolerance"), [((), 1e-4), (BATCH_NORM, 2e-2)])
 def test_two_devices_train_the_same_network(
     model: tuple[str, ...], tolerance: float, run_tiny: Run

@@ -13,6 +13,7 @@ import pytest
 from sparsekit.report.compare import differences
 from sparsekit.runs.runner import PreparedRun
 from sparsekit.store.store import Store
+from tests import warm
 from tests.system.processes import ended, wait_for
 from tests.training.lives import (
     DONE,
@@ -30,9 +31,11 @@ TWO_DEVICES = ("method=dense", "train.epochs=4", "runtime.devices=2")
 
 @pytest.fixture(scope="module")
 def undisturbed_on_two(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return undisturbed(TWO_DEVICES, tmp_path_factory.mktemp("two"))
+    with warm.spawning():
+        return undisturbed(TWO_DEVICES, tmp_path_factory.mktemp("two"))
 
 
+@pytest.mark.usefixtures("warm_spawn")
 @pytest.mark.parametrize("to", ["parent", "rank 1"])
 def test_all_ranks_stop_at_one_step(
     to: str, tiny: Tiny, undisturbed_on_two: Store, tmp_path: Path
@@ -62,10 +65,12 @@ def test_ranks_that_die_before_they_listen_are_no_failure(
         time.sleep(seconds)
         os.killpg(pid, signal.SIGTERM)
         assert ended(pid) == STOPPED
-    assert ended(life(job)) == DONE
+    with warm.spawning():
+        assert ended(life(job)) == DONE
     assert differences(undisturbed_on_two, job.store) == []
 
 
+@pytest.mark.usefixtures("warm_spawn")
 def test_a_rank_that_dies_unasked_is_a_failure(tiny: Tiny, tmp_path: Path) -> None:
     job = tiny(*TWO_DEVICES)
     dying = watched(job, tmp_path, at=3, number=signal.SIGTERM, to="death of rank 1")

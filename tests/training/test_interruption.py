@@ -110,9 +110,13 @@ def test_stopped_at_random_moments_same_bits(kill: bool, tiny: Tiny, run_tiny: R
 
 @pytest.mark.parametrize("to_all", [False, True], ids=["parent", "all processes"])
 def test_workers_stopped_same_bits(
-    to_all: bool, tiny: Tiny, undisturbed_soup: Store, tmp_path: Path
+    to_all: bool,
+    tiny: Tiny,
+    undisturbed_soup: Store,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
-    """While they are born and import PyTorch, and while they train."""
+    """While they are born and import PyTorch, and while they train, where they had imported it."""
     job = tiny(*SOUP, "executor=workers", "runtime.checkpoint_seconds=1000", store="stopped")
     moments, send = random.Random(2), os.killpg if to_all else os.kill
     places: dict[str, Callable[[], bool]] = {
@@ -121,6 +125,8 @@ def test_workers_stopped_same_bits(
     }
     disturbed = watched(job, tmp_path, at=STEPS_PER_EPOCH, number=0, to="nobody")
     for place, is_reached in places.items():
+        if place != "born":
+            request.getfixturevalue("warm_spawn")
         pid = life(disturbed)
         wait_for_life(is_reached, pid)
         time.sleep(moments.uniform(0.1, 0.4))

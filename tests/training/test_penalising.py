@@ -90,7 +90,7 @@ def test_transposed_convolutions_lose_output_channels() -> None:
     assert [bool((model.weight[:, row] == 0).all()) for row in range(3)] == [False, True, False]
 
 
-@pytest.mark.usefixtures("forked_ranks")
+@pytest.mark.usefixtures("warm_spawn")
 def test_two_devices_shrink_alike(run_tiny: Run) -> None:
     store, one = run_tiny(*STRONG)
     other, two = run_tiny(*STRONG, "runtime.devices=2", store="two")

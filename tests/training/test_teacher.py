@@ -218,7 +218,7 @@ def test_killed_and_stopped_within_a_fit_same_bits(
     assert costs[0].get("teacher_examples") == costs[1].get("teacher_examples")
 
 
-@pytest.mark.usefixtures("forked_ranks")
+@pytest.mark.usefixtures("warm_spawn")
 def test_two_devices_have_a_teacher_each(run_tiny: RunTiny) -> None:
     store, (_, ticket) = run_tiny(*FEATURES, "runtime.devices=2")
     (fit,) = store.description(ticket)["inputs"]

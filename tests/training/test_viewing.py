@@ -187,7 +187,7 @@ def test_pieces_of_a_batch_are_pulled_once(run_tiny: Run) -> None:
     assert all(torch.allclose(v, states[1][n], rtol=0, atol=1e-4) for n, v in states[0].items())
 
 
-@pytest.mark.usefixtures("forked_ranks")
+@pytest.mark.usefixtures("warm_spawn")
 def test_two_devices_see_the_same(run_tiny: Run) -> None:
     store, one = run_tiny("method=sr_ste", STRONG)
     other, two = run_tiny("method=sr_ste", STRONG, "runtime.devices=2", store="two")
