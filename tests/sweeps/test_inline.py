@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,26 @@ import pytest
 from tests.status.sweeps import Asked, started
 from tests.waiting import PATIENCE, wait_until
 
+Command = subprocess.Popen[str]
+
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Asked:
     return Asked(tmp_path)
 
 
-def told(process: subprocess.Popen[str], text: str) -> None:
+@contextlib.contextmanager
+def one_waits_for_the_other(asked: Asked) -> Iterator[tuple[Command, Command]]:
+    """The command that is in the midst of its first run, and the one that waits for it."""
+    asked.hold()
+    with asked.elsewhere("cluster=inline") as first:
+        wait_until(lambda: asked.has_begun("0000"), "no run begins")
+        second = started(["sparsekit.run", *asked.typed("cluster=inline")])
+        told(second, "another process is at work on it; waiting for it")
+        yield first, second
+
+
+def told(process: Command, text: str) -> None:
     """Wait until a process has printed a line with `text`."""
     assert process.stderr is not None
     for line in process.stderr:
@@ -26,11 +41,7 @@ def told(process: subprocess.Popen[str], text: str) -> None:
 
 
 def test_the_second_of_two_waits_for_the_first_and_ends_like_it(asked: Asked) -> None:
-    asked.hold()
-    with asked.elsewhere("cluster=inline") as first:
-        wait_until(lambda: asked.has_begun("0000"), "no run begins")
-        second = started(["sparsekit.run", *asked.typed("cluster=inline")])
-        told(second, "another process is at work on it; waiting for it")
+    with one_waits_for_the_other(asked) as (first, second):
         asked.release()
         printed = [process.communicate(timeout=PATIENCE)[0] for process in (first, second)]
         assert [first.returncode, second.returncode] == [0, 0]
@@ -39,11 +50,7 @@ def test_the_second_of_two_waits_for_the_first_and_ends_like_it(asked: Asked) ->
 
 
 def test_who_waits_goes_on_when_the_other_is_killed(asked: Asked) -> None:
-    asked.hold()
-    with asked.elsewhere("cluster=inline") as first:
-        wait_until(lambda: asked.has_begun("0000"), "no run begins")
-        second = started(["sparsekit.run", *asked.typed("cluster=inline")])
-        told(second, "waiting for it")
+    with one_waits_for_the_other(asked) as (first, second):
         first.kill()
         asked.release()
         second.communicate(timeout=PATIENCE)
@@ -52,11 +59,7 @@ def test_who_waits_goes_on_when_the_other_is_killed(asked: Asked) -> None:
 
 
 def test_who_waits_leaves_what_is_cancelled_meanwhile(asked: Asked) -> None:
-    asked.hold()
-    with asked.elsewhere("cluster=inline") as first:
-        wait_until(lambda: asked.has_begun("0000"), "no run begins")
-        second = started(["sparsekit.run", *asked.typed("cluster=inline")])
-        told(second, "waiting for it")
+    with one_waits_for_the_other(asked) as (first, second):
         asked.sweep.cancel(["0000"])
         first.kill()
         asked.release()
