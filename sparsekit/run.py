@@ -60,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.given = given
         return _main(options)
     except (ConfigError, Damaged) as error:
-        remark(f"error: {error}")
+        from sparsekit.store.published import published_message
+
+        remark(f"error: {published_message(str(error), given)}")
         return 2
     except OSError as error:
         refusal = refusal_in(error)
@@ -137,7 +139,9 @@ def _refuse_several(options: argparse.Namespace) -> None:
 def _print_config(config: Mapping[str, Any]) -> None:
     from omegaconf import OmegaConf
 
-    print(OmegaConf.to_yaml(OmegaConf.create(dict(config))), end="")
+    from sparsekit.store.published import published
+
+    print(OmegaConf.to_yaml(OmegaConf.create(published(config))), end="")
 
 
 class _Parser(argparse.ArgumentParser):

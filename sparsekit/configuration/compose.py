@@ -136,10 +136,10 @@ def compose_one(
             memory[options] = _composed(options, folders)
         chosen, choices = memory[options]
         composed = copy.deepcopy(chosen)
-        for text in values:
-            _set(composed, text)
         for key, leaf in leaves.items():
             OmegaConf.update(composed, key, leaf, merge=False, force_add=True)
+        for text in values:
+            _set(composed, text)
         written = OmegaConf.to_container(composed, resolve=False)
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:

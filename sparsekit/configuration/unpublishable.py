@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sparsekit.configuration.config import ConfigError
-from sparsekit.system.secrets import MASKED, masked, secret_variables
+from sparsekit.system.secrets import MASKED, hidden_in, masked, secret_variables
 
 
 def refuse_secrets(config: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -18,12 +18,14 @@ def refuse_secrets(config: Mapping[str, Any], identity: Mapping[str, Any]) -> No
     for place, text in _texts("", config):
         if MASKED.search(text):
             raise ConfigError(f"{place}={text!r} stands for what was not stored; give the value")
-    for place, text in _texts("", identity):
-        for name, value in secret_variables().items():
-            if value in masked(text, place.rpartition(".")[2]):
+    known = {value: f"${name}" for name, value in secret_variables().items()}
+    known |= {value: "another setting, which is masked," for value in hidden_in(config)}
+    for place, text in _texts("", masked(identity)):
+        for value, what in known.items():
+            if value in text:
                 raise ConfigError(
-                    f"{place}: the value of ${name} would be stored with every result; let the "
-                    "function that needs it read the variable itself"
+                    f"{place}: the value of {what} would be stored with every result; let the "
+                    "function that needs it read it from the environment"
                 )
     method = identity["method"]
     transform = method.get("transform") if isinstance(method, Mapping) else None

@@ -143,15 +143,15 @@ def _worked(work: Callable[[], None]) -> _End:
             # will come again.
             remark(masked_here(traceback.format_exc()))
             by = ", ".join(interruption.received())
-            return _End("stopped", f"stopped by {by}; then {masked_here(_shortened(error))}")
+            return _End("stopped", f"stopped by {by}; then {_shortened(error)}")
         told = masked_here(traceback.format_exc())
-        return _End("failed", masked_here(_shortened(error)), told)
+        return _End("failed", _shortened(error), told)
     return _End("done")
 
 
 def _shortened(error: BaseException) -> str:
     """Return what an error says; of a long text the beginning and the end, where its errors are."""
-    text = f"{type(error).__name__}: {error}"
+    text = masked_here(f"{type(error).__name__}: {error}")  # before a key is cut in two
     return text if len(text) <= 2 * END else f"{text[:END]}\n...\n{text[-END:]}"
 
 

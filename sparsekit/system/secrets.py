@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 MASK = "<masked>"
@@ -22,9 +22,15 @@ SURE = (
     r"|(?:api|access|private|secret|account|storage|encryption|signing|license|wandb|ssh|auth)_?key"
     r"|(?:access|auth|api|bearer|refresh|session|security|hf|hub|github|gitlab|git|bot)_?token"
 )
-LIKELY = r"token|auth|signature|sig|pat|key"
+LIKELY = (
+    r"token|auth|signature|sig|pat|key"
+    r"|(?<!_)pass|(?:db|user|smtp)_pass|pwd|pw|userpwd|cookies?|jwt|login"
+)
 NAMES = rf"(?:[\w.-]*[_.-])?(?:{SURE}|{LIKELY})(?:_[a-z]+)?"
-VALUE = r"(?P<value>'[^']*'|\"[^\"]*\"|[^\s'\"&,;)}\]]+)"
+VALUE = r"(?P<value>'[^']*'|\"[^\"]*\"|[^\s'\"&,;)}\]]*[^\s'\"&,;)}\]:])"
+LOGIN = re.compile(r"(?![a-z]+://)[^\s:/]+:[^\s/:]{4,}")
+LOGIN_NAME = re.compile(r"(?:^|_)(?:auth|login|userpwd)$")
+FLAG = re.compile(r"--?[A-Za-z][\w-]*")
 SURE_NAME = re.compile(rf"(?:^|_)(?:{SURE})(?:_|$)")
 LIKELY_NAME = re.compile(rf"(?:^|_)(?:{LIKELY})$")
 EXPORT_NAME = re.compile(r"(?:^|_)export$")
@@ -37,19 +43,28 @@ FORMS = re.compile(
     r"|\bsk-[\w-]{20,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bxox[a-z]-[\w-]{10,}|\bAIza[\w-]{35}"
     r"|\blocal-[0-9a-f]{40}\b|\bwandb_v\d_\w{20,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|(?<=hooks\.slack\.com/)[\w/]+|(?<=/api/webhooks/)[\w/-]+"
+    r"|(?<=hooks\.slack\.com/)[\w/]+|(?<=/api/webhooks/)[\w/-]+|(?<=/bot)\d{6,}:[\w-]{30,}"
 )
 AFTER = re.compile(
-    r"(\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*:)[^\s/@'\"]+(?=@)"
+    r"(\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*:)(?:[^\s/'\"]{1,256}|(?!\d+/)[^\s@'\"]{1,256})(?=@)"
+    r"|(\b[a-z][a-z0-9+.-]*://)(?=(?:[a-z_-]*\d){3})(?=[\d_-]*[a-z])[\w-]{16,}(?=@)"
+    r"|(\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+)[^\s'\"]+"
+    r"|(\bcluster\.setup\b[^\s=]*=)[^\n]+"
     r"|(authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\n]+"
     r"|(\bbearer\s+)(?=[^\s\d]*\d)[\w+/=~.-]{16,}"
     r"|(\bwandb login(?:\s+--\S+)*\s+)(?!-)[^\s'\"]+"
-    r"|(--export[= ])[^\s'\"]*=[^\s'\"]*"
-    r"|(\bexport['\"]?:\s*)(?:'[^']*=[^']*'|\"[^\"]*=[^\"]*\"|[^\s'\"}]*=[^\s'\"}]*)",
+    r"|(--export(?:[= ]|['\"]\s*,\s*['\"]))[^\s'\"]*=[^\s'\"]*"
+    r"|(\bexport(?:['\"]?:|['\"],)\s*)(?:'[^']*=[^']*'|\"[^\"]*=[^\"]*\"|[^\s'\"}]*=[^\s'\"}]*)",
     re.IGNORECASE,
 )
 ASSIGNED = re.compile(rf"(?i)(?<![\w.-])(?P<name>{NAMES})(?P<is>['\"]?\s*[=:]\s*){VALUE}")
+# Without `password: no such setting`.
+IN_PROSE = re.compile(
+    rf"(?i)(?<![\w.-])(?P<name>{NAMES})"
+    rf"(?P<is>['\"]?\s*=\s*|['\"]\s*:\s*|:\s*(?=['\"])|:(?! )){VALUE}"
+)
 FLAGGED = re.compile(rf"(?i)(?<![\w-])(?P<name>--{NAMES})(?P<is>\s+)(?!-){VALUE}")
+PAIRED = re.compile(rf"(?i)(?<![\w.-])(?P<name>(?:--)?{NAMES})(?P<is>['\"]?\s*,\s*)(?!-){VALUE}")
 LEAST_CHARACTERS = 8
 
 
@@ -63,28 +78,51 @@ def masked(value: Any, name: str = "") -> Any:
         is_secret = SURE_NAME.search(_spelled(name))
         return {k: masked(one, f"{name}.{k}" if is_secret else str(k)) for k, one in value.items()}
     if isinstance(value, list | tuple):
-        return [masked(one, name) for one in value]
+        before = ["", *value]
+        return [
+            _after(word, one) or masked(one, name) for word, one in zip(before, value, strict=False)
+        ]
     if not isinstance(value, str) or not value:
         return value
     return _in_its_place(name, value) or masked_text(value)
 
 
-def masked_text(text: str) -> str:
+def hidden_in(value: Any, name: str = "") -> Iterator[str]:
+    """Yield the texts of plain data that `masked` replaces as a whole, unless they are short.
+
+    >>> list(hidden_in({"project": "a", "api_key": "2f1c90ab", "to": {"password": "me"}}))
+    ['2f1c90ab']
+    """
+    if isinstance(value, Mapping):
+        is_secret = SURE_NAME.search(_spelled(name))
+        for key, one in value.items():
+            yield from hidden_in(one, f"{name}.{key}" if is_secret else str(key))
+    elif isinstance(value, list | tuple):
+        for word, one in zip(["", *value], value, strict=False):
+            yield from [one] if _after(word, one) else hidden_in(one, name)
+    elif isinstance(value, str) and len(value) >= LEAST_CHARACTERS:
+        yield from [value] if _in_its_place(name, value) not in (None, value) else []
+
+
+def masked_text(text: str, *, is_prose: bool = False) -> str:
     """Return a text in which keys and passwords are masked, as far as it shows what they are.
+
+    In prose a word after a colon goes on with what is said.
 
     >>> masked_text("wandb.init(api_key='2f1c') with WANDB_API_KEY=2f1c")
     "wandb.init(api_key='<masked>') with WANDB_API_KEY=<masked>"
     """
     text = FORMS.sub(MASK, text)
     text = AFTER.sub(lambda found: "".join(filter(None, found.groups())) + MASK, text)
-    return FLAGGED.sub(_named, ASSIGNED.sub(_named, text))
+    text = FLAGGED.sub(_named, (IN_PROSE if is_prose else ASSIGNED).sub(_named, text))
+    return PAIRED.sub(_next, text)
 
 
-def masked_here(text: str) -> str:
+def masked_here(text: str, *, is_prose: bool = False) -> str:
     """Return a text for people, such as a traceback, also without the keys in this environment."""
     for value in sorted(secret_variables().values(), key=len, reverse=True):
         text = text.replace(value, MASK)
-    return masked_text(text)
+    return masked_text(text, is_prose=is_prose)
 
 
 def secret_variables() -> dict[str, str]:
@@ -97,10 +135,32 @@ def secret_variables() -> dict[str, str]:
 
 
 def _named(found: re.Match[str]) -> str:
+    return _replaced(found, _in_its_place)
+
+
+def _next(found: re.Match[str]) -> str:
+    return _replaced(found, _after)
+
+
+def _replaced(found: re.Match[str], mask_of: Callable[[str, str], str | None]) -> str:
     value = found["value"]
     quote = value[0] if value[0] in "'\"" else ""
-    mask = _in_its_place(found["name"], value.strip(quote) if quote else value)
+    mask = mask_of(found["name"], value.strip(quote) if quote else value)
     return found[0] if mask is None else f"{found['name']}{found['is']}{quote}{mask}{quote}"
+
+
+def _after(word: Any, value: Any) -> str | None:
+    """Return what stands in the place of a value that follows a word in a list, as in a command.
+
+    A list of names may hold `password` too: what follows has to look like a key, then.
+    """
+    if not isinstance(word, str) or not isinstance(value, str) or not value:
+        return None
+    if FLAG.fullmatch(word):
+        return None if value[0] == "-" else _in_its_place(word.strip("-"), value)
+    is_name = SURE_NAME.search(_spelled(word)) or LIKELY_NAME.search(_spelled(word))
+    is_drawn = " " not in word and DRAWN_KEY.fullmatch(value)
+    return _digested(value) if is_name and is_drawn and not OF_A_STAGE.fullmatch(value) else None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -111,10 +171,16 @@ def _in_its_place(name: str, value: str) -> str | None:
     name = _spelled(name)
     if SURE_NAME.search(name) or (EXPORT_NAME.search(name) and "=" in value):
         return MASK
+    if not LIKELY_NAME.search(name) or OF_A_STAGE.fullmatch(value):
+        return None
     drawn = DRAWN_KEY if name.endswith("key") else DRAWN
-    if LIKELY_NAME.search(name) and drawn.fullmatch(value) and not OF_A_STAGE.fullmatch(value):
-        return f"<masked {hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()[:6]}>"
-    return None
+    is_login = LOGIN_NAME.search(name) and LOGIN.fullmatch(value)
+    return _digested(value) if is_login or drawn.fullmatch(value) else None
+
+
+def _digested(value: str) -> str:
+    """Return a mask that keeps two values apart."""
+    return f"<masked {hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()[:6]}>"
 
 
 def _spelled(name: str) -> str:

@@ -38,3 +38,10 @@ def test_a_grid_may_give_a_group_whole() -> None:
     method = "{_target_:sparsekit.method.cycle.Method,num_particles:2}"
     runs = compose_runs([f"sweep=[{{method:[dense,{method}],seed:[0,1]}}]"])
     assert [run.config["method"].get("num_particles") for run in runs] == [None, None, 2, 2]
+
+
+def test_what_is_typed_beside_a_leaf_counts() -> None:
+    leaf = f"train.optimizer={{_target_:{ADAMW},weight_decay:0.1}}"
+    one = ["train.optimizer.weight_decay=0.2", leaf]
+    for overrides in (one, one[::-1]):
+        assert compose_one(overrides).config["train"]["optimizer"]["weight_decay"] == 0.2

@@ -17,6 +17,7 @@ from sparsekit.configuration.config import ConfigError
 from sparsekit.core.fit_spec import FitSpec
 from sparsekit.run import main
 from sparsekit.runs.runner import prepare_run
+from sparsekit.sweeps.attempts import END, _shortened
 from sparsekit.sweeps.freezing import freeze, is_sealed
 from sparsekit.sweeps.private import NotReadable
 from sparsekit.sweeps.records import Sweep, list_sweeps
@@ -103,6 +104,45 @@ def test_runs_have_them_and_records_do_not(
     assert mirrored["callbacks"]["notifier"]["password"] == "<masked>"
     (sweep,) = list_sweeps(tmp_path)
     refuse_untrusted(sweep)
+
+
+WRONG = [
+    "logger.password='of-the-logger",
+    "logger.password:of-the-logger",
+    "cluster.setup=of-the-logger",
+    "seed.api_key=of-the-logger",
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_mistakes_are_told_without_them(
+    wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, wrong, "-m") == 2
+    printed = capsys.readouterr().err
+    assert "error: " in printed
+    assert not any(text in printed for text in PASSWORDS)
+
+
+def test_what_is_shown_of_a_configuration_is_without_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_LOGIN_NAME", "me-of-the-jobs")
+    more = ["cluster=slurm", "cluster.setup=['login of-the-jobs']", "--cfg", "job"]
+    note = "logger.config={a:'${logger.password}',b:'${cluster.setup}',c:'${oc.env:MY_LOGIN_NAME}'}"
+    assert run(tmp_path, note, *more) == 0
+    printed = capsys.readouterr().out
+    assert f"  _target_: {MODULE}.mirror" in printed
+    assert not any(text in printed for text in PASSWORDS)
+    assert run(tmp_path, "--dry-run") == 0
+    assert not any(text in capsys.readouterr().out for text in PASSWORDS)
+
+
+def test_an_error_is_masked_before_it_is_shortened() -> None:
+    text = "x" * (END - len("RuntimeError: ") - 20) + KEY + "y" * 2 * END
+    told = _shortened(RuntimeError(text))
+    assert "<masked>" in told
+    assert KEY[:8] not in told
 
 
 def test_a_password_decides_no_result(tmp_path: Path) -> None:
@@ -197,6 +237,7 @@ def test_a_copy_without_it_says_so(sweep: Sweep, damage: str) -> None:
         ("model={_target_:tests.sweeps.test_private.mirror,password:pw}", "model: a key or pass"),
         (f"data.note={KEY}", r"data\.note: the value of \$MY_API_KEY would be stored"),
         ("data.note=${oc.env:MY_API_KEY}", r"data\.note: the value of \$MY_API_KEY would be"),
+        ("data.note=of-the-logger", "the value of another setting, which is masked, would be"),
         ("logger.project=<masked>", "stands for what was not stored"),
     ],
 )
@@ -207,6 +248,7 @@ def test_what_can_neither_be_stored_nor_masked_is_refused(
     from sparsekit.configuration.unpublishable import refuse_secrets
 
     config = {**compose_one(["logger=wandb"]).config}
+    config["logger"] = {**config["logger"], "password": "of-the-logger"}
     place, _, value = override.partition("=")
     part, _, name = place.partition(".")
     given = {"password": "pw"} if not name else KEY if "MY_API_KEY" in message else value

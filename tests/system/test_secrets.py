@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -44,13 +46,19 @@ def test_settings_are_recognised_by_their_names(name: str) -> None:
         '{{"password": "{}"}}',
         "login --password {} --user me",
         "logger={{_target_:mine.Logger,api_key:{},n:1}}",
+        "https://me:p/{}@host.org",
+        "https://me:p@{}@host.org",
+        "machine api.wandb.ai login user password {}",
+        "tool ['--password', '{}', 'x']",
+        "cluster.srun=['--export','ALL,SOME_NAME={}']",
+        "cluster.setup.0='export A={}'",
     ],
 )
 def test_texts_say_what_is_a_key(text: str) -> None:
     assert masked_text(text.format("s3cr3t-pw")) == masked_text(text.format(KEY))
-    assert masked_text(text.format(KEY)) == text.format(MASK).replace("ALL,SOME_NAME=", "").replace(
-        "Bearer ", ""
-    )
+    whole = ("ALL,SOME_NAME=", "Bearer ", "p/", "p@", "'export A=")
+    wanted = functools.reduce(lambda left, one: left.replace(one, ""), whole, text.format(MASK))
+    assert masked_text(text.format(KEY)) == (wanted.rstrip("'") if "setup" in text else wanted)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +74,14 @@ def test_texts_say_what_is_a_key(text: str) -> None:
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-_def",
         "-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc=\n-----END RSA PRIVATE KEY-----",
         f"local-{KEY}",
+        "https://host.org/bot123456789:" + "aB3" * 12,
+        f"https://{KEY}@host.org/1",
     ],
 )
 def test_keys_are_recognised_by_their_form(key: str) -> None:
-    assert masked({"note": f"see {key} there"}) == {"note": f"see {MASK} there"}
+    begin = "https://host.org/bot" * ("/bot" in key) + "https://" * ("@" in key)
+    end = "@host.org/1" * ("@" in key)
+    assert masked({"note": f"see {key} there"}) == {"note": f"see {begin}{MASK}{end} there"}
 
 
 def test_what_only_looks_like_a_key_stays_apart_from_others() -> None:
@@ -82,6 +94,38 @@ def test_what_only_looks_like_a_key_stays_apart_from_others() -> None:
 @pytest.mark.parametrize(
     "value",
     [
+        {"auth": ["me", "hunter2-hunter2"]},
+        {"auth": "me:hunter2"},
+        {"pass": "hunter2-hunter2"},
+        {"cookie": "session=hunter2hunter2"},
+        {"headers": [["X-Api-Key", KEY]]},
+        {"argv": ["--db-password", "hunter2"]},
+        {"srun": ["--export", "ALL,A=hunter2"]},
+    ],
+)
+def test_what_stands_beside_a_word_is_hidden(value: dict[str, Any]) -> None:
+    shown = str(masked(value))
+    assert "hunter2" not in shown
+    assert KEY not in shown
+    assert "<masked" in shown
+    assert "<masked" in str(masked({"typed": str(value)})) or "auth" in value
+
+
+def test_prose_goes_on_after_a_name() -> None:
+    said = f"data.api_key: no such argument; api_key={KEY}, {{'password': 'pw'}}, password:pw"
+    assert masked_text(said, is_prose=True) == (
+        f"data.api_key: no such argument; api_key={MASK}, {{'password': '{MASK}'}}, password:{MASK}"
+    )
+    assert masked_text(f"password='{KEY}': none") == f"password='{MASK}': none"
+    assert masked_text("password=pw: none") == f"password={MASK}: none"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"columns": ["password", "age", "token", "height"], "flags": ["--token-dim", "--n", "3"]},
+        {"forward_pass": "conv1block2", "address": "http://host:8080/a@b", "login": "node1:22"},
+        {"tokenizer": "bert-base-uncased-v2", "keys": ["a1b2c3d4e5f6a7b8"], "pat": "*.conv1.w"},
         {"key": "ticket-3f698378a9d24ea734c4", "pad_token": "<pad>", "sort_key": "conv1.weight"},
         {
             "num_tokens": "512",
