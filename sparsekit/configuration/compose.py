@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.configuration.config import ConfigError, Spine, check
-from sparsekit.configuration.groups import Groups, check_option, sorted_out, undecodable
+from sparsekit.configuration.groups import (
+    Groups,
+    check_option,
+    refuse_mark,
+    sorted_out,
+    undecodable,
+)
 from sparsekit.configuration.overrides import (
     first_lines,
     key_of,
@@ -144,6 +150,12 @@ def compose_one(
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(_reason(error)) from error
+    except RecursionError as error:
+        raise ConfigError("a configuration is nested too deeply, or refers to itself") from error
+    except OSError as error:
+        if error.errno is not None:  # else OmegaConf's word for a file that holds one value
+            raise
+        raise ConfigError(f"a configuration file is no mapping: {first_lines(error)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{undecodable(list_groups(folders))} is not UTF-8: {error}") from error
     assert isinstance(plain, dict)
@@ -165,6 +177,8 @@ def _composed(options: Sequence[str], folders: Sequence[Path]) -> tuple[Any, dic
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
+    for group in list_groups(folders).values():
+        refuse_mark(file for file in group.values() if not file.is_relative_to(CONFIGS))
     paths = ",".join(quoted(f"file://{folder.resolve()}") for folder in folders)
     ConfigStore.instance().store(name="spine", node=Spine)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -210,7 +224,8 @@ def list_groups(folders: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {folder}: no such folder")
         for file in sorted(folder.glob("*/*.yaml")):
-            groups.setdefault(file.parent.name, {})[file.stem] = file
+            if file.is_file():
+                groups.setdefault(file.parent.name, {})[file.stem] = file
     return groups
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import codecs
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sparsekit.configuration.config import ConfigError, check_key, suggest
@@ -59,3 +61,17 @@ def undecodable(groups: Groups) -> str:
         except UnicodeDecodeError:
             return str(file)
     return "a configuration file"
+
+
+def refuse_mark(files: Iterable[Path]) -> None:
+    """Raise ConfigError for a byte order mark behind which Hydra does not see `# @package`."""
+    for file in files:
+        with file.open("rb") as opened:
+            if opened.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                continue
+            header = itertools.takewhile(lambda line: line.strip()[:1] in (b"", b"#"), opened)
+            if any(b"@package" in line for line in header):
+                raise ConfigError(
+                    f"{file} begins with a byte order mark, which hides its line with @package; "
+                    "save it as plain UTF-8"
+                )

@@ -165,6 +165,8 @@ def read_sweep(file: Path) -> SweepFile:
 
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ConfigError(f"--sweep {file}: nested too deeply") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"--sweep {file}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not content:

@@ -31,7 +31,7 @@ from sparsekit.system.executors import Executor
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
 from sparsekit.system.printing import remark
-from sparsekit.system.refusals import refusal_in, require_writable
+from sparsekit.system.refusals import refusal_in, require_one_file_system, require_writable
 from sparsekit.system.secrets import masked_here
 from sparsekit.system.team import Team
 from sparsekit.training.fit import fit
@@ -96,6 +96,7 @@ def prepare_run(run: Run) -> PreparedRun:
     given = run.config
     try:
         built = {name: _built(given[name]) for name in ("method", "runtime", "executor")}
+        built["runtime"] = built["runtime"].placed()
         built["executor"](str, [])  # refuses its settings even when there is nothing to do
         problem = Problem(**{name: _built(given[name]) for name in PROBLEM_PARTS})
         common = FitSpec(
@@ -128,7 +129,7 @@ def _observers(run: Run) -> tuple[ObserverMaker, ...]:
         return ()
     logger = _built(run.config["logger"])
     about = {"experiment": run.experiment, "method": run.choices["method"]}
-    folder = str(Path(run.config["runtime"]["store"]).expanduser())
+    folder = str(Path(run.config["runtime"]["store"]).expanduser().absolute())
     return (functools.partial(logger, about=about, config=published(run.config), folder=folder),)
 
 
@@ -145,6 +146,7 @@ def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
         problem = canonical(describe(common.problem))
         try:
             require_writable(prepared.store.root, FOLDERS)
+            require_one_file_system(prepared.store.root, ("work", "stages", "stages/*"))
         except OSError as error:
             said = f"runtime.store={prepared.store.root} cannot be written to"
             raise ConfigError(f"{said}: {refusal_in(error) or error}") from error

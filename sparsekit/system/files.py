@@ -174,7 +174,7 @@ def refuse_links(root: Path, *places: Path) -> None:
             if one.is_symlink() and not Path(os.path.realpath(one)).is_relative_to(home):
                 raise Damaged(
                     f"{one} is a link out of the store, to {os.readlink(one)}; nothing is read or "
-                    f"written there: move the folder back, or mount it"
+                    f"written there: move the folder back"
                 )
 
 

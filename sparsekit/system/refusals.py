@@ -27,6 +27,7 @@ WORDS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "not permitted",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.EXDEV: "work/ and stages/ of a store have to be on one file system",
 }
 ONLY_OF_FILES = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 SHARED_MEMORY = Path("/dev/shm")
@@ -59,7 +60,19 @@ def require_writable(folder: Path, below: Iterable[str] = ()) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
 
 
+def require_one_file_system(folder: Path, below: Iterable[str]) -> None:
+    """Raise OSError where folders, as far as they exist, lie elsewhere than the one they are in.
+
+    What is renamed from one to another would have to be copied, which is not done in one step.
+    """
+    for place in (found for pattern in below for found in folder.glob(pattern)):
+        if place.stat().st_dev != folder.stat().st_dev:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(place))
+
+
 def _of_system(error: OSError) -> str | None:
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _has_folder():
+        return "the folder from which this was started is not there any more"
     if error.errno not in WORDS or (error.filename is None and error.errno in ONLY_OF_FILES):
         return None
     if error.filename == str(SHARED_MEMORY):
@@ -68,6 +81,14 @@ def _of_system(error: OSError) -> str | None:
         return f"{WORDS[error.errno]}: {denied(Path(error.filename))}"
     where = _full() if error.filename is None and error.errno == errno.ENOSPC else error.filename
     return f"{WORDS[error.errno]}{f': {where}' if where else ''}"
+
+
+def _has_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _full() -> str:

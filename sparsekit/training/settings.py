@@ -91,6 +91,11 @@ class Runtime:
         if self.devices < 1 or self.threads < 0:
             raise ValueError(f"runtime: devices={self.devices}, threads={self.threads} is too few")
 
+    def placed(self) -> Runtime:
+        """Return the same with folders that stay where they are when the current one changes."""
+        store, data = (str(Path(one).expanduser().absolute()) for one in (self.store, self.data))
+        return dataclasses.replace(self, store=store, data=data)
+
     def limit_threads_(self) -> None:
         """Bound the CPU threads of this process."""
         if self.threads:

@@ -76,3 +76,38 @@ def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text("\ufeffoverrides: [seed=1]\n", encoding="utf-8")
     assert read_sweep(file).overrides == ("seed=1",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"\xef\xbb\xbf# @package _global_\nmethod: {cycles: 1}\n",
+            "mine.yaml begins",
+        ),
+        (b"3\n", "a configuration file is no mapping"),
+        (b"a: " + b"[" * 3000 + b"]" * 3000, "nested too deeply"),
+    ],
+)
+def test_files_that_are_no_configurations_are_refused(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    option(tmp_path, "mine", "")
+    (tmp_path / "method" / "mine.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        compose_one(["method=mine"], [tmp_path])
+
+
+def test_a_sweep_file_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text("sweep: " + "[" * 3000 + "]" * 3000)
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        read_sweep(tmp_path / "sweep.yaml")
+
+
+def test_what_is_no_file_is_no_option(tmp_path: Path) -> None:
+    option(tmp_path, "mine")
+    (tmp_path / "method" / "folder.yaml").mkdir()
+    (tmp_path / "method" / "dangling.yaml").symlink_to(tmp_path / "nowhere")
+    listed = list_groups([tmp_path])["method"]
+    assert "mine" in listed
+    assert not {"folder", "dangling"} & set(listed)

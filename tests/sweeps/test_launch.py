@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import Callback
 
 from sparsekit.report.compare import differences
 from sparsekit.run import main
@@ -116,3 +117,23 @@ def test_a_device_that_is_not_there_is_refused(
     words = [text for text in asked(tmp_path / "runs") if "accelerator" not in text]
     assert main([*words, "runtime.accelerator=mps"]) == 2
     assert "there is no such device here" in capsys.readouterr().err
+
+
+class Leaving(Callback):
+    """Changes the working directory, as some libraries do."""
+
+    def __init__(self, folder: str) -> None:
+        os.chdir(folder)
+
+
+def test_results_are_where_they_were_asked_for_whoever_changes_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    leaving = f"{{_target_:{__name__}.Leaving,folder:{tmp_path / 'other'}}}"
+    asked = [*TINY, "method=dense", f"callbacks.leaving={leaving}"]
+    assert main([*asked, "runtime.store=runs"]) == 0
+    assert Path.cwd() == tmp_path / "other"
+    assert len(list_sweeps(tmp_path / "runs")) == 1
+    assert list(Path.cwd().iterdir()) == []

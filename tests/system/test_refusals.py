@@ -15,7 +15,7 @@ from sparsekit.data.shared_memory import shared_memory
 from sparsekit.store.tensors import save_network
 from sparsekit.system.executors import inline
 from sparsekit.system.files import write_json
-from sparsekit.system.refusals import WORDS, refusal_in
+from sparsekit.system.refusals import WORDS, refusal_in, require_one_file_system
 from sparsekit.training.checkpoint_files import write_checkpoint
 from tests.system.processes import ended, forked
 from tests.system.test_executors import two_workers
@@ -99,3 +99,38 @@ def test_other_errors_keep_their_tracebacks() -> None:
     assert refusal_in(FileNotFoundError(errno.ENOENT, "gone", "a")) is None
     assert refusal_in(PermissionError(errno.EACCES, "of no file")) is None
     assert refusal_in(RuntimeError("no space left in this message")) is None
+
+
+def test_a_folder_that_was_removed_under_a_process_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(FileNotFoundError) as raised:
+        os.getcwd()
+    assert refusal_in(raised.value) == (
+        "the folder from which this was started is not there any more"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert refusal_in(raised.value) is None
+
+
+def test_a_store_on_two_file_systems_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("work", "stages/fit", "named"):
+        (tmp_path / name).mkdir(parents=True)
+    require_one_file_system(tmp_path, ("work", "stages", "stages/*"))
+    stat = Path.stat
+
+    def mounted(path: Path, **how: bool) -> os.stat_result:
+        found = list(stat(path, **how))
+        found[2] += path.name == "fit"
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "stat", mounted)
+    with pytest.raises(OSError, match="cross-device") as raised:
+        require_one_file_system(tmp_path, ("work", "stages", "stages/*"))
+    assert refusal_in(raised.value) == f"{WORDS[errno.EXDEV]}: {tmp_path / 'stages' / 'fit'}"
