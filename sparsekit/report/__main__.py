@@ -21,9 +21,9 @@ from sparsekit.system.streams import printed
 
 DESCRIPTION = "Mean +- sample standard deviation over n seeds, per method and sparsity."
 EPILOG = """\
-With --format csv one table is written, unrounded: of the layers, the particles, the knees or the
-studies if asked for, else the main one, with every metric. Every line that is no table then goes to
-the error stream.
+With --format csv one table is written, unrounded: of the layers, the particles, the knees, the
+differences or the studies if asked for, else the main one, with every metric. Every line that is
+no table then goes to the error stream.
 """
 TOLERANCE = 0.01
 MOST_DAMAGED = 20
@@ -95,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--metrics", action="store_true", help="every metric that was measured, as well"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="METHOD",
+        help="the differences of all others to this method, seed by seed, with their interval",
     )
     parser.add_argument(
         "--knee",

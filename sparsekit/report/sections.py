@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
+from sparsekit.report.differences import differences
+from sparsekit.report.differences import title as differences_title
 from sparsekit.report.essential import curve_points, essential_sparsities
 from sparsekit.report.formats import FORMATS, Table, section
 from sparsekit.report.particles import particles
@@ -22,10 +24,21 @@ def written(rows: Sequence[Row], options: argparse.Namespace) -> tuple[str, Sequ
     if options.format == "csv":
         table = _only_table(rows, options)
         return FORMATS["csv"](table), table.notes
-    sections = [*main_sections(rows), *_of_layers(rows, options), *_of_studies(rows, options)]
+    sections = [
+        *main_sections(rows),
+        *_of_seeds(rows, options),
+        *_of_layers(rows, options),
+        *_of_studies(rows, options),
+    ]
     gap = "\n" if options.format == "markdown" else ""  # Markdown wants a line before its tables
     write = FORMATS[options.format]
     return "\n\n".join(section(title, write(table), gap=gap) for title, table in sections), ()
+
+
+def _of_seeds(rows: Sequence[Row], options: argparse.Namespace) -> list[Section]:
+    if options.against is None:
+        return []
+    return [(differences_title(rows, options.against), differences(rows, options.against))]
 
 
 def _of_layers(rows: Sequence[Row], options: argparse.Namespace) -> list[Section]:
@@ -80,6 +93,7 @@ def _only_table(rows: Sequence[Row], options: argparse.Namespace) -> Table:
             options.knee is not None,
             lambda: essential_sparsities(_of_one_metric(rows), tolerance=options.knee),
         ),
+        "--against": (options.against is not None, lambda: differences(rows, options.against)),
         "--studies": (options.studies, lambda: studies_table(rows)),
     }
     asked = {name: table for name, (is_asked, table) in tables.items() if is_asked}
