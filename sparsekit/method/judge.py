@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
+from torch import Tensor
+
 from sparsekit.core.fit_spec import Problem
 from sparsekit.core.layout import Transposed
 from sparsekit.core.types import Masks, Probe, State, Weights
@@ -70,6 +72,16 @@ class Judge(Protocol):
 
     def batches(self, split: Literal["train", "val", "test"]) -> Iterator[tuple[Any, Any]]:
         """Return the batches of a split, not augmented."""
+        ...
+
+    def outputs(
+        self, state: State, split: Literal["train", "val", "test"]
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield outputs and targets of the batches of a split, without gradients."""
+        ...
+
+    def pixel_scale(self) -> tuple[Tensor, Tensor] | None:
+        """Return mean and std [C] by which pixels from 0 to 1 were normalised; None if unknown."""
         ...
 
     def report(self, state: State, masks: Masks) -> dict[str, Any]:

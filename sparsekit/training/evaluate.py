@@ -33,6 +33,14 @@ def evaluate(task: Task, models: Sequence[nn.Module], batches: Batches) -> dict[
         return task.metrics(add(measured))
 
 
+@torch.no_grad()
+def outputs_of(model: nn.Module, batches: Batches) -> Iterator[tuple[Any, Any]]:
+    """Yield the outputs of a model in evaluation mode, and the targets, of each batch."""
+    with _mode(model, training=False):
+        for inputs, targets in batches:
+            yield call(model, in_layout(inputs)), targets
+
+
 def in_layout(inputs: Inputs) -> Inputs:
     """Return `inputs` with images channels last: several times as fast for convolutions on CPUs."""
     return map_tensors(inputs, _channels_last)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsekit.core.fit_spec import Problem
 from sparsekit.core.layout import Transposed, outputs_first
@@ -24,7 +24,7 @@ from sparsekit.networks.network import Network
 from sparsekit.store.store import Store
 from sparsekit.tasks.metric import Metric
 from sparsekit.tasks.types import Task
-from sparsekit.training.evaluate import evaluate, recalibrate_
+from sparsekit.training.evaluate import evaluate, outputs_of, recalibrate_
 from sparsekit.training.history import EVALUATION_BATCH
 from sparsekit.training.layouts import best_layout
 from sparsekit.training.probe import GradientProbe
@@ -114,6 +114,18 @@ class NetworkJudge:
         return self._data.eval_batches(
             split, batch_size=EVALUATION_BATCH, device=device_of(self.runtime)
         )
+
+    def outputs(self, state: State, split: Split) -> Iterator[tuple[Any, Any]]:
+        """Yield outputs and targets of the batches of a split, in evaluation mode."""
+        return outputs_of(self.model(state), self.batches(split))
+
+    def pixel_scale(self) -> tuple[Tensor, Tensor] | None:
+        """Return mean and std [C] of normalised images; None for other data."""
+        found = [getattr(self._data, name, None) for name in ("mean", "std")]
+        if any(one is None for one in found):
+            return None
+        mean, std = (torch.as_tensor(one, dtype=torch.float32).reshape(-1) for one in found)
+        return mean, std
 
     @property
     def _network(self) -> Network:
