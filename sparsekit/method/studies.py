@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,10 @@ class StudyInput:
         return self.state(self.previous) if networks[0] == networks[1] else None
 
 
+Study = Callable[[StudyInput], Mapping[str, Any]]
+"""Measures what it is given, and returns plain data; raises CannotStudy where it cannot."""
+
+
 def study(
     cycle: Cycle,
     particles: Sequence[str],
@@ -69,9 +73,22 @@ def study(
     store: Store,
 ) -> dict[str, str]:
     """Return the keys of the studies of a cycle, by the names of their functions."""
-    names = [describe(one)["_target_"].rpartition(".")[2] for one in cycle.studies]
+    return study_ticket(cycle.studies, particles, ticket, previous, judge=judge, store=store)
+
+
+def study_ticket(
+    studies: Sequence[Study],
+    particles: Sequence[str],
+    ticket: str,
+    previous: str | None,
+    *,
+    judge: Judge,
+    store: Store,
+) -> dict[str, str]:
+    """Return the keys of studies of one ticket, by the names of their functions."""
+    names = [describe(one)["_target_"].rpartition(".")[2] for one in studies]
     asked = StudyInput(particles, ticket, previous, judge, store)
-    return {name: _ensure(one, asked) for name, one in zip(names, cycle.studies, strict=True)}
+    return {name: _ensure(one, asked) for name, one in zip(names, studies, strict=True)}
 
 
 def skipped(keys: Mapping[str, str], store: Store) -> dict[str, str]:

@@ -17,7 +17,8 @@ from sparsekit.store import schemas
 from sparsekit.store.named import NAMED, read_record, record_files
 from sparsekit.store.named import read_records as read_files
 from sparsekit.store.references import STAGES
-from sparsekit.store.store import CorruptResult, Store, json_of
+from sparsekit.store.sealing import json_of
+from sparsekit.store.store import CorruptResult, Store
 from sparsekit.system import schema
 from sparsekit.system.files import MOST_BYTES, Damaged, read_bytes, refuse_links
 from sparsekit.system.printing import printable

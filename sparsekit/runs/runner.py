@@ -24,10 +24,12 @@ from sparsekit.method.studies import skipped
 from sparsekit.runs.rehearsal import rehearse
 from sparsekit.runs.telling import progress
 from sparsekit.store.identity import canonical, describe
+from sparsekit.store.named import read_record
 from sparsekit.store.published import published
 from sparsekit.store.store import Busy, Store
 from sparsekit.system import interruption
 from sparsekit.system.executors import Executor
+from sparsekit.system.files import Damaged
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
 from sparsekit.system.printing import remark
@@ -217,6 +219,7 @@ def fit_of(prepared: PreparedRun) -> Callable[[FitSpec], str]:
 
 def _run_cycles(prepared: PreparedRun, rows: list[dict[str, Any]], title: str) -> None:
     store = prepared.store
+    before = _studied_before(prepared)
     _record(prepared, rows, status="running")
     turns = loop.run(
         prepared.method,
@@ -228,7 +231,7 @@ def _run_cycles(prepared: PreparedRun, rows: list[dict[str, Any]], title: str) -
         executor=prepared.executor,
     )
     for turn in turns:
-        rows.append(_row(turn, store))
+        rows.append(_row(turn, store, before))
         _record(prepared, rows, status="running")
         remark(progress(title, turn, store))
 
@@ -246,13 +249,24 @@ def _draw(prepared: PreparedRun, again: int) -> str:
     )
 
 
-def _row(turn: Turn, store: Store) -> dict[str, Any]:
+def _studied_before(prepared: PreparedRun) -> Mapping[str, Mapping[str, str]]:
+    """Return what the record of a run that is asked for again knows of studies, by ticket."""
+    try:
+        record = read_record(prepared.store.record(prepared.run.experiment, prepared.name))
+    except (Damaged, OSError):
+        return {}
+    return {row["ticket"]: row.get("studies", {}) for row in record["rows"]}
+
+
+def _row(turn: Turn, store: Store, before: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    earlier = {n: key for n, key in before.get(turn.ticket, {}).items() if store.has(key)}
+    studies = {**earlier, **turn.studies}
     return {
         "cycle": turn.cycle.index,
         "sparsity": turn.cycle.sparsity,
         "ticket": turn.ticket,
-        "studies": dict(turn.studies),
-        "skipped_studies": skipped(turn.studies, store),
+        "studies": studies,
+        "skipped_studies": skipped(studies, store),
         "is_result": turn.cycle.is_result,
     }
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from sparsekit.report.reading import metric_of
 from sparsekit.store.claims import HEARTBEAT
-from sparsekit.store.store import CorruptResult, Store, json_of
+from sparsekit.store.sealing import json_of
+from sparsekit.store.store import CorruptResult, Store
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.damage import damage_of
 from sparsekit.sweeps.jobs import Ask, by_member, queued_jobs

@@ -112,3 +112,13 @@ def _discard(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.rename(folder, trash)
     shutil.rmtree(trash, ignore_errors=True)
+
+
+def json_of(content: bytes, key: str, name: str) -> Any:
+    """Return the value of the JSON file `name` of a stage; CorruptResult if it cannot be one."""
+    try:
+        value = parsed(content)
+        schemas.schema_of(name)(value, "")
+    except ValueError as error:
+        raise CorruptResult(f"{key}: {name} is not what such a file holds: {error}") from error
+    return value

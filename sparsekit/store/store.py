@@ -24,10 +24,11 @@ from sparsekit.store.aside import put_aside, write_over
 from sparsekit.store.claims import HEARTBEAT, claim, forget, heartbeat, is_held, release, resign
 from sparsekit.store.identity import Stage
 from sparsekit.store.named import NAMED, read_record
-from sparsekit.store.schemas import file_name, path_below, schema_of
+from sparsekit.store.schemas import file_name, path_below
 from sparsekit.store.sealing import (
     SCRATCH,
     CorruptResult,
+    json_of,
     read_description,
     seal,
     verify,
@@ -37,7 +38,6 @@ from sparsekit.system.files import (
     MOST_BYTES,
     MOST_BYTES_OF_TENSORS,
     Damaged,
-    parsed,
     read_bytes,
     refuse_links,
     sync,
@@ -193,10 +193,14 @@ class Store:
 
     def name(self, folder: str, name: str, record: Mapping[str, Any]) -> Path:
         """Let a human name point at keys: `named/FOLDER/NAME.json`, replaced in one step."""
-        path_below(f"{folder}/{name}", "the name of a record")
-        path = self.root / NAMED / folder / f"{name}.json"
+        path = self.record(folder, name)
         write_over(self.root, path, record, read_record)
         return path
+
+    def record(self, folder: str, name: str) -> Path:
+        """Return the file of a human name; ValueError for one that would leave its folder."""
+        path_below(f"{folder}/{name}", "the name of a record")
+        return self.root / NAMED / folder / f"{name}.json"
 
     def _made(self, folder: Path) -> Path:
         """Make a folder of the store; Damaged where that would be out of it."""
@@ -287,13 +291,3 @@ def _copied(path: Path, copy: Path) -> None:
     shutil.copyfile(path, copy)
     sync(copy)
     os.replace(copy, path)
-
-
-def json_of(content: bytes, key: str, name: str) -> Any:
-    """Return the value of the JSON file `name` of a stage; CorruptResult if it cannot be one."""
-    try:
-        value = parsed(content)
-        schema_of(name)(value, "")
-    except ValueError as error:
-        raise CorruptResult(f"{key}: {name} is not what such a file holds: {error}") from error
-    return value

@@ -32,19 +32,10 @@ def studied(tiny: Tiny, *asked: str) -> tuple[PreparedRun, dict[str, Any]]:
     return job, run_prepared(job, "test")["rows"][-1]
 
 
-@pytest.fixture
-def said(tiny: Tiny) -> tuple[PreparedRun, dict[str, Any], dict[str, Any]]:
-    """A pruned network of digits, and what each study says of it."""
+def test_they_say_what_their_definitions_give(tiny: Tiny) -> None:
     job, row = studied(tiny)
     assert row["skipped_studies"] == {}
     found = {name: job.store.read(key, "study.json") for name, key in row["studies"].items()}
-    return job, row, found
-
-
-def test_they_say_what_their_definitions_give(
-    said: tuple[PreparedRun, dict[str, Any], dict[str, Any]],
-) -> None:
-    job, row, found = said
     judge = job.judge.on(stored_network(job.store, row["ticket"]))
     state = apply(*load_network(job.store, row["ticket"]))
     pairs = list(judge.outputs(state, "test"))
@@ -68,13 +59,6 @@ def test_they_say_what_their_definitions_give(
     assert of_classes["worst"] == min(recalls)
     shares = torch.bincount(labels, minlength=10) / len(labels)
     assert float((torch.tensor(recalls) * shares).sum()) == pytest.approx(of_classes["top_1"])
-
-
-def test_attacks_bits_and_other_data(
-    said: tuple[PreparedRun, dict[str, Any], dict[str, Any]],
-) -> None:
-    job, row, found = said
-    metrics = job.store.read(row["ticket"], "metrics.json")
 
     attacked = found["attacks"]
     assert attacked["accuracy"] == pytest.approx(metrics["test_accuracy"])

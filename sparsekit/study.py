@@ -1,0 +1,119 @@
+"""`python -m sparsekit.study NAMES PATHS...`: studies of results that are there already."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsekit.configuration.config import ConfigError
+from sparsekit.store.store import CorruptResult
+from sparsekit.system.files import Damaged
+from sparsekit.system.importing import uncollected
+from sparsekit.system.printing import remark, say
+from sparsekit.system.streams import printed
+
+PROGRAM = "python -m sparsekit.study"
+EPILOG = """\
+  python -m sparsekit.study calibration,classes runs
+  python -m sparsekit.study '{_target_: my_studies.mine, split: val}' runs/named/custom --every
+  python -m sparsekit.report runs --studies        what they found
+
+Nothing is trained, and no result changes. What was studied before, with the same settings, is found
+in the store. docs/evaluation.md says what each measures.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; exit status: 0 all were studied, 1 some could not be, 2 a mistake."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _main(options)
+    except (ConfigError, Damaged, CorruptResult, OSError, ValueError) as error:
+        remark(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        remark("interrupted; the same command goes on from here")
+        return 130
+
+
+def _main(options: argparse.Namespace) -> int:
+    from sparsekit.configuration.compose import compose_one
+    from sparsekit.report.collect import read_records
+
+    strange = [text for text in options.settings if not text.startswith("runtime.")]
+    if strange:
+        raise ConfigError(f"{strange[0]}: only settings of runtime. are asked for here")
+    runtime_node = compose_one(options.settings).config["runtime"]
+    damaged: list[str] = []
+    records = read_records(options.paths, note=damaged.append)
+    with uncollected():
+        from sparsekit.configuration import config
+        from sparsekit.runs.studying import study_named, study_record
+
+    studies = [study_named(name) for name in options.studies]
+    runtime = config.build(runtime_node)
+    runtime.limit_threads_()
+    failed = len(damaged)
+    for text in damaged:
+        remark(f"damaged: {text}")
+    for record in records:
+        try:
+            for one in study_record(record, studies, runtime, every=options.every):
+                say(f"{record.file.stem} cycle {one.cycle}: {_told(one.outcomes)}")
+        except (ValueError, CorruptResult, OSError) as error:
+            remark(f"{record.file.stem}: {error}")
+            failed += 1
+    say(f"look: python -m sparsekit.report {' '.join(map(str, options.paths))} --studies")
+    return int(failed > 0)
+
+
+def _told(outcomes: Any) -> str:
+    return ", ".join(
+        name if reason is None else f"{name} not made: {reason}"
+        for name, reason in outcomes.items()
+    )
+
+
+def _names(text: str) -> list[str]:
+    return [text] if text.lstrip().startswith("{") else text.split(",")
+
+
+class _Place(argparse.Action):
+    """Sorts what is typed after the names: settings have an equals sign, the rest are paths."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        settings = [one for one in values if "=" in one and not Path(one).exists()]
+        namespace.settings = settings
+        namespace.paths = [Path(one) for one in values if one not in settings]
+        if not namespace.paths:
+            parser.error("give stores, folders in named/, or records")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Measure finished results further, without training anything.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "studies", type=_names, metavar="NAMES", help="with commas between, or one {_target_: ...}"
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        action=_Place,
+        metavar="PATHS",
+        help="stores, folders in named/, records; and settings such as runtime.accelerator=gpu",
+    )
+    parser.add_argument(
+        "--every", action="store_true", help="every cycle of a run, not only its last"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(printed(main))
