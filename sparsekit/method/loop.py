@@ -54,7 +54,7 @@ def run(
         asked = [dataclasses.replace(f, pruned=key) for f, key in zip(fits, ready, strict=False)]
         particles = tuple(executor(fit, asked)) or ready
         ticket = merge_tickets(cycle, particles, judge=judge, store=store)
-        studies = study(cycle, particles, ticket, previous, judge=judge, store=store)
+        studies = study(cycle.studies, particles, ticket, previous, judge=judge, store=store)
         yield Turn(cycle, ticket, studies)
         if cycle.transform is not None and (drawn or sources[0]) == anchor:
             anchor = ready[0]  # the same weights, in the network they are now trained in

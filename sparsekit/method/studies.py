@@ -16,7 +16,6 @@ from sparsekit.core import geometry
 from sparsekit.core.geometry import interpolate
 from sparsekit.core.prune import apply
 from sparsekit.core.types import State
-from sparsekit.method.cycle import Cycle
 from sparsekit.method.judge import Judge
 from sparsekit.networks.network import stored_network
 from sparsekit.store.identity import Stage, describe
@@ -64,19 +63,6 @@ Study = Callable[[StudyInput], Mapping[str, Any]]
 
 
 def study(
-    cycle: Cycle,
-    particles: Sequence[str],
-    ticket: str,
-    previous: str | None,
-    *,
-    judge: Judge,
-    store: Store,
-) -> dict[str, str]:
-    """Return the keys of the studies of a cycle, by the names of their functions."""
-    return study_ticket(cycle.studies, particles, ticket, previous, judge=judge, store=store)
-
-
-def study_ticket(
     studies: Sequence[Study],
     particles: Sequence[str],
     ticket: str,

@@ -13,7 +13,7 @@ from sparsekit.configuration import config
 from sparsekit.configuration.config import ConfigError
 from sparsekit.core.fit_spec import Problem
 from sparsekit.method import evaluations, studies
-from sparsekit.method.studies import Study, skipped, study_ticket
+from sparsekit.method.studies import Study, skipped, study
 from sparsekit.report.collect import Record
 from sparsekit.store.named import NAMED, read_record
 from sparsekit.store.store import Store
@@ -93,7 +93,7 @@ def study_record(
         previous = rows[index - 1] if index else None
         if previous is not None and previous["cycle"] == 0 and not previous["is_result"]:
             previous = None  # an anchor, as the loop has it
-        keys = study_ticket(
+        keys = study(
             asked, tuple(inputs), ticket, previous and previous["ticket"], judge=judge, store=store
         )
         reasons = skipped(keys, store)
