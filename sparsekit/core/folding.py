@@ -58,6 +58,25 @@ def after_layer(
     return value.masked_fill(depends, torch.nan)
 
 
+def after_depthwise(
+    weight: Tensor, bias: Tensor | None, constants: Tensor, foldable: Tensor
+) -> Tensor:
+    """Return the constant outputs of a depthwise convolution, NaN where one depends on its input.
+
+    `weight`: [channels, 1, ...]. Output c is made of input c alone, and constant if that is
+    `foldable` (bool [channels]) or not used.
+
+    >>> weight, inputs = torch.tensor([[[0.0, 0]], [[1, 2]]]), torch.tensor([float("nan"), 2])
+    >>> after_depthwise(weight, torch.tensor([0.7, 0.1]), inputs, inputs.isfinite())
+    tensor([0.7000, 6.1000])
+    """
+    depends = reaches(weight)[:, 0] & ~foldable
+    value = per_channel(weight)[:, 0] * constants.where(foldable, 0.0)
+    if bias is not None:
+        value = value + bias
+    return value.masked_fill(depends, torch.nan)
+
+
 def after_norm(
     constants: Tensor,
     mean: Tensor,

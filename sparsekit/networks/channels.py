@@ -63,12 +63,21 @@ class Layer:
     """One call of a linear layer or a convolution: what it reads, and how it is called.
 
     `exact`: a constant input adds the same everywhere, so that it may be folded into a bias.
+    `mixes`: its outputs are made of all channels; those of a depthwise convolution of one each.
     """
 
     weight: str
     read: Value
     made: Value
     exact: bool
+    mixes: bool = True
+
+    def reads(self, space: Space) -> bool:
+        """Say whether it stands in the way of the channels of `space`, and takes their constants.
+
+        A depthwise convolution does neither, because its channels go with those it reads.
+        """
+        return self.mixes and self.read.space.root is space
 
     @property
     def prefix(self) -> str:

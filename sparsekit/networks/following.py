@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from sparsekit.core.folding import after_layer, after_norm
+from sparsekit.core.folding import after_depthwise, after_layer, after_norm
 from sparsekit.networks.channel_rules import rule_of, sizes_of
 from sparsekit.networks.channels import Channels, Layer, Value, can_be_folded, sibling
 from sparsekit.networks.trace import Call, Trace
@@ -89,39 +89,67 @@ def _layer(found: Channels, call: Call) -> Value | None:
     given, weight, bias = (
         call.argument(position, name) for position, name in enumerate(("input", "weight", "bias"))
     )
-    name, bias_name = found.trace.name(weight), None
-    if name is None or not _is_plain(found.trace.model, name, weight, bias):
+    name = found.trace.name(weight)
+    if name is None:
         return None
-    beside = sibling(name, "bias")
-    if bias is not None or beside in found.created:
-        bias_name = beside
+    groups = _groups(found.trace.model, name, weight, bias)
+    if groups is None:
+        return None
     dim = given.ndim - 1 if call.name == "linear" else given.ndim - (weight.ndim - 1)
-    read = _read(found, given, dim, weight.shape[1])
-    space = found.new(weight.shape[0])
+    read = _read(found, given, dim, weight.shape[1] * groups)
+    found.uses[name] = found.uses.get(name, 0) + 1
+    exact = call.name == "linear" or _sees_every_tap(call)
+    follow = _mixed if groups == 1 else _depthwise
+    beside = sibling(name, "bias")
+    has_bias = bias is not None or beside in found.created
+    made = follow(found, name, beside if has_bias else None, read, exact)
+    found.layers.append(Layer(name, read, made, exact, mixes=groups == 1))
+    return made
+
+
+def _mixed(found: Channels, name: str, bias: str | None, read: Value, exact: bool) -> Value:
+    """Return what a layer makes that reads every channel for each of its own."""
+    space = found.new(len(found.tensors[name]))
     found.own(name, 1, read.space, read.repeat)
     found.own(name, 0, space)
-    found.uses[name] = found.uses.get(name, 0) + 1
-    if bias_name is not None:
-        found.own(bias_name, 0, space)
-    exact = call.name == "linear" or _sees_every_tap(call)
+    if bias is not None:
+        found.own(bias, 0, space)
     constants = after_layer(
         found.tensors[name],
-        None if bias_name is None else found.tensors[bias_name],
+        None if bias is None else found.tensors[bias],
         read.constants,
         can_be_folded(read.constants, exact),
         read.repeat,
     )
-    layer = Layer(name, read, Value(space, dim, constants), exact)
-    found.layers.append(layer)
-    return layer.made
+    return Value(space, read.dim, constants)
 
 
-def _is_plain(model: nn.Module, name: str, weight: Tensor, bias: Tensor | None) -> bool:
-    """Say whether a layer is PyTorch's own, not grouped, called with its own weight and bias."""
+def _depthwise(found: Channels, name: str, bias: str | None, read: Value, exact: bool) -> Value:
+    """Return what a depthwise convolution makes: of each channel one, which goes with it."""
+    found.own(name, 0, read.space)
+    if bias is not None:
+        found.own(bias, 0, read.space)
+    constants = after_depthwise(
+        found.tensors[name],
+        None if bias is None else found.tensors[bias],
+        read.constants,
+        can_be_folded(read.constants, exact),
+    )
+    return dataclasses.replace(read, constants=constants)
+
+
+def _groups(model: nn.Module, name: str, weight: Tensor, bias: Tensor | None) -> int | None:
+    """Return the groups of a layer that is followed; None for any other.
+
+    It is PyTorch's own, called with its own weight and bias, and not grouped or depthwise, with one
+    output for each input.
+    """
     prefix, _, leaf = name.rpartition(".")
     module = model.get_submodule(prefix)
-    known = isinstance(module, nn.Linear | _ConvNd) and getattr(module, "groups", 1) == 1
-    return known and leaf == "weight" and module.bias is bias
+    if not isinstance(module, nn.Linear | _ConvNd) or leaf != "weight" or module.bias is not bias:
+        return None
+    groups = module.groups if isinstance(module, _ConvNd) else 1
+    return groups if groups == 1 or len(weight) == groups == module.in_channels else None
 
 
 def _read(found: Channels, given: Tensor, dim: int, width: int) -> Value:

@@ -67,6 +67,9 @@ def _narrow_(module: nn.Module, leaf: str, tensor: Tensor) -> None:
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, _ConvNd):
-        module.out_channels, module.in_channels = module.weight.shape[:2]
+        module.out_channels = module.weight.shape[0]
+        if module.groups > 1:  # depthwise, for of no other grouped convolution is anything removed
+            module.groups = module.out_channels
+        module.in_channels = module.weight.shape[1] * module.groups
     elif isinstance(module, _NormBase) and leaf != "num_batches_tracked":
         module.num_features = len(tensor)

@@ -37,8 +37,9 @@ def remove_masked_channels(
     behind BatchNorm (c - mean) / std * gain + bias, behind an activation its value there. What
     c adds to the next layer, c * sum(W[:, j]), goes into its bias, or off the running mean of the
     BatchNorm behind it. Into a convolution padded with zeros only c = 0 is exact: the border sees
-    fewer taps. Other channels stay, named in the notes with the reason. One channel always stays.
-    Where there is nothing to remove or to name, what was given is returned as it is.
+    fewer taps. A channel of a depthwise convolution goes with the one it reads. Other channels
+    stay, named in the notes with the reason. One channel always stays. Where there is nothing to
+    remove or to name, what was given is returned as it is.
 
     `state` are the weights before masking; those of pruned entries are carried along. `verify`:
     compare the outputs of both networks on a batch, in float64 (`require_equal_outputs`).
@@ -121,7 +122,7 @@ class _Settled:
         }
 
     def _reason(self, space: Space, empty: Tensor) -> str:
-        readers = [layer for layer in self.found.layers if layer.read.space.root is space]
+        readers = [layer for layer in self.found.layers if layer.reads(space)]
         blocked = [~_free(self.found, layer, self.masked) & empty for layer in readers]
         blocking = [one for one, at in zip(readers, blocked, strict=True) if bool(at.any())]
         if not blocking:
@@ -146,7 +147,7 @@ def _remove_(settled: _Settled) -> bool:
     """Take out what may go now; say whether anything did."""
     changed = False
     for index, space in enumerate(roots(settled.found.spaces)):
-        readers = [one for one in settled.found.layers if one.read.space.root is space]
+        readers = [one for one in settled.found.layers if one.reads(space)]
         if space.reason is not None or not readers:
             continue
         frees = [_free(settled.found, layer, settled.masked) for layer in readers]

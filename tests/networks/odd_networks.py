@@ -159,6 +159,34 @@ class Convolutions(nn.Module):
         return self.head(F.avg_pool2d(torch.sigmoid(self.third(x)), 2).amax(dim=(2, 3)))
 
 
+class Depthwise(nn.Module):
+    """A depthwise convolution, without padding, between two of 1x1; several outputs per input."""
+
+    def __init__(self, *, padding: int = 0, per_input: int = 1) -> None:
+        super().__init__()
+        self.up = nn.Conv2d(1, 12, 1)
+        self.depth = nn.Conv2d(12, 12 * per_input, 3, groups=12, padding=padding)
+        self.norm = nn.BatchNorm2d(12 * per_input)
+        self.down = nn.Conv2d(12 * per_input, 10, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.norm(self.depth(torch.tanh(self.up(x)))).relu()).mean(dim=(2, 3))
+
+
+class DepthwiseWithBorder(Depthwise):
+    """The same, padded with zeros."""
+
+    def __init__(self) -> None:
+        super().__init__(padding=1)
+
+
+class TwoOfEach(Depthwise):
+    """The same, with two outputs for each input."""
+
+    def __init__(self) -> None:
+        super().__init__(per_input=2)
+
+
 def odd(input_shape: Any, num_outputs: int, *, kind: str) -> nn.Module:
     found: type[nn.Module] = globals()[kind]
     return found()

@@ -6,6 +6,7 @@ import torch
 from sparsekit.core.prune import total_kept
 from sparsekit.models.cifar_resnet import cifar_resnet
 from sparsekit.models.lenet import lenet_5, mlp
+from sparsekit.models.timm_models import timm_model
 from sparsekit.models.transformer import transformer
 from sparsekit.models.vgg import vgg
 from sparsekit.models.wide_resnet import wide_resnet
@@ -21,6 +22,7 @@ ZOO = {
     "resnet": network(cifar_resnet, 3, 8, 8, depth=14),
     "resnet_padding": network(cifar_resnet, 3, 8, 8, depth=14, shortcut="padding"),
     "wide_resnet": network(wide_resnet, 3, 8, 8, depth=10, width=2),
+    "efficientnet": network(timm_model, 3, 16, 16, name="test_efficientnet"),
     "transformer": network(transformer, 8, dtype="int64", mlp_width=128),
 }
 
@@ -125,6 +127,8 @@ def odd_network(kind: str, *shape: int) -> tuple[Network, dict[str, torch.Tensor
         ("Sizes", (1, 4, 4), "conv", "view is not followed"),
         ("Counted", (16,), "hidden", "sum is not followed"),
         ("Joined", (1, 2, 2), "left", "cat is not followed"),
+        ("TwoOfEach", (1, 6, 6), "up", "conv2d is not followed"),
+        ("DepthwiseWithBorder", (1, 6, 6), "up", "what down reads there is not constant"),
         ("Tied", (16,), "first", "linear is not followed"),
         ("Twice", (16,), "again", "what again reads there is not constant"),
         ("InPlace", (16,), "hidden", "setitem is not followed"),
@@ -166,6 +170,30 @@ def test_constants_are_folded(kind: str, shape: tuple[int, ...], emptied: list[s
     torch.testing.assert_close(outputs(after, smaller, fewer, inputs), expected, rtol=0, atol=1e-5)
     for index, name in enumerate(emptied):
         assert len(smaller[f"{name}.weight"]) == 8 - (kind == "Convolutions") * index
+
+
+@pytest.mark.parametrize(
+    ("kind", "emptied"),
+    [("Depthwise", "up"), ("Depthwise", "depth"), ("DepthwiseWithBorder", "depth")],
+)
+def test_channels_of_depthwise_convolutions_go_with_those_they_read(
+    kind: str, emptied: str
+) -> None:
+    """Constants pass through, and what is behind takes them over; or nothing reads a channel."""
+    before, state = odd_network(kind, 1, 6, 6)
+    masks = masks_with_empty_rows(before, 0.0, 0.0)
+    masks[f"{emptied}.weight"][:4] = False
+    masks["down.weight"][:, 10:] = False
+    after, smaller, fewer = remove_masked_channels(before, state, masks, None)
+    inputs = inputs_for(before)
+    expected = outputs(before, state, masks, inputs)
+    torch.testing.assert_close(outputs(after, smaller, fewer, inputs), expected, rtol=0, atol=1e-5)
+    removed = {"up": 6, "depth": 6}
+    assert after.transforms[-1]["notes"] == {"removed": removed, "left": {}, "warnings": []}
+    assert smaller["depth.weight"].equal(state["depth.weight"][4:10])
+    depth = after.build().get_submodule("depth")
+    assert (depth.groups, depth.in_channels, depth.out_channels) == (6, 6, 6)
+    assert smaller["down.bias"].abs().max() > 0.01
 
 
 def test_a_missing_bias_is_made_for_what_is_folded() -> None:
