@@ -19,7 +19,7 @@ from sparsekit.store.store import Store
 from sparsekit.store.tensors import Part, load_network, save_network
 from sparsekit.system.files import write_measured
 
-TRANSFORMED_VERSION = 1
+TRANSFORMED_VERSION = 2
 
 
 def transform_for_fits(
