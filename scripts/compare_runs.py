@@ -9,10 +9,12 @@ from pathlib import Path
 from sparsekit.report.compare import differences
 from sparsekit.store.store import Store
 
+USAGE = "usage: python scripts/compare_runs.py RUNS_A RUNS_B, which are stores"
+
 
 def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or not all(Path(folder, "stages").is_dir() for folder in arguments):
-        print(__doc__)
+        print(USAGE)
         return 2
     first, second = (Store(Path(folder)) for folder in arguments)
     found = differences(first, second)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from sparsekit.configuration.config import ConfigError
 from sparsekit.system.files import Damaged
 from sparsekit.system.importing import uncollected
-from sparsekit.system.printing import remark
+from sparsekit.system.printing import mask_tracebacks, remark
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import outlive_readers
 
@@ -163,5 +163,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 if __name__ == "__main__":
+    mask_tracebacks()
     outlive_readers()
     sys.exit(main())

@@ -17,6 +17,7 @@ from sparsekit.report.sections import written
 from sparsekit.store.store import CorruptResult
 from sparsekit.system.files import Damaged
 from sparsekit.system.printing import remark, say
+from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import printed
 
 DESCRIPTION = "Mean +- sample standard deviation over n seeds, per method and sparsity."
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.plot:
             plot_results(results, Path(os.path.realpath(options.plot)))
     except (OSError, CorruptResult, ValueError) as error:
-        remark(f"error: {error}")
+        remark(f"error: {refusal_in(error) or error}")
         return 2
     say(text.rstrip("\n"))
     beside = remark if options.format == "csv" else say

@@ -23,7 +23,8 @@ from sparsekit.status.pages import PROGRAM, runs_page, store_option, sweeps_page
 from sparsekit.status.views import StoreView, SweepView, view_store, view_sweep
 from sparsekit.sweeps.freezing import settle
 from sparsekit.system.files import Damaged
-from sparsekit.system.printing import remark, say
+from sparsekit.system.printing import mask_tracebacks, remark, say
+from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import printed
 
 EPILOG = f"""\
@@ -59,8 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.store = chosen.store
     try:
         return (ACTIONS[name].act if name else _look)(options)
-    except (Unknown, acting.Refused, Damaged, OSError) as error:
+    except (Unknown, acting.Refused, Damaged) as error:
         return _mistake(str(error))
+    except OSError as error:
+        return _mistake(refusal_in(error) or str(error))
     except KeyboardInterrupt:
         return 130
 
@@ -256,4 +259,5 @@ ACTIONS: Mapping[str, Action] = {
 
 
 if __name__ == "__main__":
+    mask_tracebacks()
     sys.exit(printed(main))

@@ -25,7 +25,7 @@ from sparsekit.system import interruption
 from sparsekit.system.fit_jobs import FitJobs
 from sparsekit.system.importing import uncollected
 from sparsekit.system.interruption import Stopped, received
-from sparsekit.system.printing import remark
+from sparsekit.system.printing import mask_tracebacks, remark
 from sparsekit.system.secrets import masked_here
 from sparsekit.system.streams import outlive_readers
 
@@ -243,5 +243,6 @@ def _local_log(folder: Path, number: int) -> str:
 
 
 if __name__ == "__main__":
+    mask_tracebacks()
     outlive_readers()
     sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from types import TracebackType
+
+from sparsekit.system.secrets import masked_here
 
 
 def printable(text: str) -> str:
@@ -22,3 +26,14 @@ def say(text: str) -> None:
 def remark(text: str) -> None:
     """Print to the error stream: what goes wrong, and what is going on."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def mask_tracebacks() -> None:
+    """Print errors that nobody expected, from now on, without the keys that stand in them."""
+    sys.excepthook = _masked_traceback
+
+
+def _masked_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    remark(masked_here("".join(traceback.format_exception(kind, error, trace)).rstrip()))

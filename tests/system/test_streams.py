@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sparsekit.system.printing import mask_tracebacks
 from tests.status.sweeps import Asked, started
 from tests.waiting import PATIENCE
 
@@ -118,3 +119,18 @@ def test_runs_that_nobody_listens_to_are_done(cluster: str, tmp_path: Path) -> N
         stream.close()
     assert process.wait(PATIENCE) == 0
     assert asked.seen()["counts"] == {"done": 2}
+
+
+def test_unexpected_errors_are_printed_without_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "2f1c90ab34de")
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    mask_tracebacks()
+    try:
+        raise RuntimeError("asked https://me:pw@host with 2f1c90ab34de")
+    except RuntimeError as error:
+        sys.excepthook(RuntimeError, error, error.__traceback__)
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.endswith("RuntimeError: asked https://me:<masked>@host with <masked>\n")
