@@ -72,7 +72,7 @@ def require_one_file_system(folder: Path, below: Iterable[str]) -> None:
 
 def _of_system(error: OSError) -> str | None:
     if isinstance(error, FileNotFoundError) and error.filename is None and not _has_folder():
-        return "the folder from which this was started is not there any more"
+        return "the folder from which this was started is not there any more; change to another"
     if error.errno not in WORDS or (error.filename is None and error.errno in ONLY_OF_FILES):
         return None
     if error.filename == str(SHARED_MEMORY):

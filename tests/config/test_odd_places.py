@@ -86,6 +86,10 @@ def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
             "mine.yaml begins",
         ),
         (b"3\n", "a configuration file is no mapping"),
+        (b"- 1\n", r"method: expected a leaf with `_target_`, found \[1\]"),
+        (b"a:\n\tb: 1\n", r"cannot start any token in .*mine.yaml"),
+        (b"a: \0\n", r"x0000: .*mine.yaml"),
+        (b"---\na: 1\n---\nb: 2\n", r"expected a single document .*mine.yaml"),
         (b"a: " + b"[" * 3000 + b"]" * 3000, "nested too deeply"),
     ],
 )

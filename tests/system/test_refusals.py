@@ -111,7 +111,7 @@ def test_a_folder_that_was_removed_under_a_process_is_told(
     with pytest.raises(FileNotFoundError) as raised:
         os.getcwd()
     assert refusal_in(raised.value) == (
-        "the folder from which this was started is not there any more"
+        "the folder from which this was started is not there any more; change to another"
     )
     monkeypatch.chdir(tmp_path)
     assert refusal_in(raised.value) is None
