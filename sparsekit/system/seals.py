@@ -73,9 +73,18 @@ def _new_key() -> bytes | None:
                 opened.write(secrets.token_bytes(KEY_SIZE))
                 opened.flush()
                 os.fsync(descriptor)
-            # A link, and not a rename: the first key stays.
-            with contextlib.suppress(FileExistsError):
-                os.link(temporary, file)
+            _keep_first(temporary, file)
         finally:
             temporary.unlink(missing_ok=True)
     return _key()
+
+
+def _keep_first(temporary: Path, file: Path) -> None:
+    """Put a new key in its place, unless one is there: a link, and not a rename, tells at once."""
+    try:
+        os.link(temporary, file)
+    except FileExistsError:
+        return
+    except OSError:  # file systems without hard links
+        if not file.exists():
+            os.replace(temporary, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -77,3 +78,14 @@ def test_processes_that_begin_at_once_agree_on_a_key(state: Path) -> None:
         made = set(pool.map(seals.seal, ["a sweep"] * 8))
     assert len(made) == 1
     assert len(list((state / "sparsekit").iterdir())) == 1
+
+
+def test_a_home_without_hard_links_has_a_key(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    found = seals.seal("a sweep")
+    assert found is not None
+    assert seals.is_sealed("a sweep", found)
+    assert key_of(state).stat().st_mode & 0o777 == 0o600
