@@ -29,6 +29,7 @@ from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared
 from sparsekit.store.store import Store
 from sparsekit.system import interruption
 from tests import warm
+from tests.slurm import warm_jobs
 
 torch.set_num_threads(1)
 # What is imported stays: collections pass over it, and forked processes share its memory.
@@ -76,6 +77,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide GPUs unless their tests are asked for: what forks and counts devices expects none."""
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: Sequence[Any]) -> None:
+    """Workers of xdist begin as forks of this process, which has imported what they need."""
+    for spec in specs:
+        spec.python = warm_jobs.python()
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
 
 import pytest
@@ -40,7 +40,7 @@ class Forked(subprocess.Popen[Any]):
         if self.pid == 0:
             begin(cwd, env, (pipes[0], pipes[3], pipes[5]))
             _join(new_session, group)
-            run(args[2], args[3:])
+            run(args[1:])
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
@@ -71,9 +71,7 @@ def _spawned(path: bytes, args: Sequence[str], kept: Sequence[int]) -> int:
     pid = os.fork()
     if pid == 0:
         begin(None, None, (), kept=kept)
-        command = args.index("-c") + 1
-        sys.argv = ["-c", *args[command + 1 :]]
-        _leave_after(lambda: exec(args[command], {"__name__": "__main__"}))
+        run(args[1:])
     return pid
 
 
@@ -95,6 +93,7 @@ def begin(
         if end != -1:
             os.dup2(end, number)
     _close_all_but({0, 1, 2, *kept})
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     if cwd is not None:
@@ -104,8 +103,6 @@ def begin(
         os.environ.update(env)
     interruption.forget()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    pool.subprocess.Popen = Forked  # type: ignore[misc]
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
     # What tests do at the end of their process is none of this one's business.
     atexit._clear()
     atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
@@ -120,17 +117,19 @@ def _close_all_but(kept: Set[int]) -> None:
                 os.dup2(nothing, number, inheritable=False)
 
 
-def run(module: str, arguments: Sequence[str]) -> NoReturn:
-    """Do what `python -m MODULE ARGUMENTS` does, and end this process as that would."""
-    sys.argv = [module, *arguments]
-    _leave_after(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
-
-
-def _leave_after(work: Callable[[], object]) -> NoReturn:
-    """End this process as Python ends after the work of its main module."""
+def run(typed: Sequence[str]) -> NoReturn:
+    """Do what `python OPTIONS -m MODULE ARGUMENTS` or `-c CODE` does, and end as that would."""
+    place = next(i for i, text in enumerate(typed) if text in ("-m", "-c"))
+    kind, what = typed[place : place + 2]
+    sys.argv = [what if kind == "-m" else kind, *typed[place + 2 :]]
     status: Any = 0
     try:
-        work()
+        if kind == "-m":
+            pool.subprocess.Popen = Forked  # type: ignore[misc]
+            warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            exec(what, {"__name__": "__main__"})
     except SystemExit as left:
         status = left.code
     except BaseException:

@@ -1,6 +1,7 @@
 """Stands in a job for a Python that has imported everything already: run with `python -IS`.
 
     stand_in.py SOCKET -u -m MODULE ARGUMENTS...
+    stand_in.py SOCKET -u -c CODE
 
 The server behind SOCKET (warm_jobs.py) forks a process that does the work, with this one's
 environment, folder and streams. What SLURM does to this process happens to that one: signals are
@@ -18,12 +19,12 @@ PASSED_ON = ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGCONT")
 
 
 def main() -> None:
-    path, module = sys.argv[1], sys.argv[sys.argv.index("-m") + 1 :]
+    path, typed = sys.argv[1], sys.argv[2:]
     numbers = {getattr(signal, name) for name in PASSED_ON}
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     server = socket.socket(socket.AF_UNIX)
     server.connect(path)
-    asked = json.dumps({"command": module, "cwd": os.getcwd(), "env": dict(os.environ)}).encode()
+    asked = json.dumps({"typed": typed, "cwd": os.getcwd(), "env": dict(os.environ)}).encode()
     socket.send_fds(server, [len(asked).to_bytes(8, "big")], [0, 1, 2])
     server.sendall(asked)
     told = server.makefile("r")

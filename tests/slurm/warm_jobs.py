@@ -100,6 +100,5 @@ def _die_with(asking: socket.socket) -> None:
 
 
 def _work(asked: dict[str, Any], streams: list[int], *, kept: int) -> NoReturn:
-    module, *arguments = asked["command"]
     warm.begin(asked["cwd"], asked["env"], streams, kept=[kept])
-    warm.run(module, arguments)
+    warm.run(asked["typed"])
