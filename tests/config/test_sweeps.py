@@ -16,7 +16,7 @@ from tests.docs.test_snippets import blocks, commands, composes
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "sweeps.md"
 SHIPPED = sorted((ROOT / "experiments").glob("*/sweep.yaml"))
-NUM_RUNS = 500
+NUM_RUNS = 100
 Asked = Sequence[tuple[str, ...]]
 
 
