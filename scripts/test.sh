@@ -10,15 +10,15 @@ export OMP_NUM_THREADS=1
 
 $bin/ruff check .
 $bin/ruff format --check .
-$bin/mypy
-$bin/lint-imports --no-cache | tail -n 12
-failed=0
-# Tests on a SLURM cluster mostly wait for it: they run beside the others, and beside each other.
+# Tests on a SLURM cluster mostly wait for it: they run beside all else, and beside each other.
 told=$(mktemp)
 $bin/python -m pytest -n "${SLURM_TEST_WORKERS:-6}" --dist worksteal -m slurm tests/slurm \
   >"$told" 2>&1 &
 slurm=$!
 trap 'kill "$slurm" 2>/dev/null || true; rm -f "$told"' EXIT
+$bin/mypy
+$bin/lint-imports --no-cache | tail -n 12
+failed=0
 $bin/python -m pytest -n "${TEST_WORKERS:-2}" --dist worksteal -m "not slurm" || failed=1
 wait "$slurm" || failed=1
 cat "$told"
