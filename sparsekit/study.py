@@ -12,7 +12,9 @@ from sparsekit.configuration.config import ConfigError
 from sparsekit.store.store import CorruptResult
 from sparsekit.system.files import Damaged
 from sparsekit.system.importing import uncollected
-from sparsekit.system.printing import remark, say
+from sparsekit.system.printing import mask_tracebacks, remark, say
+from sparsekit.system.refusals import refusal_in
+from sparsekit.system.secrets import masked_here
 from sparsekit.system.streams import printed
 
 PROGRAM = "python -m sparsekit.study"
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _main(options)
     except (ConfigError, Damaged, CorruptResult, OSError, ValueError) as error:
-        remark(f"error: {error}")
+        remark(f"error: {_plain(error)}")
         return 2
     except KeyboardInterrupt:
         remark("interrupted; the same command goes on from here")
@@ -64,10 +66,14 @@ def _main(options: argparse.Namespace) -> int:
             for one in study_record(record, studies, runtime, every=options.every):
                 say(f"{record.file.stem} cycle {one.cycle}: {_told(one.outcomes)}")
         except (ValueError, CorruptResult, OSError) as error:
-            remark(f"{record.file.stem}: {error}")
+            remark(f"{record.file.stem}: {_plain(error)}")
             failed += 1
     say(f"look: python -m sparsekit.report {' '.join(map(str, options.paths))} --studies")
     return int(failed > 0)
+
+
+def _plain(error: Exception) -> str:
+    return masked_here(refusal_in(error) or str(error), is_prose=True)
 
 
 def _told(outcomes: Any) -> str:
@@ -116,4 +122,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    mask_tracebacks()
     sys.exit(printed(main))
