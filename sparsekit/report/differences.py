@@ -52,8 +52,7 @@ def title(rows: Sequence[Row], against: str) -> str:
 def differences(rows: Sequence[Row], against: str) -> Table:
     """Compare every method with one, at its own sparsity, seed by seed.
 
-    Where the other has results at a single sparsity, such as a dense network, all are held against
-    that. Networks that both share, such as the dense one that IMP begins with, are left out.
+    Where the other is dense, networks of any sparsity are held against it. Networks that both share, such as the dense one that IMP begins with, are left out.
     ValueError if no row is called `against`, or nothing else is there.
     """
     rows = last_parts(rows)
@@ -82,9 +81,8 @@ def _compare(
 ) -> Comparison | str | None:
     """Return the comparison of a row, or why there is none; None for the very same networks."""
     other = reference.get((row.metric, row.sparsity))
-    of_metric = [one for one in reference.values() if one.metric == row.metric]
-    if other is None and len(of_metric) == 1:
-        (other,) = of_metric
+    if other is None and all(sparsity == 0 for _, sparsity in reference):
+        other = reference.get((row.metric, 0.0))
     if other is None:
         return f"{against} has no {row.metric.name} at this sparsity"
     if {one.ticket for one in row.results} <= {one.ticket for one in other.results}:

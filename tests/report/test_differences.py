@@ -54,7 +54,7 @@ def test_three_seeds_of_the_same_difference_are_no_evidence(writer: Writer) -> N
     assert NOT_EQUAL in found.lines_below
 
 
-def test_all_sparsities_are_held_against_a_method_of_one(writer: Writer) -> None:
+def test_all_sparsities_are_held_against_dense_networks(writer: Writer) -> None:
     write(writer, "dense", 0.0, IMP)
     write(writer, "random", 0.8, RANDOM)
     write(writer, "random", 0.9, RANDOM)
@@ -72,9 +72,11 @@ def test_what_has_no_match_is_named(writer: Writer) -> None:
     write(writer, "imp", 0.9, IMP)
     write(writer, "random", 0.9, RANDOM)
     write(writer, "random", 0.98, RANDOM)
+    write(writer, "snip", 0.5, RANDOM)
     found = table(writer, "imp")
     assert [line[1] for line in found.cells] == ["90.00"]
     assert "random at 98.00 % is left out: imp has no accuracy at this sparsity" in found.notes
+    assert table(writer, "snip").cells == [], "at another sparsity than all others"
 
 
 def test_seeds_that_only_one_has_do_not_count(writer: Writer) -> None:
