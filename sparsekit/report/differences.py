@@ -52,7 +52,8 @@ def title(rows: Sequence[Row], against: str) -> str:
 def differences(rows: Sequence[Row], against: str) -> Table:
     """Compare every method with one, at its own sparsity, seed by seed.
 
-    Where the other is dense, networks of any sparsity are held against it. Networks that both share, such as the dense one that IMP begins with, are left out.
+    Where the other is dense, networks of any sparsity are held against it. Networks that both
+    share, such as the dense one that IMP begins with, are left out.
     ValueError if no row is called `against`, or nothing else is there.
     """
     rows = last_parts(rows)
