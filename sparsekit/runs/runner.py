@@ -26,6 +26,7 @@ from sparsekit.runs.telling import progress
 from sparsekit.store.identity import canonical, describe
 from sparsekit.store.named import read_record
 from sparsekit.store.published import published
+from sparsekit.store.results import stages_behind
 from sparsekit.store.store import Busy, Store
 from sparsekit.system import interruption
 from sparsekit.system.executors import Executor
@@ -287,6 +288,7 @@ def _record(
         "config": identity_of(prepared.run.config),
         "status": status,
         "rows": list(rows),
+        "stages": stages_behind(prepared.store, rows) if status == "done" else [],
         "error": error,
     }
     path = prepared.store.name(prepared.run.experiment, prepared.name, record)

@@ -21,6 +21,7 @@ from sparsekit.status import acting, garbage, logs, lookup, why
 from sparsekit.status.lookup import Unknown, run_of, runs_of, store_of, sweep_of
 from sparsekit.status.pages import PROGRAM, runs_page, store_option, sweeps_page
 from sparsekit.status.views import StoreView, SweepView, view_store, view_sweep
+from sparsekit.store import claims
 from sparsekit.sweeps.freezing import settle
 from sparsekit.system.files import Damaged
 from sparsekit.system.printing import mask_tracebacks, remark, say
@@ -166,7 +167,9 @@ def _why(options: argparse.Namespace) -> int:
 def _gc(options: argparse.Namespace) -> int:
     root = store_of(options.store)
     found = garbage.find_garbage(root, days=options.days)
-    if options.delete:
+    if options.delete and found.garbage:
+        now = claims.time_of_server(root)
+        found = garbage.find_garbage(root, days=options.days, now=now)
         garbage.delete(found.garbage, root)
     days = f" --days {options.days:g}" if options.days != 1 else ""
     again = f"{PROGRAM} gc --delete{days}{store_option(options.store)}"

@@ -11,13 +11,12 @@ import signal
 from collections.abc import Sequence
 
 from sparsekit.status.pages import PROGRAM, store_option
-from sparsekit.status.views import observed
 from sparsekit.status.wording import plural
 from sparsekit.store import claims
 from sparsekit.store.signatures import is_command_of, signature
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.jobs import is_on_slurm, jobs_of, may_cancel
-from sparsekit.sweeps.liveness import MISSING, Observation
+from sparsekit.sweeps.liveness import MISSING, Observation, observe
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.sweeps.scheduler import Queued
 from sparsekit.sweeps.trust import Untrusted, refuse_untrusted
@@ -40,7 +39,7 @@ def retry(
     starting one imports and calls what its configuration names. On SLURM the jobs are this user's.
     """
     _refuse_copy(sweep)
-    observations = observed(sweep)
+    observations = observe(sweep, stale_after=sweep.stale_after)
     wanted = ("failed",) if only_failed else MISSING
     chosen = [one for one in observations if one.number in (numbers or range(len(observations)))]
     for one in chosen if numbers else ():
@@ -70,7 +69,7 @@ def cancel(sweep: Sweep, numbers: Sequence[int]) -> int:
     or a run is at work where it cannot be reached. Refused for runs that are done, and in a copy.
     """
     _refuse_copy(sweep)
-    observations = observed(sweep)
+    observations = observe(sweep, stale_after=sweep.stale_after)
     for number in numbers:
         if observations[number].state == "done":
             raise Refused(f"run {number} is done; there is nothing to cancel")
@@ -152,13 +151,13 @@ def _cancel_jobs(sweep: Sweep, members: Sequence[str] | None) -> tuple[list[str]
     """
     if not sweep.submissions():
         return [], []
-    with sweep.submitting():
-        try:
+    try:
+        with sweep.submitting():
             jobs = jobs_of(sweep, members)
             ours = [one.job for one in jobs if may_cancel(one)]
             scheduler.cancel(ours)
-        except RuntimeError as error:
-            raise Refused(str(error)) from error
+    except RuntimeError as error:
+        raise Refused(str(error)) from error
     return ours, [one for one in jobs if not may_cancel(one)]
 
 

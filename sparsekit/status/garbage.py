@@ -61,9 +61,13 @@ class Findings:
     is_blocked: bool
 
 
-def find_garbage(root: Path, *, days: float) -> Findings:
-    """Find all garbage of a store older than `days`; Damaged for a folder that leads out of it."""
-    before = time.time() - days * DAY
+def find_garbage(root: Path, *, days: float, now: float | None = None) -> Findings:
+    """Find all garbage of a store older than `days`; Damaged for a folder that leads out of it.
+
+    `now`: by the clock of the file server, for a caller who deletes; this machine's may be ahead.
+    """
+    now = time.time() if now is None else now
+    before = now - days * DAY
     refuse_links(root, *(root / name for name in FOLDERS))
     records, damaged_records = records_of(root)
     stages, damaged_stages = provenance.stages_made(root)
@@ -78,7 +82,7 @@ def find_garbage(root: Path, *, days: float) -> Findings:
         lost = (root / STAGES / key.partition("-")[0] / key for key in damaged_stages)
         found += [(path, f"{UNNAMED}, and damaged") for path in lost if _age(path) < before]
         published = {*stages, *damaged_stages}
-        found += _work(root, published, before, any_left=bool(unfinished))
+        found += _work(root, published, before, now, any_left=bool(unfinished))
     found += _left(root, before)
     told = [text for sweep in sweeps for text in damage_of(sweep)]
     others = [text for text in (*told, *damaged_stages.values()) if text not in blocking]
@@ -174,7 +178,7 @@ def _covers(whole: Any, given: Any) -> bool:
 
 
 def _work(
-    root: Path, published: Collection[str], before: float, *, any_left: bool
+    root: Path, published: Collection[str], before: float, now: float, *, any_left: bool
 ) -> Iterator[tuple[Path, str]]:
     """Yield work folders that no process is working on, each with the reason.
 
@@ -186,15 +190,11 @@ def _work(
             continue
         if place.name.startswith("."):
             yield place, "left by a process that died"
-        elif not _is_held(root, place.name):
+        elif not claims.is_held(root / WORK, place.name, stale_after=STALE_SECONDS, now=now):
             if place.name in published:
                 yield place, "work on a stage that is published"
             elif not any_left:
                 yield place, "abandoned work"
-
-
-def _is_held(root: Path, key: str) -> bool:
-    return claims.is_held(root / WORK, key, stale_after=STALE_SECONDS, now=time.time())
 
 
 def _newest(place: Path) -> float:

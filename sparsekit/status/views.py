@@ -185,7 +185,9 @@ def _view_run(sweep: Sweep, one: Observation) -> RunView:
     fit = None if one.state == "done" else _fit(sweep.last_progress(member_of(one.number)))
     primary, validation = _reached(sweep.root, rows, fit)
     is_running = one.state == "running"
-    this_attempt = time.time() - status["begun"] if is_running and "begun" in status else 0.0
+    # By the clock of the node, which may be ahead of this one.
+    begun = status.get("begun", time.time())
+    this_attempt = max(0.0, time.time() - begun) if is_running else 0.0
     return RunView(
         number=one.number,
         name=run["name"],

@@ -25,7 +25,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from sparsekit.store.signatures import HEARTBEAT, is_of_another_store, sign
+from sparsekit.store.signatures import HEARTBEAT, is_of_another_store, sign, told_owner
 from sparsekit.system.files import Damaged, touch
 
 BEAT_SECONDS = 5.0
@@ -63,9 +63,19 @@ def is_held(work: Path, key: str, *, stale_after: float, now: float | None = Non
     return bool(owners) and not _abandoned(owners[0], stale_after=stale_after, now=now)
 
 
-def age(file: Path) -> float:
-    """Return the seconds since a file was written, by the clock of the file server."""
-    return _now(file.parent) - _server_time(file, create=False)
+def holder(work: Path, key: str) -> str:
+    """Say who holds a claim, as far as it tells; empty if nobody does."""
+    try:
+        owners = _owners(work / key)
+    except PermissionError:
+        return "somebody whose files you may not read"
+    return told_owner(owners[0]) if owners else ""
+
+
+def age(file: Path, *, now: float | None = None) -> float:
+    """Return the seconds since a file was written, by the clock of the file server, or until
+    `now`."""
+    return (time_of_server(file.parent) if now is None else now) - _server_time(file, create=False)
 
 
 def resign(folder: Path) -> None:
@@ -227,10 +237,12 @@ def _silence(folder: Path, now: float | None = None) -> float:
             last = folder.stat().st_mtime
         except OSError:
             return 0.0
-    return (_now(folder.parent.parent) if now is None else now) - last
+    return (time_of_server(folder.parent.parent) if now is None else now) - last
 
 
-def _now(folder: Path) -> float:
+def time_of_server(folder: Path) -> float:
+    """Ask the file server for the time, by a file that is written for a moment; where it cannot
+    be, return the time of this machine."""
     probe = folder / f".clock.{uuid.uuid4().hex[:8]}"
     try:
         return _server_time(probe, create=True)

@@ -47,7 +47,11 @@ record = mapping(
         "overrides": listing(text()),
         "seed": whole(),
     },
-    {"config": mapping({}, {"sparsity": optional(number(0, 1))}), "error": optional(text())},
+    {
+        "config": mapping({}, {"sparsity": optional(number(0, 1))}),
+        "error": optional(text()),
+        "stages": listing(key),
+    },
 )
 """What a run wrote about itself: `named/EXPERIMENT/RUN.json`."""
 

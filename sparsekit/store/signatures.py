@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ def sign(folder: Path, *, around: Path | None = None) -> None:
         "store": id_around(around or folder),
         "command": _digest(os.getpid()),
         "user": user_name(),
+        "node": platform.node(),
+        "job": os.environ.get("SLURM_JOB_ID"),
     }
     # Replaced by a file of our own: who may only write into another's cannot always touch it.
     fresh = folder / f".{HEARTBEAT}.{uuid.uuid4().hex[:8]}"
@@ -43,6 +46,18 @@ def signature(folder: Path) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) and told.get("owner") == folder.name else {}
+
+
+def told_owner(folder: Path) -> str:
+    """Say who the owner of a claim is: its process, and what it wrote of itself."""
+    told = signature(folder)
+    parts = [f"process {folder.name.split('.')[1]}"]
+    parts += [
+        f"{before} {told[name]}"
+        for before, name in (("on", "node"), ("in job", "job"), ("of", "user"))
+        if isinstance(told.get(name), str)
+    ]
+    return " ".join(parts)
 
 
 def is_of_another_store(folder: Path) -> bool:

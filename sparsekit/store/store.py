@@ -21,7 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.store.aside import put_aside, write_over
-from sparsekit.store.claims import HEARTBEAT, claim, forget, heartbeat, is_held, release, resign
+from sparsekit.store.claims import (
+    HEARTBEAT,
+    claim,
+    forget,
+    heartbeat,
+    holder,
+    is_held,
+    release,
+    resign,
+)
 from sparsekit.store.identity import Stage
 from sparsekit.store.named import NAMED, read_record
 from sparsekit.store.schemas import file_name, path_below
@@ -97,7 +106,7 @@ class Store:
             if folder is None and time.monotonic() > deadline:
                 raise Busy(stage.key)
             if folder is None:
-                pause = _wait(stage.key, pause)
+                pause = _wait(self._work, stage.key, pause)
             elif self._is_published(stage.key):
                 release(folder)
             else:
@@ -258,11 +267,12 @@ class Store:
             os.rename(aside, self.path(key))
 
 
-def _wait(key: str, pause: float) -> float:
+def _wait(work: Path, key: str, pause: float) -> float:
     """Sleep, and return how long to sleep next time; mention once that this takes longer."""
     time.sleep(pause)
     if pause < LAST_POLL <= 1.5 * pause:
-        log.warning("%s is being computed by another process; waiting for it", key)
+        who = printable(holder(work, key)) or "another process"
+        log.warning("%s is being computed by %s; waiting for it", key, who)
     return min(1.5 * pause, LAST_POLL)
 
 

@@ -30,7 +30,6 @@ from sparsekit.system.secrets import masked_here
 
 MAX_IDLE_ATTEMPTS = 3
 END = 1000
-ELSEWHERE = "another process is at work on it"
 
 
 def run_attempt(
@@ -63,13 +62,19 @@ def _attempt(
 ) -> str:
     place = claims.claim(sweep.claims, member, stale_after=stale_after)
     if place is None:
-        remark(f"{sweep.name} {member}: {ELSEWHERE}")
+        remark(f"{sweep.name} {member}: {at_work_elsewhere(sweep, member)}")
         return "waiting"
     try:
         with claims.heartbeat(place):
             return _run_claimed(sweep, member, work, log)
     finally:
         claims.release(place)
+
+
+def at_work_elsewhere(sweep: Sweep, member: str) -> str:
+    """Say that another process is at work on a member, and which one."""
+    who = claims.holder(sweep.claims, member)
+    return f"another process is at work on it{f': {who}' if who else ''}"
 
 
 def job_number() -> str | None:
@@ -107,8 +112,9 @@ def _run_claimed(sweep: Sweep, member: str, work: Callable[[], None], log: str |
         "position": before.get("position"),
     }
     sweep.write_status(member, status)
+    begun = time.monotonic()
     end = _worked(work)
-    seconds = status["seconds"] + time.time() - status["begun"]
+    seconds = status["seconds"] + time.monotonic() - begun
     position = _position(sweep, member)
     idle = _idle_attempts(sweep, status, end, position)
     if idle >= MAX_IDLE_ATTEMPTS:

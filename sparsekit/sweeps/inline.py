@@ -9,7 +9,7 @@ from typing import Any
 
 from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared, thawed
 from sparsekit.store import claims
-from sparsekit.sweeps.attempts import ELSEWHERE, run_attempt
+from sparsekit.sweeps.attempts import at_work_elsewhere, run_attempt
 from sparsekit.sweeps.member import shown_by
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.system import interruption
@@ -38,7 +38,8 @@ def run_inline(sweep: Sweep, numbers: Sequence[int]) -> list[dict[str, Any]]:
             num_waiting = 0
             continue
         if number not in told:
-            remark(f"{title}: {ELSEWHERE}; waiting for it")
+            told_of = at_work_elsewhere(sweep, member_of(number))
+            remark(f"{title}: {told_of}; waiting for it")
             told.add(number)
         left.append((turn, number))
         num_waiting += 1

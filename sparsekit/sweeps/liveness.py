@@ -1,18 +1,18 @@
 """What became of every run of a sweep, from all there is to know: results, files, the scheduler.
 
-A run is done when its record says so, whatever its job looks like. Otherwise the queue says
-whether a job waits or runs, heartbeats whether one is at work, and what is left is a run that
-failed, was cancelled, or was lost.
+A run is done when its record says so and what that names is there, whatever its job looks like.
+Otherwise the queue says whether a job waits or runs, heartbeats whether one is at work, and what is
+left is a run that failed, was cancelled, or was lost.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsekit.store import claims
+from sparsekit.store.results import missing_results
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.damage import damage_of_run
 from sparsekit.sweeps.jobs import Ask, hidden_members, queued_jobs
@@ -76,7 +76,7 @@ def observe(
     queued = queued_jobs(sweep, ask)
     numbers = {sweep.submission_of(one.name): one.number for one in queued or []}
     jobs = _jobs_of(submissions, numbers)
-    noted = {member: note["time"] for note in submissions for member in note["members"]}
+    noted = {member: note for note in submissions for member in note["members"]}
     hidden = hidden_members(sweep)
     known = _Known(sweep, jobs, _by_number(queued), noted, hidden, stale_after, now)
     observations = [_observe(known, number) for number in range(len(sweep.runs))]
@@ -95,7 +95,7 @@ class _Known:
     sweep: Sweep
     jobs: Mapping[str, Sequence[str]]
     queued: Mapping[str, Queued] | None
-    noted: Mapping[str, float]
+    noted: Mapping[str, Mapping[str, Any]]
     hidden: Mapping[str, str]
     stale_after: float
     now: float | None
@@ -134,14 +134,25 @@ def _observe(known: _Known, number: int) -> Observation:
         reason = "; ".join(filter(None, (reason, *damage)))
         return Observation(number, state, reason, job or status.get("job"), status, record)
 
+    gone: list[str] = []
     if record is not None and record["status"] == "done":
-        return observation("done", "")
+        gone = missing_results(known.sweep.root, record)
+        if not gone:
+            return observation("done", "")
     entries = [known.queued[job] for job in jobs if known.queued and job in known.queued]
     if _is_held(known, member):
         return observation("running", "", status.get("job"))
     if entries:
         return observation(*_in_queue(entries[-1], status), entries[-1].job)
-    return observation(*_out_of_queue(known, member, status, jobs), jobs[-1] if jobs else None)
+    job = jobs[-1] if jobs else None
+    if gone and not known.sweep.is_cancelled(member):
+        return observation("lost", f"it was done, but {_listed(gone)} not in the store", job)
+    return observation(*_out_of_queue(known, member, status, jobs), job)
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - 1} more are" if len(keys) > 1 else " is"
+    return f"{keys[0]}{more}"
 
 
 def _is_held(known: _Known, member: str) -> bool:
@@ -178,8 +189,7 @@ def _out_of_queue(
     if member in known.hidden:
         return "queued", f"its job is {known.hidden[member]}'s, which SLURM does not show"
     begun = bool(jobs) and status.get("job") == jobs[-1]
-    # Noted by the clock of another machine, which may be ahead of this one or behind.
-    if noted is not None and not begun and abs(time.time() - noted) < SETTLING_SECONDS:
+    if noted is not None and not begun and _is_new(known, noted):
         return "queued", "just submitted"
     if jobs and not begun:
         return "cancelled", UNBEGUN
@@ -189,6 +199,15 @@ def _out_of_queue(
         return "lost", f"was last {state} in {known.sweep.original}, of which this is a copy"
     reason = status.get("reason") or "no reason given"
     return "lost", f"its job ended, and was last {state}: {reason}"
+
+
+def _is_new(known: _Known, note: Mapping[str, Any]) -> bool:
+    """Say whether a submission was noted just now; its `time` is by the clock of any machine."""
+    try:
+        age = claims.age(known.sweep.note_file(note), now=known.now)
+    except OSError:
+        return False
+    return abs(age) < SETTLING_SECONDS
 
 
 def _undecided(one: Observation) -> Observation:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsekit.store.holding import StillHeld
 from sparsekit.store.store import Store
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.attempts import job_number, run_attempt
@@ -198,7 +199,7 @@ def _submit_fits(
     if len(missing) > 1:
         try:
             submit_fits(sweep, member, missing, rounds=rounds)
-        except Refused as error:
+        except (Refused, StillHeld) as error:
             # A limit of the queue is no error of the run, which has a job to compute them in.
             print(f"{error}; this job computes the fits itself", file=sys.stderr, flush=True)
     return [function(item) for item in items]

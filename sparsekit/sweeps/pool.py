@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparsekit.store import claims
+from sparsekit.sweeps.attempts import at_work_elsewhere
 from sparsekit.sweeps.clusters import Local
 from sparsekit.sweeps.member import EXIT
 from sparsekit.sweeps.records import Sweep, member_of
@@ -32,6 +34,7 @@ class _Pool:
     open_runs: list[tuple[float, int]]
     running: dict[int, tuple[subprocess.Popen[bytes], int]]
     states: dict[int, str]
+    told: set[int] = dataclasses.field(default_factory=set)
 
 
 def run_pool(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> dict[int, str]:
@@ -95,6 +98,7 @@ def _collect(pool: _Pool, *, num_runs: int) -> None:
         del pool.running[number]
         if code == AGAIN and not interruption.asked():
             pool.open_runs.append((time.monotonic() + SECONDS_TO_WAIT, number))
+            _say_what_for(pool, number)
             continue
         pool.states[number] = _state(pool.sweep, number, code)
         _say(pool, number, num_runs)
@@ -116,6 +120,17 @@ def _say(pool: _Pool, number: int, num_runs: int) -> None:
     run, state = pool.sweep.runs[number], pool.states[number]
     what = "" if state == "done" else f": {_why(pool.sweep, number)}"
     remark(f"[{len(pool.states)}/{num_runs}] {run['name']} {state}{what}")
+
+
+def _say_what_for(pool: _Pool, number: int) -> None:
+    """Say once of a run what it waits for."""
+    member = member_of(number)
+    if number not in pool.told:
+        pool.told.add(number)
+        is_elsewhere = claims.holder(pool.sweep.claims, member) != ""
+        reason = pool.sweep.last_status(member).get("reason")
+        why = at_work_elsewhere(pool.sweep, member) if is_elsewhere else reason
+        remark(f"{pool.sweep.runs[number]['name']} waits: {why}")
 
 
 def _why(sweep: Sweep, number: int) -> str:

@@ -28,8 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.store import place
-from sparsekit.store.claims import claim, heartbeat, is_held, release
+from sparsekit.store.claims import is_held
+from sparsekit.store.holding import holding
 from sparsekit.store.named import NAMED, read_record
+from sparsekit.store.results import missing_results
 from sparsekit.sweeps.frozen import read_frozen
 from sparsekit.sweeps.parts import SweepFolder
 from sparsekit.sweeps.parts import member_of as member_of
@@ -111,9 +113,11 @@ class Sweep(SweepFolder):
         return self.root / NAMED / run["experiment"] / f"{run['name']}.json"
 
     def is_done(self, number: int) -> bool:
-        """Say whether the run has published its last result; nothing else is believed."""
+        """Say whether all results of the run are published; nothing else is believed."""
         record = self.record(number)
-        return record is not None and record["status"] == "done"
+        if record is None or record["status"] != "done":
+            return False
+        return not missing_results(self.root, record)
 
     def last_status(self, member: str) -> dict[str, Any]:
         """Return what the job at a member last recorded; empty if none has begun."""
@@ -223,14 +227,13 @@ class Sweep(SweepFolder):
 
     @contextlib.contextmanager
     def submitting(self) -> Iterator[None]:
-        """Let one process at a time submit jobs of a sweep; the next finds them in the queue."""
-        while (held := claim(self.claims, SUBMISSION, stale_after=self.stale_after)) is None:
-            time.sleep(0.5)
-        try:
-            with heartbeat(held):
-                yield
-        finally:
-            release(held)
+        """Let one process at a time submit jobs of a sweep; the next finds them in the queue.
+
+        StillHeld where somebody else does not come to an end.
+        """
+        what = f"{self.name}: submitting jobs"
+        with holding(self.claims, SUBMISSION, stale_after=self.stale_after, what=what):
+            yield
 
     def submit(
         self, kind: str, members: Sequence[str], *, folder: str | None = None

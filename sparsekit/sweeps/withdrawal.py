@@ -48,14 +48,18 @@ def withdraw(sweep: Sweep, notes: Sequence[Note]) -> list[str]:
     Where the queue cannot be asked nothing is forgotten; what has no number is settled later.
     """
     noted = {note["job"] for note in notes if note["job"]}
-    deadline = time.monotonic() + GONE_SECONDS
+    deadline, cancelled = time.monotonic() + GONE_SECONDS, set(noted)
     left: list[Queued] | None = None
     while left != []:
         with contextlib.suppress(RuntimeError):
-            scheduler.cancel(sorted(noted | {one.number for one in left or []}))
+            scheduler.cancel(sorted(cancelled))
         left = _queued(sweep, notes)
-        if time.monotonic() > deadline or (left is None and not noted):
+        found = {one.number for one in left or []}
+        if left is None and not noted:
             break
+        if time.monotonic() > deadline and found <= cancelled:
+            break
+        cancelled |= found
         if left != []:
             time.sleep(POLL_SECONDS)
     if left is None:
@@ -87,7 +91,9 @@ def settle_submissions(sweep: Sweep) -> None:
         return
     remark("an earlier submission was cut off; looking for its jobs in the queue")
     for note in open_notes:
-        deadline = time.monotonic() + SETTLING_SECONDS - claims.age(sweep.note_file(note))
+        # A file may have a time that is still to come.
+        age = max(0.0, claims.age(sweep.note_file(note)))
+        deadline = time.monotonic() + SETTLING_SECONDS - age
         while not (jobs := _jobs_of(sweep, note)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         what = f"a submission of {len(note['members'])} jobs"

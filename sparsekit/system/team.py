@@ -29,11 +29,13 @@ import torch.distributed as dist
 from sparsekit.system import interruption
 from sparsekit.system.files import read_json, write_json
 from sparsekit.system.interruption import Stopped
+from sparsekit.system.printing import remark
 from sparsekit.system.schema import mapping, text, truth, whole
 
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 30.0
 LEAVE_SECONDS = 5.0
+SECONDS_UNTIL_TOLD = 60.0
 _over = mapping({}, {"over": truth})
 _address = mapping({"host": text(r"[\w.:-]+", "a host"), "port": whole(1, 65535)})
 OVER, LEFT = "over", "left"
@@ -146,8 +148,12 @@ class Team:
     def _met(self) -> dist.TCPStore | None:
         """Connect to the leader's store; None if the leader has nothing to call for."""
         # Listed, not asked for by name: NFS may remember for a while that a name was not there.
-        folder = self.file.parent
+        folder, since, is_told = self.file.parent, time.monotonic(), False
         while not (folder.is_dir() and self.file.name in os.listdir(folder)):
+            if not is_told and time.monotonic() - since > SECONDS_UNTIL_TOLD:
+                # It ends with the job at the latest: srun ends all nodes when one fails.
+                remark(f"waiting for the first node of the job to call, by {self.file}")
+                is_told = True
             time.sleep(POLL_SECONDS)
         address = _read_address(self.file)
         if address.get("over"):

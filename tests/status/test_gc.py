@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_an_unfinished_run_keeps_what_it_goes_on_from(finished: Asked) -> None:
     assert len(found(finished)) == 3
     same_seed, other_seed = record_of(finished, 0), record_of(finished, 1)
     for status_now in ("running", "interrupted", "failed"):
-        rewritten(same_seed, status=status_now, rows=[])
+        rewritten(same_seed, status=status_now, rows=[], stages=[])
         assert found(finished) == set()
     rewritten(same_seed, status="done")
     rewritten(other_seed, status="failed")
@@ -266,3 +267,18 @@ def test_a_run_goes_on_after_its_garbage_was_deleted(
         wait_until(lambda: asked.states() == ["done", "done"], "the runs do not end")
     for key, made in sessions.items():
         assert Store(asked.store).description(key)["provenance"] == made
+
+
+def test_what_is_deleted_is_old_by_the_clock_of_the_file_server(
+    finished: Asked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed on a machine that is ten days ahead, it takes nothing that was made just now."""
+    given_up(finished, 0, 1, 2, 3)
+    before = keys(finished)
+    right = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: right() + 10 * DAY)
+        assert status(capsys, finished.store, "gc", "--delete", "--days", "1").status == 0
+    assert keys(finished) == before
+    assert status(capsys, finished.store, "gc", "--delete", "--days", "0").status == 0
+    assert keys(finished) < before

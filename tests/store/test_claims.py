@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import threading
 import time
@@ -79,6 +80,19 @@ class Finding:
         self.scratch = {path.name: path.read_text() for path in files}
         self.others = sorted(set(os.listdir(folder)) - {"scratch", "heartbeat"})
         write_result(folder)
+
+
+def test_who_waits_for_a_stage_says_for_whom(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(store_module, "LAST_POLL", 1.2 * store_module.FIRST_POLL)
+    assert claims.claim(store.root / "work", STAGE.key, stale_after=STALE) is not None
+    with pytest.raises(store_module.Busy):
+        Store(store.root, stale_after=STALE, patience=0.0).ensure(STAGE, write_result)
+    with pytest.raises(store_module.Busy):
+        Store(store.root, stale_after=STALE, patience=0.2).ensure(STAGE, write_result)
+    told = f"{STAGE.key} is being computed by process {os.getpid()} on {platform.node()}"
+    assert [told in message for message in caplog.messages] == [True]
 
 
 @pytest.mark.parametrize("num_processes", [2, 8])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,18 @@ def test_it_says_how_it_ended(
     assert run_attempt(sweep, MEMBER, lambda: None) == "done"
     assert sweep.last_status(MEMBER)["attempts"] == 2
     assert sweep.last_status(MEMBER)["seconds"] > status["seconds"]
+
+
+def test_its_time_is_measured_whatever_the_clock_does(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = time.time
+
+    def work() -> None:
+        monkeypatch.setattr(time, "time", lambda: right() - 3600)
+
+    assert run_attempt(sweep, MEMBER, work) == "done"
+    assert 0 <= sweep.last_status(MEMBER)["seconds"] < 3000
 
 
 def test_a_signal_stops_it(sweep: Sweep) -> None:

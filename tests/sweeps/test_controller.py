@@ -19,6 +19,7 @@ from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.records import Sweep, list_sweeps
 from sparsekit.sweeps.scheduler import Ended, Queued
 from tests.conftest import TINY
+from tests.sweeps.asked import note_of_long_ago
 
 ONE = Queued("7", "PENDING", "Priority", "", "sparsekit.other.0")
 
@@ -103,7 +104,7 @@ def test_a_job_that_ended_before_it_said_anything_was_not_cancelled(
 ) -> None:
     shutil.rmtree(sweep.root / "named")
     note = sweep.submit("runs", ["0000"])
-    sweep.submitted({**note, "time": 1.0}, "7")
+    note_of_long_ago(sweep, note, job="7")
     monkeypatch.setattr(scheduler, "queue", lambda user: [])
     monkeypatch.setattr(scheduler, "accounts", lambda jobs: {"7": Ended(ended, "1:0")})
     (one,) = observe(sweep)

@@ -27,7 +27,7 @@ def one_waits_for_the_other(asked: Asked) -> Iterator[tuple[Command, Command]]:
     with asked.elsewhere("cluster=inline") as first:
         wait_until(lambda: asked.has_begun("0000"), "no run begins")
         second = started(["sparsekit.run", *asked.typed("cluster=inline")])
-        told(second, "another process is at work on it; waiting for it")
+        told(second, f"another process is at work on it: process {first.pid} on ")
         yield first, second
 
 
@@ -55,6 +55,19 @@ def test_who_waits_goes_on_when_the_other_is_killed(asked: Asked) -> None:
         asked.release()
         second.communicate(timeout=PATIENCE)
         assert second.returncode == 0
+    assert asked.states() == ["done", "done"]
+
+
+def test_processes_of_a_command_that_wait_say_for_whom(asked: Asked) -> None:
+    asked.hold()
+    with asked.elsewhere("cluster=inline") as first:
+        wait_until(lambda: asked.has_begun("0000"), "no run begins")
+        second = started(["sparsekit.run", *asked.typed("cluster=local")])
+        told(second, f"waits: another process is at work on it: process {first.pid} on ")
+        asked.release()
+        for process in (first, second):
+            process.communicate(timeout=PATIENCE)
+            assert process.returncode == 0
     assert asked.states() == ["done", "done"]
 
 

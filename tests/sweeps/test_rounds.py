@@ -10,6 +10,7 @@ from sparsekit.sweeps import controller as control
 from sparsekit.sweeps import launch
 from sparsekit.sweeps.records import Sweep
 from sparsekit.system.files import write_json
+from tests.sweeps.asked import note_of_long_ago
 from tests.sweeps.fake_slurm import FakeSlurm
 
 HOUR = 3600.0
@@ -28,9 +29,7 @@ def times_lost(sweep: Sweep, slurm: FakeSlurm) -> int:
     before = len(sweep.submissions())
     for _ in range(3):
         for note in sweep.submissions():
-            sweep._note(
-                {**note, "time": note["time"] - 60}
-            )  # what was just submitted is waited for
+            note_of_long_ago(sweep, note)
         slurm.end()
         control.watchdog(sweep)
     notes = [note for note in sweep.submissions()[before:] if "0000" in note["members"]]
@@ -69,11 +68,18 @@ def test_submissions_are_in_their_order(frozen: Sweep, clock: list[float]) -> No
     assert [note.get("order") for note in notes] == [None, 1, 2, 3]
 
 
+@pytest.mark.parametrize("ahead", [HOUR, -HOUR])
+@pytest.mark.parametrize("whose", ["the submitting machine", "the one that looks"])
 def test_what_was_just_submitted_is_waited_for_a_moment_only(
-    frozen: Sweep, slurm: FakeSlurm, clock: list[float]
+    whose: str, ahead: float, frozen: Sweep, slurm: FakeSlurm, clock: list[float]
 ) -> None:
-    clock[0] = HOUR
+    """A job that has left the queue already may be about to show itself. The file server's clock
+    says how long ago that was."""
+    clock[0] = ahead if whose == "the submitting machine" else 0.0
     assert launch.start(frozen, range(3)) == 0
+    clock[0] = ahead - clock[0]
     slurm.end()
-    clock[0] = 0.0
+    assert control.observe(frozen)[0].state == "queued"
+    for note in frozen.submissions():
+        note_of_long_ago(frozen, note)
     assert control.observe(frozen)[0].state == "lost"

@@ -17,6 +17,7 @@ from sparsekit.sweeps.batch import Refused
 from sparsekit.sweeps.liveness import observe
 from sparsekit.sweeps.records import Sweep
 from sparsekit.system.fit_jobs import Parked
+from tests.sweeps.asked import note_of_long_ago
 from tests.sweeps.fake_slurm import FakeSlurm
 
 RUN_2, CONTROLLER, WATCHDOG = "--time=60 .*--mem=2048M", "--dependency", "--begin="
@@ -231,6 +232,6 @@ def test_while_the_accounting_is_away_nothing_that_died_is_called_cancelled(
     fails: int, state: str, frozen: Sweep, slurm: FakeSlurm
 ) -> None:
     note = frozen.submit("runs", ["0000"])
-    frozen.submitted({**note, "time": 1.0}, "7")
+    note_of_long_ago(frozen, note, job="7")
     slurm.wish(sacct_fails=fails)
     assert observe(frozen)[0].state == state
