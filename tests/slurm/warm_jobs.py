@@ -1,6 +1,7 @@
-"""Jobs of SLURM that need not import PyTorch and Lightning: a server forks what they run.
+"""Processes that need not import PyTorch and Lightning: a server forks what they run.
 
-Importing costs five seconds of a processor in every job, and a test run has many jobs.
+They are jobs of SLURM and workers of xdist. Importing costs five seconds of a processor in each,
+and a test run has many of them.
 """
 
 from __future__ import annotations
