@@ -181,9 +181,9 @@ def _adopt(options: argparse.Namespace) -> int:
     root = store_of(options.store)
     original = settle(root)
     if original is None:
-        print(f"{root} is a store of its own")
+        say(f"{root} is a store of its own")
     else:
-        print(f"{root} was a copy of {original}, and is a store of its own now")
+        say(f"{root} was a copy of {original}, and is a store of its own now")
     return 0
 
 

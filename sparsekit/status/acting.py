@@ -46,13 +46,13 @@ def retry(
         _refuse(one, wanted)
     missing = [one.number for one in chosen if one.state in wanted]
     if not missing:
-        print(f"nothing to try again: {_counted(observations)}")
+        say(f"nothing to try again: {_counted(observations)}")
         return 0
     _refuse_foreign(sweep, trusted=trusted)
     from sparsekit.configuration.config import ConfigError
     from sparsekit.sweeps.launch import start
 
-    print(f"trying again {plural(len(missing), 'run')} of {sweep.name}", flush=True)
+    say(f"trying again {plural(len(missing), 'run')} of {sweep.name}")
     # Runs go on even if the reader of their output is gone.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     outlive_readers()
@@ -85,13 +85,14 @@ def cancel(sweep: Sweep, numbers: Sequence[int]) -> int:
         parts.append(f"{plural(len(ours), 'job')} of SLURM")
     if ended or not is_on_slurm(sweep):
         parts.append(f"{len(ended)} of them asked to save and end")
-    print(", ".join(parts))
+    say(", ".join(parts))
     left = [f"job {one.job} is {name_of(int(one.uid))}'s, who alone can end it" for one in others]
     theirs = [one.job for one in others]
     at_work = [one for one in apart if one.state == "running" and one not in ended]
     at_work = [one for one in at_work if one.last_status.get("job") not in theirs]
     left += [_why_not(sweep, one) for one in at_work if _is_held(sweep, one.number)]
-    print(*left, sep="\n", end="\n" if left else "")
+    for text in left:
+        say(text)
     return int(bool(left))
 
 

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import shutil
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,10 +26,12 @@ from sparsekit.store import claims
 from sparsekit.store.aside import CORRUPT
 from sparsekit.store.identity import canonical
 from sparsekit.store.named import NAMED, records_of
+from sparsekit.store.place import STORE
 from sparsekit.store.references import STAGES
 from sparsekit.sweeps.damage import damage_of
 from sparsekit.sweeps.records import FOLDER as SWEEPS
 from sparsekit.system.files import refuse_links
+from sparsekit.system.folders import remove_tree, walked
 
 WORK, TRASH = "work", ".trash."
 FOLDERS = (STAGES, WORK, CORRUPT, NAMED, SWEEPS)
@@ -109,8 +110,9 @@ def _left(root: Path, before: float) -> Iterator[tuple[Path, str]]:
 
 def _temporaries(root: Path) -> Iterator[Path]:
     """Yield files and folders that would have been renamed when they were whole."""
+    yield from root.glob(f".{STORE}.*")
     for top in (root / NAMED, root / SWEEPS):
-        for place, folders, names in os.walk(top):
+        for place, folders, names in walked(top):
             yield from (Path(place, n) for n in (*folders, *names) if TEMPORARY.fullmatch(n))
             # What belongs to others lies in there: code of the user's, and files of SLURM.
             folders[:] = [n for n in folders if not n.startswith(".") and n not in OF_OTHERS]
@@ -139,7 +141,7 @@ def delete(found: Sequence[Garbage], root: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.rename(one.path, trash)
         if trash.is_dir() and not trash.is_symlink():
-            shutil.rmtree(trash, ignore_errors=True)
+            remove_tree(trash)
         else:
             trash.unlink(missing_ok=True)
         if one.path.parent.parent == root / WORK:
@@ -198,7 +200,7 @@ def _work(
 
 
 def _newest(place: Path) -> float:
-    files = (os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names)
+    files = (os.path.join(folder, name) for folder, _, names in walked(place) for name in names)
     with contextlib.suppress(FileNotFoundError):
         return max([place.lstat().st_mtime, *(os.lstat(file).st_mtime for file in files)])
     return time.time()

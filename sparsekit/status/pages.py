@@ -79,18 +79,18 @@ def _what(view: SweepView) -> list[Column]:
 
 def _footer(view: SweepView, store: str) -> list[str]:
     lines = [", ".join(f"{count} {state}" for state, count in view.counts.items())]
-    counts = view.counts
+    counts, name = view.counts, shlex.quote(view.name)
     waits = sum(counts.get(state, 0) for state in ("lost", "open"))
     if waits and view.controller:
         lines.append(f"lost runs are submitted again by the controller, job {view.controller}")
     lines += damage_lines(view.damaged)
     failed = next((run.number for run in view.runs if run.state in ("failed", "lost")), None)
     if failed is not None:
-        lines.append(f"what went wrong: {PROGRAM} logs {view.name} {failed}{store}")
+        lines.append(f"what went wrong: {PROGRAM} logs {name} {failed}{store}")
     lines += _about_copy([view], store)
     if view.is_missing and view.copy_of is None:
         only = "   (only the failed: --failed)" if counts.get("failed") else ""
-        lines.append(f"try again: {PROGRAM} retry {view.name}{store}{only}")
+        lines.append(f"try again: {PROGRAM} retry {name}{store}{only}")
     return lines
 
 

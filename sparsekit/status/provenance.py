@@ -16,6 +16,7 @@ from sparsekit.store.references import STAGES
 from sparsekit.store.sealing import DESCRIPTION
 from sparsekit.sweeps.records import FOLDER
 from sparsekit.system.files import MOST_BYTES, Damaged, read_bytes, read_json, refuse_links
+from sparsekit.system.folders import walked
 
 TOLD = ("members", "progress")
 KEY = re.compile(r"\b[a-z]\w*-[0-9a-f]{20}\b")
@@ -114,7 +115,7 @@ def folder_size(folder: Path) -> int:
     """Return the bytes of all files in a folder, or of a file; links are not followed."""
     if folder.is_symlink() or not folder.is_dir():
         return _size(folder)
-    files = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+    files = (os.path.join(place, name) for place, _, names in walked(folder) for name in names)
     return sum(map(_size, files))
 
 

@@ -17,12 +17,15 @@ CORRUPT = "corrupt"
 log = logging.getLogger(__name__)
 
 
-def put_aside(root: Path, path: Path) -> Path:
-    """Move a file or folder of a store to its corrupt/; return where it is then."""
+def put_aside(root: Path, path: Path, *, name: str | None = None) -> Path:
+    """Move a file or folder of a store to its corrupt/; return where it is then.
+
+    `name`: what it is called there, followed by some digits; else it keeps its own.
+    """
     folder = root / CORRUPT
     refuse_links(root, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f"{path.name}.{uuid.uuid4().hex[:8]}"
+    aside = folder / f"{name or path.name}.{uuid.uuid4().hex[:8]}"
     os.rename(path, aside)
     return aside
 

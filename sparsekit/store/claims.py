@@ -17,7 +17,6 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import stat
 import threading
 import time
@@ -27,6 +26,7 @@ from pathlib import Path
 
 from sparsekit.store.signatures import HEARTBEAT, is_of_another_store, sign, told_owner
 from sparsekit.system.files import Damaged, touch
+from sparsekit.system.folders import remove_tree
 
 BEAT_SECONDS = 5.0
 NOBODY = "nobody"
@@ -90,13 +90,13 @@ def resign_all(work: Path) -> None:
     The checkpoints in them stay, for whoever tries next.
     """
     for place in work.iterdir() if work.is_dir() else ():
-        for folder in _owners(place):
+        for folder in _owners(place) if _is_folder(place) else ():
             resign(folder)
 
 
 def release(folder: Path) -> None:
     """Give up a claim whose result exists already."""
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     forget(folder)
 
 
@@ -133,12 +133,12 @@ def _take(work: Path, place: Path, mine: str) -> Path | None:
         (prepared / mine).mkdir(parents=True)
         sign(prepared / mine, around=work)
     except OSError:  # such as on a full disk
-        shutil.rmtree(prepared, ignore_errors=True)
+        remove_tree(prepared)
         raise
     failure = _rename(prepared, place)
     if (place / mine).is_dir():
         return place / mine
-    shutil.rmtree(prepared, ignore_errors=True)
+    remove_tree(prepared)
     if isinstance(failure, PermissionError):
         raise PermissionError(failure.errno, failure.strerror, str(place))
     return None

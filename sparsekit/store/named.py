@@ -10,6 +10,8 @@ from typing import Any
 
 from sparsekit.store import schemas
 from sparsekit.system.files import Damaged, read_json, refuse_links
+from sparsekit.system.folders import walked
+from sparsekit.system.users import denied
 
 NAMED = "named"
 NAME_OF_A_RUN = re.compile(r".+-seed\d+-.+\.json")
@@ -21,20 +23,22 @@ class Foreign(Damaged):
 
 
 def record_files(folder: Path) -> list[Path]:
-    """Return the files below a folder that may be records, sorted; hidden ones are none."""
+    """Return what below a folder may be records, sorted; hidden files are none.
+
+    Also folders that this user may not list: records may lie in them.
+    """
     return sorted(_below(folder))
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    for place, folders, _ in os.walk(folder):
+    hidden: list[PermissionError] = []
+    for place, folders, names in walked(folder, refused=hidden.append):
+        # A folder may have been put in the place of a record.
+        meant = [name for name in folders if NAME_OF_A_RUN.fullmatch(name)]
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for entry in os.scandir(place):
-            # A folder may have been put in the place of a record.
-            is_meant = NAME_OF_A_RUN.fullmatch(entry.name) or not entry.is_dir(
-                follow_symlinks=False
-            )
-            if is_meant and entry.name.endswith(".json") and not entry.name.startswith("."):
-                yield Path(entry.path)
+        files = [name for name in (*meant, *names) if name.endswith(".json")]
+        yield from (Path(place, name) for name in files if not name.startswith("."))
+    yield from (Path(error.filename) for error in hidden)
 
 
 def read_record(file: Path) -> Mapping[str, Any]:
@@ -43,6 +47,8 @@ def read_record(file: Path) -> Mapping[str, Any]:
     Damaged for a file that cannot be a record of a run, Foreign where it was not meant to be one
     either; FileNotFoundError where there is none.
     """
+    if file.is_dir() and not os.access(file, os.R_OK | os.X_OK):
+        raise Damaged(f"{denied(file)}: records may lie in it")
     try:
         content: Mapping[str, Any] = read_json(file, most=MOST_BYTES)
     except Damaged as error:

@@ -17,9 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.system.files import read_json, spelled, sync
+from sparsekit.system.schema import listing, mapping, text, whole
 
 STORE = "store.json"
 LEVELS = 5
+MOST_BYTES = 2**16
+_schema = mapping(
+    {
+        "id": text(r"[0-9a-f]{32}", "the id of a store"),
+        "path": text(r"/[^\0]*", "an absolute path"),
+        "inodes": listing(whole(most=2**64 - 1)),
+    }
+)
 
 
 def id_of(root: Path) -> str | None:
@@ -60,11 +69,9 @@ def settle(root: Path) -> None:
 def _read(root: Path) -> dict[str, Any] | None:
     """Return what a store says of itself; None where it says nothing that makes sense."""
     try:
-        told = read_json(root / STORE)
+        told: dict[str, Any] = read_json(root / STORE, most=MOST_BYTES)
+        _schema(told, "")
     except (OSError, ValueError):
-        return None
-    types = {"id": str, "path": str, "inodes": list}
-    if not isinstance(told, dict) or any(type(told.get(n)) is not t for n, t in types.items()):
         return None
     return told
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from sparsekit.system.files import (
     sync,
     write_json,
 )
+from sparsekit.system.folders import remove_tree
 
 DESCRIPTION = "description.json"
 SCRATCH = "scratch"
@@ -111,7 +111,7 @@ def _discard(folder: Path) -> None:
     trash = folder.parent.parent.parent / f".trash.{uuid.uuid4().hex[:8]}"
     with contextlib.suppress(FileNotFoundError):
         os.rename(folder, trash)
-    shutil.rmtree(trash, ignore_errors=True)
+    remove_tree(trash)
 
 
 def json_of(content: bytes, key: str, name: str) -> Any:

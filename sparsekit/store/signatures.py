@@ -17,10 +17,13 @@ from typing import Any
 
 from sparsekit.store.place import id_around
 from sparsekit.system.files import read_json, spelled
+from sparsekit.system.schema import mapping, optional, text
 from sparsekit.system.users import user_name
 
 HEARTBEAT = "heartbeat"
 PROGRAM = b"sparsekit"
+MOST_BYTES = 2**16
+_schema = mapping({"owner": text()}, dict.fromkeys(("store", "command", "user"), optional(text())))
 
 
 def sign(folder: Path, *, around: Path | None = None) -> None:
@@ -42,10 +45,11 @@ def sign(folder: Path, *, around: Path | None = None) -> None:
 def signature(folder: Path) -> Mapping[str, Any]:
     """Return what the owner of a claim wrote into it; empty for one that has not signed it."""
     try:
-        told = read_json(folder / HEARTBEAT)
+        told: dict[str, Any] = read_json(folder / HEARTBEAT, most=MOST_BYTES)
+        _schema(told, "")
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) and told.get("owner") == folder.name else {}
+    return told if told["owner"] == folder.name else {}
 
 
 def told_owner(folder: Path) -> str:

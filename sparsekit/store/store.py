@@ -51,6 +51,7 @@ from sparsekit.system.files import (
     refuse_links,
     sync,
 )
+from sparsekit.system.folders import remove_tree, walked
 from sparsekit.system.printing import printable
 
 log = logging.getLogger(__name__)
@@ -284,11 +285,11 @@ def _prepare(folder: Path) -> None:
     for path in folder.iterdir():
         is_folder = path.is_dir() and not path.is_symlink()
         if is_folder and path.name != SCRATCH:
-            shutil.rmtree(path)
+            remove_tree(path)
         elif not is_folder and path.name != HEARTBEAT:
             path.unlink()
     (folder / SCRATCH).mkdir(exist_ok=True)
-    for place, folders, names in os.walk(folder / SCRATCH):
+    for place, folders, names in walked(folder / SCRATCH):
         for path in (Path(place, name) for name in (*folders, *names)):
             if not (path.is_file() or path.is_dir()) or path.is_symlink():
                 path.unlink()

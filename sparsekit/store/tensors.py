@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
@@ -51,6 +52,10 @@ def load_network(store: Store, key: str) -> tuple[dict[str, Tensor], dict[str, T
     Raises CorruptResult for a file that is not what was published.
     """
     state, masks = (_load_part(store, key, name) for name in STORED_PARTS)
+    for name, mask in masks.items():
+        if mask.dtype != torch.bool or (name in state and mask.shape != state[name].shape):
+            what = f"{tuple(mask.shape)}, {str(mask.dtype).removeprefix('torch.')}"
+            raise CorruptResult(f"{key}: what it holds as the mask of {name!r} is none: {what}")
     return state, masks
 
 
@@ -65,7 +70,7 @@ def _load_part(store: Store, key: str, name: str) -> dict[str, Tensor]:
     try:
         tensors = load(store.content(key, file))
         return {tensor: tensors[tensor] for tensor in part["names"]}
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:  # by torch, of the shapes
         raise CorruptResult(f"{key}: {file} does not hold what it should: {error}") from error
 
 

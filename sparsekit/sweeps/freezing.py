@@ -14,7 +14,7 @@ from sparsekit.store.aside import write_over
 from sparsekit.sweeps.frozen import SEAL, has_seal, read_frozen, seal_of
 from sparsekit.sweeps.private import SALT, NotReadable, private_of, taken_apart, write_private
 from sparsekit.sweeps.records import FOLDER, FROZEN, OWN, Sweep, list_sweeps
-from sparsekit.system.files import Damaged
+from sparsekit.system.files import Damaged, refuse_links
 
 
 def settle(root: Path) -> str | None:
@@ -26,6 +26,8 @@ def settle(root: Path) -> str | None:
     root.mkdir(parents=True, exist_ok=True)
     copied = [sweep for sweep in list_sweeps(root) if _original(sweep) is not None]
     original = place.original_of(root) or next((sweep.original for sweep in copied), None)
+    # A link may lead back to the original, whose claims are not ours to give up.
+    refuse_links(root, root / "work", *(sweep.claims for sweep in copied))
     if original is not None:
         claims.resign_all(root / "work")
     for sweep in copied:

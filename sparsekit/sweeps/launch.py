@@ -29,6 +29,7 @@ from sparsekit.sweeps.private import NotReadable
 from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.snapshot import provenance, take_snapshot
+from sparsekit.sweeps.trust import CODE
 from sparsekit.system import interruption
 from sparsekit.system.executors import workers
 from sparsekit.system.fit_jobs import FitJobs
@@ -65,7 +66,7 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
     sweep = freeze(root, label or _label(runs), content)
     if isinstance(cluster, Slurm) and cluster.snapshot:
         try:
-            place = take_snapshot(sweep.folder / "code", store=root)
+            place = take_snapshot(sweep.folder / CODE, store=root)
         except (OSError, ValueError) as error:
             raise ConfigError(f"cluster.snapshot=true: {error}") from error
         code = {**content["code"], "snapshot": str(place)}

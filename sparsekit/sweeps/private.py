@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.store.published import CLUSTER, published
+from sparsekit.sweeps import schemas
 from sparsekit.system.files import read_json, write_json
 from sparsekit.system.secrets import MASKED
 
@@ -84,11 +85,10 @@ def _has_mask(node: Any) -> bool:
 def _hidden(file: Path) -> dict[str, Any]:
     try:
         hidden: dict[str, Any] = read_json(file)
+        schemas.private(hidden, "")
     except (OSError, ValueError) as error:
         raise NotReadable(
             f"what is masked of {file.parent.name} stands in {file}, which cannot be read "
             f"({error}); start the sweep again by its command"
         ) from error
-    if not isinstance(hidden, dict) or not isinstance(hidden.get(RUNS), dict):
-        raise NotReadable(f"{file} is damaged; start the sweep again by its command")
     return hidden

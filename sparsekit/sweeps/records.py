@@ -281,8 +281,11 @@ def list_sweeps(root: Path) -> list[Sweep]:
     """List all sweeps of a store, the latest last; also those that cannot be read."""
     ages: dict[Path, float] = {}
     for folder in (root / FOLDER).glob("[!.]*"):
-        with contextlib.suppress(OSError):
-            ages[folder] = os.lstat(folder / FROZEN).st_mtime
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            try:
+                ages[folder] = os.lstat(folder / FROZEN).st_mtime
+            except PermissionError:  # it may be one: whoever reads it is told
+                ages[folder] = os.lstat(folder).st_mtime
     return [Sweep(folder) for folder in sorted(ages, key=lambda one: (ages[one], one))]
 
 

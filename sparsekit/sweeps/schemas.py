@@ -26,6 +26,7 @@ member = text(r"[\w-]+(\.[\w-]+)?", "a member, such as 0007")
 job = text(r"\d+([_+]\d+)?", "the number of a job")
 user = text(r"[^-\0-\x1f][^\0-\x1f]*", "the name of a user")
 count = whole(most=10**9)
+snapshot = text(r"/([^\0]*/)?(?!\.{1,2}$)[^/\0]+", "the folder of a snapshot")
 
 run = mapping(
     {
@@ -51,8 +52,13 @@ _frozen = mapping(
         "cluster": target,
         "runs": listing(run, least=1),
     },
-    {"code": mapping({}, {"snapshot": optional(text())})},
+    {"code": mapping({}, {"snapshot": optional(snapshot)})},
 )
+private = mapping(
+    {"runs": mapping_of(mapping({}), names=text(r"\d+", "the number of a run"))},
+    {"cluster": target, "salt": text()},
+)
+"""What is masked in that, `private.json`."""
 
 
 def frozen(value: Any, place: str) -> None:

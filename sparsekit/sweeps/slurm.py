@@ -15,7 +15,7 @@ from sparsekit.sweeps.clusters import Slurm
 from sparsekit.sweeps.entries import Entry, write_entries
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.resources import Resources
-from sparsekit.sweeps.trust import code_digest
+from sparsekit.sweeps.trust import code_digest, snapshot_of
 from sparsekit.sweeps.withdrawal import withdraw
 
 BEGIN = (
@@ -149,9 +149,11 @@ def _when(after: Sequence[str], delay: int | None) -> dict[str, str]:
 
 def _from_snapshot(sweep: Sweep) -> list[str]:
     """Return shell lines that make a job run the code as it was when the sweep was started."""
-    place = sweep.frozen["code"]["snapshot"]
+    place = snapshot_of(sweep)
     if place is None:
         return []
+    if not place.is_dir():
+        raise batch.Refused(f"{place} is missing, the code that {sweep.name} was started with")
     # Where the job begins there may be the same modules, as they are now: Python is not to look.
-    found_first = f"{shlex.quote(place)}${{PYTHONPATH:+:$PYTHONPATH}}"
+    found_first = f"{shlex.quote(str(place))}${{PYTHONPATH:+:$PYTHONPATH}}"
     return ["export PYTHONSAFEPATH=1", f"export PYTHONPATH={found_first}"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from sparsekit.store.identity import canonical
 from sparsekit.sweeps.freezing import is_sealed
 from sparsekit.sweeps.private import SALT, NotReadable, private_of
 from sparsekit.sweeps.records import FROZEN, Sweep
+from sparsekit.system.folders import walked
 from sparsekit.system.secrets import masked_text
 from sparsekit.system.users import name_of
 
 OWN = "sparsekit."
+CODE = "code"
 OF_A_SHELL = ("setup", "python", "srun")
 
 
@@ -45,7 +47,7 @@ def consequences(sweep: Sweep) -> str:
     said = [f"imports and calls {', '.join(filter(None, [*others, own]))}"]
     lines = [whole["cluster"][name] for name in OF_A_SHELL if name in whole["cluster"]]
     said += [f"runs in a shell {masked_text(line)!r}" for line in _texts(lines)]
-    snapshot = _snapshot(sweep)
+    snapshot = snapshot_of(sweep)
     said += [f"runs the code in {snapshot}"] if snapshot else []
     return ", ".join(said)
 
@@ -53,7 +55,8 @@ def consequences(sweep: Sweep) -> str:
 def code_digest(sweep: Sweep) -> str:
     """Return a digest of all in a sweep that names code, for what waits to be run later."""
     whole = _readable(sweep)
-    named = [whole["cluster"], whole.get(SALT), _snapshot(sweep), *_configs(whole)]
+    snapshot = whole.get("code", {}).get("snapshot")
+    named = [whole["cluster"], whole.get(SALT), snapshot, *_configs(whole)]
     return hashlib.sha256(canonical(named).encode()).hexdigest()
 
 
@@ -66,31 +69,42 @@ def refuse_changed(sweep: Sweep, digest: str) -> None:
 
 
 def _reason(sweep: Sweep) -> str | None:
-    foreign = [uid for uid in _owners(sweep) if uid != os.geteuid()]
-    if foreign:
-        return f"its files belong to {name_of(foreign[0])}"
+    foreign = _foreign(_decisive(sweep))
+    if foreign is not None:
+        return f"its files belong to {name_of(foreign)}"
     if not is_sealed(sweep):
         return (
             "it has no seal of yours, so it was copied here, changed, or made by an older release"
         )
-    return None
+    foreign = _foreign(_files(snapshot_of(sweep)))
+    return None if foreign is None else f"files of its snapshot belong to {name_of(foreign)}"
 
 
-def _owners(sweep: Sweep) -> Iterator[int]:
-    """Yield the owners of what decides what is run."""
-    if sweep.file.name == FROZEN:
-        yield os.lstat(sweep.folder).st_uid
-    for file in (sweep.file, private_of(sweep.file)):
-        if os.path.lexists(file):
-            yield os.lstat(file).st_uid
-    for folder, _, names in os.walk(_snapshot(sweep) or ""):
-        for path in (Path(folder), *(Path(folder, name) for name in names)):
-            yield os.lstat(path).st_uid
+def snapshot_of(sweep: Sweep) -> Path | None:
+    """Return the folder of the code that a sweep is run from, wherever the store lies now; None for
+    the code that is installed.
+
+    By its name alone: what was written down is where it was when the sweep was frozen.
+    """
+    place = sweep.frozen.get("code", {}).get("snapshot")
+    return sweep.folder.absolute() / CODE / Path(place).name if place else None
 
 
-def _snapshot(sweep: Sweep) -> str | None:
-    place: str | None = sweep.frozen.get("code", {}).get("snapshot")
-    return place
+def _foreign(paths: Iterable[Path]) -> int | None:
+    """Return the first owner of any of these paths that is not this user; None for none."""
+    owners = (os.lstat(path).st_uid for path in paths if os.path.lexists(path))
+    return next((owner for owner in owners if owner != os.geteuid()), None)
+
+
+def _decisive(sweep: Sweep) -> list[Path]:
+    """Return what decides what is run, but for the code."""
+    above = [sweep.folder] if sweep.file.name == FROZEN else []
+    return [*above, sweep.file, private_of(sweep.file)]
+
+
+def _files(folder: Path | None) -> Iterator[Path]:
+    for place, _, names in walked(folder) if folder is not None else ():
+        yield from (Path(place), *(Path(place, name) for name in names))
 
 
 def _readable(sweep: Sweep) -> Mapping[str, Any]:

@@ -10,8 +10,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import stat
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +19,9 @@ from torch import Tensor
 
 from sparsekit.core.types import Masks, State
 from sparsekit.store.archives import load_archive
-from sparsekit.system.files import replacing
+from sparsekit.store.aside import put_aside
+from sparsekit.system.files import Damaged, open_regular, replacing
+from sparsekit.system.printing import printable
 
 log = logging.getLogger(__name__)
 
@@ -139,10 +139,9 @@ def begin_again(train: Callable[[], None], folder: Path, root: Path) -> None:
         _verify(folder / LAST)
         train()
     except DamagedCheckpoint as damage:
-        aside = root / "corrupt" / f"{folder.parent.parent.name}.{uuid.uuid4().hex[:8]}.ckpt"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(folder / LAST, aside)
-        log.warning("%s; it is moved to %s, and the fit begins again", damage, aside)
+        name = f"{folder.parent.parent.name}.{LAST}"
+        aside = put_aside(root, folder / LAST, name=name)
+        log.warning("%s", printable(f"{damage}; it is moved to {aside}, and the fit begins again"))
         train()
 
 
@@ -157,10 +156,7 @@ def _verify(path: Path) -> None:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file, never through a link; ValueError for what would keep us waiting."""
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise ValueError("not a regular file")
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags), "rb") as file:
+    with open_regular(path) as file:
         yield file
 
 
@@ -190,5 +186,7 @@ def _shapes(tensors: Mapping[str, Any]) -> dict[str, Any]:
 def _damaged(path: Path) -> Iterator[None]:
     try:
         yield
+    except Damaged as error:
+        raise DamagedCheckpoint(str(error)) from error
     except ValueError as error:
         raise DamagedCheckpoint(f"{path}: {error}") from error

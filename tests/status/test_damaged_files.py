@@ -72,12 +72,14 @@ KINDS = (
     Kind("submission", of_sweep("submissions", "0123abcd.json"), SWEEP),
     Kind("reset", of_sweep("reset", "0000.json"), SWEEP),
     Kind("log", of_sweep("jobs", "0000.log"), ()),
+    Kind("store", lambda asked: asked.store / "store.json", ()),
     Kind("description", lambda one: ticket(one, "description.json"),
          ("why", "gc", "report", "results"), is_stage=True),
     Kind("metrics", lambda one: ticket(one, "metrics.json"),
          ("why", "report", "results"), is_stage=True),
     Kind("cost", lambda one: fit(one, "cost.json"), ("report", "results"), is_stage=True),
     Kind("parts", lambda one: ticket(one, "parts.json"), ("why",), is_stage=True),
+    Kind("network", lambda one: ticket(one, "network.json"), ("why",), is_stage=True),
 )  # fmt: skip
 
 

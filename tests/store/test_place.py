@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,17 @@ def test_a_copy_in_place_of_the_original_takes_it(store: Path) -> None:
     assert original_of(aside) == str(store)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"id": 1}', '{"id": "a", "path": "/x\\u0000"}'])
+ID = "0123456789abcdef" * 2
+ODD = [
+    {"id": ID, "path": "/x\0", "inodes": []},
+    {"id": ID, "path": "x", "inodes": []},
+    {"id": ID, "path": "/x", "inodes": [10**100]},
+    {"id": "\x1b[2J", "path": "/x", "inodes": []},
+    {"id": "a" * 2**16, "path": "/x", "inodes": []},
+]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"id": 1}', *map(json.dumps, ODD)])
 def test_what_makes_no_sense_is_no_id(store: Path, text: str) -> None:
     (store / STORE).write_text(text)
     assert id_of(store) is original_of(store) is None
@@ -122,3 +133,12 @@ def test_a_folder_that_may_not_be_written_keeps_what_it_says(
     monkeypatch.setattr(os, "replace", refuse)
     settle(moved)
     assert id_of(moved) == identity
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_replaced(store: Path, make: Callable[[Path], None]) -> None:
+    (store / STORE).unlink()
+    make(store / STORE)
+    assert id_of(store) is None
+    settle(store)
+    assert id_of(store) is not None

@@ -52,7 +52,9 @@ def answers(folder: Path, answer: str, *, status: int = 0) -> None:
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
     content = asked_for({}, {}, {}, code={"snapshot": "/code of/mine"})
-    return freeze(tmp_path / PLACE, "custom", content)
+    sweep = freeze(tmp_path / PLACE, "custom", content)
+    (sweep.folder / "code" / "mine").mkdir(parents=True)
+    return sweep
 
 
 def read(told: Path) -> Any:
@@ -80,7 +82,8 @@ def test_an_array_of_runs(told: Path, sweep: Sweep) -> None:
     begin, safe, path, setup, command = read(told)["script"].splitlines()
     assert (begin, setup) == ("#!/bin/bash", "module load cuda")
     assert safe == "export PYTHONSAFEPATH=1"
-    assert path == "export PYTHONPATH='/code of/mine'${PYTHONPATH:+:$PYTHONPATH}"
+    place = shlex.quote(str(sweep.folder / "code" / "mine"))
+    assert path == f"export PYTHONPATH={place}${{PYTHONPATH:+:$PYTHONPATH}}"
     assert "--mpi=none singularity exec image python -ISc" in command
     assert " -u -m sparsekit.sweeps.job " in command
     assert f"_%t_log.out' --cpus-per-task {resources.cpus}" in command

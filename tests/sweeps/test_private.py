@@ -255,3 +255,27 @@ def test_what_can_neither_be_stored_nor_masked_is_refused(
     config[part] = {**config[part], name: given} if name else given
     with pytest.raises(ConfigError, match=message):
         refuse_secrets(config, deciding(config))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        [],
+        {"runs": []},
+        {"runs": {"0": "x"}},
+        {"runs": {"../0": {}}},
+        {"runs": {}, "cluster": "x"},
+        {"runs": {}, "cluster": {"setup": ["x"]}},
+        {"runs": {}, "salt": ["x"]},
+    ],
+)
+def test_what_cannot_have_been_hidden_is_refused_and_the_sweep_not_trusted(
+    hostile: object, tmp_path: Path
+) -> None:
+    cluster = {"_target_": "sparsekit.sweeps.clusters.Inline", "setup": ["export A=1"]}
+    sweep = freeze(tmp_path, "custom", asked_for(cluster=cluster))
+    assert Sweep(sweep.folder).whole["cluster"] == cluster
+    (sweep.folder / PRIVATE).write_text(json.dumps(hostile))
+    with pytest.raises(NotReadable, match="start the sweep again by its command"):
+        Sweep(sweep.folder).whole  # noqa: B018
+    assert not is_sealed(Sweep(sweep.folder))

@@ -15,6 +15,7 @@ import pytest
 from sparsekit.run import main
 from sparsekit.store import source
 from sparsekit.sweeps import snapshot
+from sparsekit.sweeps.batch import Refused
 from sparsekit.sweeps.freezing import freeze
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.slurm import _from_snapshot
@@ -114,7 +115,7 @@ def test_what_lies_elsewhere_and_was_imported(
 
 def test_a_job_finds_the_copy_first(project: Path) -> None:
     store = project / "runs"
-    place = take_snapshot(store / "code", store=store)
+    place = take_snapshot(freeze(store, "one", asked_for()).folder / "code", store=store)
     sweep: Sweep = freeze(store, "one", asked_for(code={"snapshot": str(place)}))
     write(project, {"top_of_mine.py": "WHAT = 'changed since'"})
     program = "import top_of_mine, sparsekit; print(top_of_mine.WHAT, sparsekit.__file__)"
@@ -124,6 +125,9 @@ def test_a_job_finds_the_copy_first(project: Path) -> None:
         ["bash", "-c", script], env=environment, check=True, capture_output=True, text=True
     ).stdout
     assert printed.split() == ["mine", str(place / "sparsekit" / "__init__.py")]
+    place.rename(place.with_name("elsewhere"))
+    with pytest.raises(Refused, match="is missing, the code that one-"):
+        _from_snapshot(sweep)
 
 
 def test_too_much_is_refused_before_anything_is_submitted(

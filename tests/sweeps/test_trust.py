@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sparsekit.sweeps.freezing import freeze
-from sparsekit.sweeps.records import Sweep
-from sparsekit.sweeps.trust import Untrusted, refuse_untrusted
+from sparsekit.sweeps.records import Sweep, list_sweeps
+from sparsekit.sweeps.trust import Untrusted, refuse_untrusted, snapshot_of
 from sparsekit.system.files import write_json
 from tests.sweeps.asked import asked_for
 
@@ -29,11 +30,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    (tmp_path / "snapshot" / "mine").mkdir(parents=True)
-    (tmp_path / "snapshot" / "mine" / "pets.py").touch()
     run = {"config": CONFIG, "classes": {10: "a", 9: "b"}}
-    code = {"snapshot": str(tmp_path / "snapshot")}
-    return freeze(tmp_path, "custom", asked_for(run, cluster=CLUSTER, code=code))
+    content = asked_for(run, cluster=CLUSTER)
+    place = freeze(tmp_path / "runs", "custom", content).folder / "code" / "now"
+    (place / "mine").mkdir(parents=True)
+    (place / "mine" / "pets.py").touch()
+    return freeze(tmp_path / "runs", "custom", {**content, "code": {"snapshot": str(place)}})
 
 
 def test_what_this_user_froze_is_trusted(sweep: Sweep) -> None:
@@ -62,6 +64,7 @@ def of_another(path: str) -> Callable[[Sweep], None]:
 
 SEALS = "no seal of yours"
 OWNERS = f"its files belong to {OTHER}"
+SNAPSHOTS = f"files of its snapshot belong to {OTHER}"
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
 
@@ -73,7 +76,7 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away"
         (without_key, SEALS),
         pytest.param(of_another("."), OWNERS, marks=root),
         pytest.param(of_another("sweep.json"), OWNERS, marks=root),
-        pytest.param(of_another("../../snapshot/mine/pets.py"), OWNERS, marks=root),
+        pytest.param(of_another("code/now/mine/pets.py"), SNAPSHOTS, marks=root),
     ],
 )
 def test_others_are_refused_with_what_they_would_call(
@@ -88,3 +91,17 @@ def test_others_are_refused_with_what_they_would_call(
     assert "runs in a shell 'module load cuda'" in message
     assert f"runs the code in {sweep.frozen['code']['snapshot']}" in message
     assert "\n" not in message
+
+
+def test_the_code_of_a_sweep_lies_in_it_wherever_that_is_and_whatever_it_names(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    """A store that was moved runs its own code, and a hostile one not all that is on the disk."""
+    copy = Path(shutil.copytree(sweep.root, tmp_path / "copy"))
+    (found,) = list_sweeps(copy)
+    assert snapshot_of(found) == found.folder / "code" / "now"
+    for hostile, reason in (("/", "damaged"), ("/etc/..", "damaged"), ("/etc", "no seal")):
+        write_json(found.file, {**found.frozen, "code": {"snapshot": hostile}})
+        with pytest.raises(ValueError, match=reason) as caught:
+            refuse_untrusted(Sweep(found.folder))
+        assert f"runs the code in {hostile}" not in str(caught.value)

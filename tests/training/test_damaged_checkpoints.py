@@ -19,10 +19,12 @@ import torch
 from sparsekit.report.compare import differences
 from sparsekit.runs.runner import PreparedRun, run_prepared
 from sparsekit.store.store import Store
+from sparsekit.system.files import Damaged
 from sparsekit.training.checkpoint_files import (
     FIT,
     LAST,
     DamagedCheckpoint,
+    begin_again,
     checkpoint_of,
     read_checkpoint,
     write_checkpoint,
@@ -255,3 +257,22 @@ def test_the_fit_begins_again_and_arrives_at_the_same_bits(
     assert reason in line
     assert str(aside) in line
     assert aside.read_bytes() == spoiled
+
+
+def test_nothing_is_put_aside_behind_a_link(tmp_path: Path) -> None:
+    """Somebody hostile could have it moved to wherever this user may write."""
+    root, outside = tmp_path / "runs", tmp_path / "outside"
+    scratch = root / "work" / "fit-1" / "owner" / "scratch"
+    for folder in (scratch, outside):
+        folder.mkdir(parents=True)
+    (scratch / LAST).write_bytes(b"damaged")
+    (root / "corrupt").symlink_to(outside)
+    with pytest.raises(Damaged, match="corrupt is a link out of the store"):
+        begin_again(lambda: pytest.fail("trained"), scratch, root)
+    assert list(outside.iterdir()) == []
+    (root / "corrupt").unlink()
+    trained = []
+    begin_again(lambda: trained.append("anew"), scratch, root)
+    assert trained == ["anew"]
+    (aside,) = (root / "corrupt").iterdir()
+    assert aside.name.startswith(f"fit-1.{LAST}.")
