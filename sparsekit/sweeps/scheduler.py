@@ -27,8 +27,8 @@ OF_RANKS = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "L
 OF_A_SESSION = "SPARSEKIT_SESSION"
 FORMAT = "%i|%T|%r|%N|%U|%j|%Z"
 ROW = re.compile(
-    r"(?P<job>\d+(?:_\d+)?)\|(?P<state>[A-Z_]+)\|(?P<reason>[^|]*)\|(?P<node>[^|]*)"
-    r"\|(?P<uid>\d*)\|(?P<name>[^|]*)\|(?P<folder>.*)"
+    r"(?P<job>[0-9]{1,18}(?:_[0-9]{1,18})?)\|(?P<state>[A-Z_]+)\|(?P<reason>[^|]*)\|(?P<node>[^|]*)"
+    r"\|(?P<uid>[0-9]{0,18})\|(?P<name>[^|]*)\|(?P<folder>.*)"
 )
 TEXT: Mapping[str, Any] = {"encoding": "utf-8", "errors": "replace"}  # whatever the locale is
 TIME_LEFT = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")

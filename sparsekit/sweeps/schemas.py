@@ -23,7 +23,7 @@ from sparsekit.system.schema import (
 MEMBER = r"\d{4,}(\.[\w-]+)?"
 FILE = MEMBER + r"\.json"
 member = text(r"[\w-]+(\.[\w-]+)?", "a member, such as 0007")
-job = text(r"\d+([_+]\d+)?", "the number of a job")
+job = text(r"[0-9]{1,18}([_+][0-9]{1,18})?", "the number of a job")
 user = text(r"[^-\0-\x1f][^\0-\x1f]*", "the name of a user")
 count = whole(most=10**9)
 snapshot = text(r"/([^\0]*/)?(?!\.{1,2}$)[^/\0]+", "the folder of a snapshot")

@@ -14,6 +14,7 @@ import io
 import json
 import math
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
@@ -58,9 +59,17 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def open_log(path: Path) -> io.BufferedWriter:
-    """Open a regular file to write at its end; Damaged for what else may lie there."""
+    """Open a regular file to write at its end; Damaged for what else may lie there.
+
+    One that has other names as well, as in a copy made of hard links, is replaced by a copy first:
+    what is written here is not to appear there.
+    """
     if os.path.lexists(path):
-        _refuse_other_kinds(path, os.lstat(path).st_mode)
+        status = os.lstat(path)
+        _refuse_other_kinds(path, status.st_mode)
+        if status.st_nlink > 1:
+            with replacing(path, path.with_name(f".{uuid.uuid4().hex}.partial")) as temporary:
+                shutil.copyfile(path, temporary, follow_symlinks=False)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     return open(os.open(path, flags, 0o666), "ab")
 

@@ -17,6 +17,7 @@ from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.jobs import jobs_of
 from sparsekit.sweeps.records import Sweep, list_sweeps
 from sparsekit.sweeps.scheduler import Queued
+from sparsekit.system.files import open_log
 from tests.status.sweeps import Asked, status
 from tests.status.test_states import forgotten
 from tests.waiting import PATIENCE, wait_until
@@ -122,6 +123,18 @@ def test_runs_of_a_store_that_was_moved_are_tried_again_where_it_is(
     assert status(capsys, moved, "retry", "custom").status == 0
     assert "2 done" in status(capsys, moved).out
     assert not asked.store.exists()
+
+
+def test_logs_of_a_copy_made_of_hard_links_are_its_own(tmp_path: Path) -> None:
+    log, copy = tmp_path / "0000.log", tmp_path / "copy.log"
+    log.write_text("before\n")
+    os.link(log, copy)
+    for text in (b"after\n", b"again\n"):
+        with open_log(copy) as opened:
+            opened.write(text)
+    assert log.read_text() == "before\n"
+    assert copy.read_text() == "before\nafter\nagain\n"
+    assert sorted(os.listdir(tmp_path)) == ["0000.log", "copy.log"]
 
 
 class Queue:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sparsekit.report.__main__ import main as report
+from sparsekit.status.__main__ import main
 from sparsekit.status.garbage import delete, find_garbage
 from sparsekit.store import claims
 from sparsekit.store.place import id_of
@@ -134,3 +135,38 @@ def test_what_others_keep_to_themselves_may_be_needed(
     assert done_as(BOB, look) == 0
     hidden.chmod(0o755)
     assert done_as(BOB, look_again) == 0
+
+
+PARTS = (
+    ".", "named", "named/custom", "named/custom/dense*seed0*.json", "sweeps", "sweeps/*",
+    "sweeps/*/sweep.json", "sweeps/*/members", "sweeps/*/claims", "stages", "stages/ticket",
+    "stages/ticket/*", "stages/fit/*/description.json", "work", "corrupt", "store.json",
+)  # fmt: skip
+
+
+@needs_root
+@pytest.mark.parametrize("part", PARTS)
+def test_a_second_user_is_told_in_a_line_what_is_not_theirs_to_see(
+    part: str, finished: Asked, shared: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As after a first user with umask 077."""
+    store = Path(shutil.copytree(finished.store, shared / "runs"))
+    for folder in ("work", "corrupt", "sweeps/x/claims"):
+        (store / folder.replace("x", finished.sweep.name)).mkdir(exist_ok=True)
+    for path in (store, *store.rglob("*")):
+        os.chown(path, BOB, -1)
+    for hidden in store.glob(part) if part != "." else (store,):
+        os.chown(hidden, ALICE, -1)
+        hidden.chmod(0o700 if hidden.is_dir() else 0o600)
+    sweep = finished.sweep.name
+    key = next(path.name for path in (finished.store / "stages" / "ticket").iterdir())
+
+    def look() -> None:
+        for action in ((), (sweep,), ("why", key), ("gc",), ("logs", sweep, "0")):
+            assert main([*action, "--store", str(store)]) in (0, 2), action
+        assert report([str(store)]) in (0, 2)
+
+    capfd.readouterr()
+    assert done_as(BOB, look) == 0, capfd.readouterr()
+    told = "".join(capfd.readouterr())
+    assert "Traceback" not in told
