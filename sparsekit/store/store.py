@@ -34,14 +34,7 @@ from sparsekit.store.claims import (
 from sparsekit.store.identity import Stage
 from sparsekit.store.named import NAMED, read_record
 from sparsekit.store.schemas import file_name, path_below
-from sparsekit.store.sealing import (
-    SCRATCH,
-    CorruptResult,
-    json_of,
-    read_description,
-    seal,
-    verify,
-)
+from sparsekit.store.sealing import SCRATCH, CorruptResult, json_of, read_description, seal, verify
 from sparsekit.system import interruption
 from sparsekit.system.files import (
     MOST_BYTES,
