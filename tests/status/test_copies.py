@@ -143,6 +143,7 @@ class Queue:
     def __init__(self, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
         note = sweep.submitted(sweep.submit("runs", ["0000", "0001"]), "77")
         sweep._note({**note, "time": 1.0})
+        os.utime(sweep.note_file(note), (1.0, 1.0))  # by the clock of the file server
         rest = ("Priority", "", sweep.job_name(note["id"]), str(os.geteuid()), os.getcwd())
         self.jobs = [Queued(f"77_{index}", "PENDING", *rest) for index in range(2)]
         self.cancelled: list[str] = []
