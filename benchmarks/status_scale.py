@@ -83,8 +83,10 @@ def _write_run(sweep: Sweep, number: int, member: str, *, done: bool) -> None:
     _write(sweep.root / "named" / run["experiment"] / f"{run['name']}.json", record)
     layers = {f"layer{n}.conv.weight": {"kept": n, "size": 9 * n} for n in range(NUM_LAYERS)}
     metrics = {"val_accuracy": 0.9, "test_accuracy": 0.9, "layers": layers}
-    folder = sweep.root / "stages" / "ticket" / rows[-1]["ticket"]
-    _write(folder / "metrics.json", metrics)
+    stages = sweep.root / "stages" / "ticket"
+    for row in rows:  # a run is done if all its results are there
+        _write(stages / row["ticket"] / "description.json", {})
+    _write(stages / rows[-1]["ticket"] / "metrics.json", metrics)
     status = {
         "state": "done" if done else "running",
         "reason": "", "error": None, "job": f"1000_{number}", "node": f"n{number % 9}",
