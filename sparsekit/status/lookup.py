@@ -82,7 +82,9 @@ def _whole(sweep: Sweep) -> Sweep:
     try:
         sweep.frozen  # noqa: B018
     except Damaged as error:
-        raise Unknown(f"{error}; the command that started it writes it anew") from error
+        is_hidden = isinstance(error.__cause__, PermissionError)
+        advice = "" if is_hidden else "; the command that started it writes it anew"
+        raise Unknown(f"{error}{advice}") from error
     except OSError as error:
         raise Unknown(f"{sweep.file} cannot be read: {error.strerror}") from error
     return sweep

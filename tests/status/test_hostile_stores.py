@@ -170,3 +170,4 @@ def test_a_second_user_is_told_in_a_line_what_is_not_theirs_to_see(
     assert done_as(BOB, look) == 0, capfd.readouterr()
     told = "".join(capfd.readouterr())
     assert "Traceback" not in told
+    assert "writes it anew" not in told, "nothing is damaged, and no command could write there"
