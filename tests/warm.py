@@ -7,6 +7,7 @@ process it begins at once, and can be asked, signalled and killed like any other
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread
 import contextlib
 import multiprocessing.util
 import os
@@ -103,8 +104,10 @@ def begin(
         os.environ.update(env)
     interruption.forget()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # What tests do at the end of their process is none of this one's business.
+    # What tests do at the end of their process is none of this one's business, nor are the threads
+    # of pools, none of which is there.
     atexit._clear()
+    concurrent.futures.thread._threads_queues.clear()  # type: ignore[attr-defined]
     atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
 
 

@@ -114,9 +114,11 @@ def test_workers_stopped_same_bits(
     tiny: Tiny,
     undisturbed_soup: Store,
     tmp_path: Path,
-    request: pytest.FixtureRequest,
 ) -> None:
-    """While they are born and import PyTorch, and while they train, where they had imported it."""
+    """While they are born and import PyTorch, and while they train.
+
+    Not as forks of what has imported everything: they are begun in threads, which do not survive.
+    """
     job = tiny(*SOUP, "executor=workers", "runtime.checkpoint_seconds=1000", store="stopped")
     moments, send = random.Random(2), os.killpg if to_all else os.kill
     places: dict[str, Callable[[], bool]] = {
@@ -125,8 +127,6 @@ def test_workers_stopped_same_bits(
     }
     disturbed = watched(job, tmp_path, at=STEPS_PER_EPOCH, number=0, to="nobody")
     for place, is_reached in places.items():
-        if place != "born":
-            request.getfixturevalue("warm_spawn")
         pid = life(disturbed)
         wait_for_life(is_reached, pid)
         time.sleep(moments.uniform(0.1, 0.4))
