@@ -35,10 +35,12 @@ class Comparison:
     other: Row
     found: Paired
 
-    @property
-    def verdict(self) -> str:
-        """Whether the interval says better or worse; the direction of the metric counts."""
-        if not self.found.is_evidence:
+    def verdict(self, p: float) -> str:
+        """Say better or worse, where the interval does and the corrected p does not disagree.
+
+        The direction of the metric counts; p is NaN where all differences are equal.
+        """
+        if not self.found.is_evidence or p > 1 - LEVEL:
             return NO_EVIDENCE
         return "better" if self.row.metric.quality(self.found.mean) > 0 else "worse"
 
@@ -104,7 +106,7 @@ def _by_seed(row: Row) -> dict[int, float]:
 def _table(comparisons: Sequence[Comparison], notes: Sequence[str]) -> Table:
     corrected = holm([one.found.p_t for one in comparisons])
     lines = list(zip(comparisons, corrected, strict=True))
-    undecided = any(one.verdict == NO_EVIDENCE for one in comparisons)
+    undecided = any(one.verdict(p) == NO_EVIDENCE for one, p in lines)
     return Table(
         headers=[
             "method", "sparsity", "against", "n", "mean difference", f"{LEVEL:.0%} interval",
@@ -132,7 +134,7 @@ def _cells(one: Comparison, p: float) -> list[str]:
         interval,
         "" if math.isnan(p) else f"{p:.3f}",
         flips,
-        one.verdict,
+        one.verdict(p),
     ]
 
 
@@ -143,7 +145,7 @@ def _values(one: Comparison, p: float) -> list[object]:
     ]  # fmt: skip
     known = [None if math.isnan(number) else number for number in numbers]
     heads = [one.row.name, one.row.sparsity, one.other.name, one.other.sparsity, found.count]
-    return [*heads, found.mean, *known, one.verdict]
+    return [*heads, found.mean, *known, one.verdict(p)]
 
 
 def _percent(row: Row) -> str:

@@ -67,6 +67,15 @@ def test_all_sparsities_are_held_against_dense_networks(writer: Writer) -> None:
     assert [line[6] for line in found.cells] == ["0.023", "0.023"]
 
 
+def test_an_interval_that_is_one_of_many_is_no_evidence_by_itself(writer: Writer) -> None:
+    write(writer, "random", 0.9, RANDOM[:4])
+    for method in ("imp", "snip", "lamp"):
+        write(writer, method, 0.9, IMP[:4])
+    lines = table(writer, "random").cells
+    assert [line[5] for line in lines] == ["+0.06 to +0.74"] * 3
+    assert [(line[6], line[-1]) for line in lines] == [("0.103", NO_EVIDENCE)] * 3
+
+
 def test_what_has_no_match_is_named(writer: Writer) -> None:
     write(writer, "imp", 0.8, IMP)
     write(writer, "imp", 0.9, IMP)
