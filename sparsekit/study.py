@@ -12,7 +12,7 @@ from sparsekit.configuration.config import ConfigError
 from sparsekit.store.store import CorruptResult
 from sparsekit.system.files import Damaged
 from sparsekit.system.importing import uncollected
-from sparsekit.system.printing import mask_tracebacks, remark, say
+from sparsekit.system.printing import damage_lines, mask_tracebacks, remark, say
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.secrets import masked_here
 from sparsekit.system.streams import printed
@@ -59,8 +59,8 @@ def _main(options: argparse.Namespace) -> int:
     runtime = config.build(runtime_node)
     runtime.limit_threads_()
     failed = len(damaged)
-    for text in damaged:
-        remark(f"damaged: {text}")
+    for line in damage_lines(damaged):
+        remark(line)
     for record in records:
         try:
             for one in study_record(record, studies, runtime, every=options.every):

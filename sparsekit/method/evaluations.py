@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -49,6 +49,7 @@ def calibration(
         "accuracy": float(correct.mean()),
         "confidence": float(confidence.mean()),
         **_errors(logits, labels, num_bins),
+        "rms_error": sure.root_mean_square_error(bins),
         "mce": sure.largest_error(bins),
         "classwise_ece": sure.classwise_error(probs, labels, num_bins=num_bins),
         "temperature": temperature,
@@ -225,16 +226,23 @@ def _errors(logits: Tensor, labels: Tensor, num_bins: int) -> dict[str, float]:
 
 def _logits(asked: StudyInput, split: Split) -> tuple[Tensor, Tensor]:
     """Return logits [N, C] and classes [N] of a split, on the CPU; CannotStudy without any."""
-    task = asked.judge.identity.task()
-    if task.classes is None or task.soften is None:
-        raise CannotStudy("needs a classification: one class per example, and logits for it")
+    classes_of = _classes_of(asked)
     pairs = list(asked.judge.outputs(asked.state(asked.ticket), split))
     logits = torch.cat([outputs.float().cpu() for outputs, _ in pairs])
     if logits.ndim != 2:
         raise CannotStudy(f"needs logits [B, C], not {list(logits.shape)}")
     if not bool(logits.isfinite().all()):
         raise CannotStudy("the network's outputs are not all finite")
-    return logits, torch.cat([task.classes(targets).cpu() for _, targets in pairs])
+    return logits, torch.cat([classes_of(targets).cpu() for _, targets in pairs])
+
+
+def _classes_of(asked: StudyInput) -> Callable[[Any], Tensor]:
+    """Return what tells the classes of targets; CannotStudy without logits of them."""
+    task = asked.judge.identity.task()
+    if task.classes is None or task.soften is None:
+        raise CannotStudy("needs a classification: one class per example, and logits for it")
+    found: Callable[[Any], Tensor] = task.classes
+    return found
 
 
 def _images(inputs: Any) -> Tensor:
@@ -244,12 +252,10 @@ def _images(inputs: Any) -> Tensor:
 
 
 def _first_examples(asked: StudyInput, num_examples: int) -> tuple[Tensor, Tensor]:
-    task, images, targets = asked.judge.identity.task(), [], []
-    if task.classes is None or task.soften is None:
-        raise CannotStudy("needs a classification: one class per example, and logits for it")
+    classes_of, images, targets = _classes_of(asked), [], []
     for inputs, labels in asked.judge.batches("test"):
         images.append(_images(inputs))
-        targets.append(task.classes(labels))
+        targets.append(classes_of(labels))
         if sum(map(len, images)) >= num_examples:
             break
     return torch.cat(images)[:num_examples], torch.cat(targets)[:num_examples]

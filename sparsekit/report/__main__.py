@@ -16,7 +16,7 @@ from sparsekit.report.rows import rows_of
 from sparsekit.report.sections import written
 from sparsekit.store.store import CorruptResult
 from sparsekit.system.files import Damaged
-from sparsekit.system.printing import remark, say
+from sparsekit.system.printing import damage_lines, remark, say
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import printed
 
@@ -27,7 +27,6 @@ differences or the studies if asked for, else the main one, with every metric. E
 no table then goes to the error stream.
 """
 TOLERANCE = 0.01
-MOST_DAMAGED = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,15 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     say(text.rstrip("\n"))
     beside = remark if options.format == "csv" else say
-    for line in (*notes, *unfinished(records), *_first(damaged)):
+    for line in (*notes, *unfinished(records), *damage_lines(damaged)):
         beside(line)
     return 0
-
-
-def _first(damaged: Sequence[str]) -> list[str]:
-    more = len(damaged) - MOST_DAMAGED
-    lines = [f"damaged: {text}" for text in damaged[:MOST_DAMAGED]]
-    return [*lines, f"... and {more} more damaged files"] if more > 0 else lines
 
 
 def _studies(options: argparse.Namespace) -> Collection[str] | None:

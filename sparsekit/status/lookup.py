@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sparsekit.store.references import VARIABLE, default_store
 from sparsekit.sweeps.records import FOLDER, Sweep, find_sweep, list_sweeps
-from sparsekit.system.files import Damaged
+from sparsekit.system.files import Damaged, Hidden
 
 MOST_DIGITS = 20
 STORE_FOLDERS = (FOLDER, "named", "stages", "work")
@@ -82,7 +82,7 @@ def _whole(sweep: Sweep) -> Sweep:
     try:
         sweep.frozen  # noqa: B018
     except Damaged as error:
-        is_hidden = isinstance(error.__cause__, PermissionError)
+        is_hidden = isinstance(error, Hidden)
         advice = "" if is_hidden else "; the command that started it writes it anew"
         raise Unknown(f"{error}{advice}") from error
     except OSError as error:

@@ -12,11 +12,11 @@ from sparsekit.status.columns import Column, cut, fitted
 from sparsekit.status.views import RunView, StoreView, SweepView
 from sparsekit.status.wording import brief, duration, plural
 from sparsekit.sweeps.liveness import STATES
+from sparsekit.system.printing import damage_lines
 from sparsekit.tasks.metric import ACCURACY
 
 PROGRAM = "python -m sparsekit.status"
 UNTOLD = ""
-MOST_DAMAGED = 20
 
 
 def sweeps_page(view: StoreView, *, store: str, width: int | None) -> str:
@@ -36,13 +36,6 @@ def sweeps_page(view: StoreView, *, store: str, width: int | None) -> str:
     ]
     look = f"look at one: {PROGRAM} SWEEP{store}"
     return "\n".join([fitted(columns, width), "", *damaged, look, *_about_copy(views, store)])
-
-
-def damage_lines(damaged: Sequence[str]) -> list[str]:
-    """Name damaged files, one line each, as far as anybody reads on."""
-    more = len(damaged) - MOST_DAMAGED
-    lines = [f"damaged: {text}" for text in damaged[:MOST_DAMAGED]]
-    return [*lines, f"... and {more} more damaged files"] if more > 0 else lines
 
 
 def runs_page(view: SweepView, *, store: str, width: int | None) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 from sparsekit.status import provenance
 from sparsekit.status.columns import cut
 from sparsekit.status.lookup import Unknown, readable_sweeps
-from sparsekit.status.pages import damage_lines
 from sparsekit.status.provenance import Made
 from sparsekit.status.wording import duration, plural, size
 from sparsekit.store import claims
@@ -20,6 +19,7 @@ from sparsekit.store.sealing import CorruptResult, read_description
 from sparsekit.sweeps.damage import damage_of
 from sparsekit.sweeps.records import number_of
 from sparsekit.system.files import Damaged, checksum
+from sparsekit.system.printing import damage_lines
 
 MOST_NAMES, MOST_LEVELS = 20, 200
 LONG = 40

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sparsekit.system.files import Damaged, refuse_links, write_json
+from sparsekit.system.files import Damaged, Hidden, refuse_links, write_json
 from sparsekit.system.printing import printable
 
 CORRUPT = "corrupt"
@@ -34,6 +34,8 @@ def put_aside_damaged(root: Path, path: Path, read: Callable[[Path], Any]) -> No
     """Move a file to corrupt/ if `read` finds that it is Damaged, and say so."""
     try:
         read(path)
+    except Hidden:
+        return
     except Damaged as damage:
         with contextlib.suppress(FileNotFoundError):
             put_aside(root, path)

@@ -8,7 +8,6 @@ few minutes, so that what was lost early is not missed until the end. The rounds
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +36,7 @@ from sparsekit.sweeps.scheduler import Queued
 from sparsekit.sweeps.slurm import submit_controller, submit_members
 from sparsekit.sweeps.withdrawal import all_or_none, settle_submissions
 from sparsekit.system.fit_jobs import Parked
-from sparsekit.system.printing import say
+from sparsekit.system.printing import remark, say
 
 MAX_PATIENCE = 20
 SECONDS_BETWEEN_LOOKS = 120
@@ -78,7 +77,7 @@ def ensure_controller(sweep: Sweep) -> None:
     try:
         _submit_controller(sweep, jobs)
     except Refused as error:
-        print(f"warning: no controller follows {', '.join(jobs)}: {error}", file=sys.stderr)
+        remark(f"warning: no controller follows {', '.join(jobs)}: {error}")
     _ensure_watchdog(sweep)
 
 
@@ -88,9 +87,7 @@ def _ensure_watchdog(sweep: Sweep) -> None:
         if not by_member(sweep, ask_queue(sweep), kinds=(WATCHDOG,)):
             _submit_watchdog(sweep)
     except RuntimeError as error:
-        print(
-            f"warning: lost runs are noticed when the others have ended: {error}", file=sys.stderr
-        )
+        remark(f"warning: lost runs are noticed when the others have ended: {error}")
 
 
 def _submit(

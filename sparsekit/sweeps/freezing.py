@@ -14,7 +14,7 @@ from sparsekit.store.aside import write_over
 from sparsekit.sweeps.frozen import SEAL, has_seal, read_frozen, seal_of
 from sparsekit.sweeps.private import SALT, NotReadable, private_of, taken_apart, write_private
 from sparsekit.sweeps.records import FOLDER, FROZEN, OWN, Sweep, list_sweeps
-from sparsekit.system.files import Damaged, refuse_links
+from sparsekit.system.files import Damaged, Hidden, refuse_links
 
 
 def settle(root: Path) -> str | None:
@@ -76,10 +76,13 @@ def _write(root: Path, file: Path, content: Mapping[str, Any]) -> None:
 
 
 def _first_user(folder: Path) -> str | None:
-    """Return who asked first for a sweep; None if nobody did, or what was written is damaged."""
+    """Return who asked first for a sweep; None if nobody did, or what was written is damaged.
+
+    Hidden if this user may not see it: it is not theirs to replace.
+    """
     try:
         user: str = read_frozen(folder / FROZEN)["user"]
-    except PermissionError:
+    except Hidden:
         raise
     except (Damaged, OSError):
         return None

@@ -9,7 +9,6 @@ submitted from, where the number was not written.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from sparsekit.sweeps import scheduler
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.scheduler import Queued
+from sparsekit.system.printing import remark
 from sparsekit.system.users import name_of
 
 SLURM = "sparsekit.sweeps.clusters.Slurm"
@@ -63,7 +63,7 @@ def ask_queue(sweep: Sweep) -> list[Queued]:
     deadline, is_told = time.monotonic() + SILENCE_SECONDS, False
     while (queued := queued_jobs(sweep)) is None:
         if not is_told:
-            print(f"SLURM does not answer squeue; asked for {SILENCE_SECONDS:g} s", file=sys.stderr)
+            remark(f"SLURM does not answer squeue; asked for {SILENCE_SECONDS:g} s")
             is_told = True
         if time.monotonic() > deadline:
             raise RuntimeError(f"SLURM has not answered squeue for {SILENCE_SECONDS:g} s")

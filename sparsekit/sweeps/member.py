@@ -104,7 +104,7 @@ def _or_again(look: Callable[[], None]) -> None:
         look()
     except RuntimeError as error:
         job, times = job_number(), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-        print(f"{error}; looked at again {MOST_LOOKS - times} times", file=sys.stderr, flush=True)
+        remark(f"{error}; looked at again {MOST_LOOKS - times} times")
         if job is None or times >= MOST_LOOKS or not scheduler.requeue(job):
             raise
 
@@ -167,7 +167,7 @@ def _take_part(team: Team, sweep: Sweep, member: str) -> None:
             take_part(call, team=team, store=prepared.store, runtime=prepared.runtime)
         except (Exception, Stopped):
             # The first node is told, and records it; this log is for people who look here.
-            print(masked_here(traceback.format_exc()), file=sys.stderr)
+            remark(masked_here(traceback.format_exc()))
 
 
 def _prepared(sweep: Sweep, member: str, team: Team | None = None) -> PreparedRun:
@@ -201,7 +201,7 @@ def _submit_fits(
             submit_fits(sweep, member, missing, rounds=rounds)
         except (Refused, StillHeld) as error:
             # A limit of the queue is no error of the run, which has a job to compute them in.
-            print(f"{error}; this job computes the fits itself", file=sys.stderr, flush=True)
+            remark(f"{error}; this job computes the fits itself")
     return [function(item) for item in items]
 
 

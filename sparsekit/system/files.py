@@ -34,6 +34,10 @@ class Damaged(ValueError):
     """A file that cannot be what was written there; the message names it and says why."""
 
 
+class Hidden(Damaged):
+    """A file that this user may not read. It may be whole: nobody may put it aside for that."""
+
+
 def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file for reading.
 
@@ -111,7 +115,8 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> Any:
         raise
     except (ValueError, OSError) as error:
         said = error.strerror if isinstance(error, OSError) else error
-        raise Damaged(f"{path} cannot be read: {said}") from error
+        kind = Hidden if isinstance(error, PermissionError) else Damaged
+        raise kind(f"{path} cannot be read: {said}") from error
 
 
 def parsed(text: str | bytes) -> Any:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 from types import TracebackType
 
 from sparsekit.system.secrets import masked_here
+
+MOST_DAMAGED = 20
 
 
 def printable(text: str) -> str:
@@ -37,3 +40,10 @@ def _masked_traceback(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     remark(masked_here("".join(traceback.format_exception(kind, error, trace)).rstrip()))
+
+
+def damage_lines(damaged: Sequence[str]) -> list[str]:
+    """Name damaged files, one line each, as far as anybody reads on."""
+    more = len(damaged) - MOST_DAMAGED
+    lines = [f"damaged: {text}" for text in damaged[:MOST_DAMAGED]]
+    return [*lines, f"... and {more} more damaged files"] if more > 0 else lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from sparsekit.sweeps.freezing import freeze
 from sparsekit.sweeps.records import Sweep, list_sweeps
+from sparsekit.system import files
+from sparsekit.system.files import Hidden
 from tests.sweeps.asked import asked_for
 
 RUN = {"config": {"runtime": {"data": "/data"}}}
@@ -58,6 +61,25 @@ def test_what_is_damaged_is_written_again_by_whoever_asks(
     again = freeze(tmp_path, "custom", content("bob", "third"))
     assert (again.frozen["command"], again.frozen["user"]) == ("third", "bob")
     assert json.loads((sweep.folder / "sweep.json").read_text())["command"] == "third"
+
+
+def test_what_a_second_user_may_not_read_is_not_replaced(
+    tmp_path: Path, user: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be whole, and it is not theirs."""
+    sweep = freeze(tmp_path, "custom", content("alice", "first"))
+    first = (sweep.folder / "sweep.json").read_bytes()
+    user[0] = BOB
+
+    def refuse(path: Path) -> io.BufferedReader:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "open_regular", refuse)
+        with pytest.raises(Hidden, match="cannot be read: Permission denied"):
+            freeze(tmp_path, "custom", content("bob", "second"))
+    assert (sweep.folder / "sweep.json").read_bytes() == first
+    assert not (tmp_path / "corrupt").exists()
 
 
 def test_runs_are_for_the_store_in_which_the_sweep_lies(tmp_path: Path, user: list[int]) -> None:
