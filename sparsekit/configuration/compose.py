@@ -160,7 +160,8 @@ def compose_one(
         raise ConfigError(f"{undecodable(list_groups(folders))} is not UTF-8: {error}") from error
     assert isinstance(plain, dict)
     assert isinstance(written, dict)
-    config = {str(name): value for name, value in plain.items()}
+    # Grids are resolved in the runs they stand for: ${sparsity} is that of the run.
+    config = {str(name): value for name, value in plain.items()} | {"sweep": written["sweep"]}
     check(config)
     if not config["sweep"]:  # grids may choose another method
         refuse_unused_sparsity(overrides, written, choices)

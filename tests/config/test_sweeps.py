@@ -55,6 +55,13 @@ def test_a_grid_has_zip_and_exclude_of_its_own() -> None:
     ]
 
 
+def test_a_grid_refers_to_what_each_of_its_runs_has() -> None:
+    fields = "method:imp,method.remove:null,method.sparsity:'${sparsity}',sparsity:[0.5,0.8]"
+    runs = compose_runs([f"sweep=[{{{fields}}}]"])
+    assert [one.config["method"]["sparsity"] for one in runs] == [0.5, 0.8]
+    assert runs[0].variant == runs[1].variant  # one curve, whose runs differ in sparsity alone
+
+
 def test_what_is_typed_selects_before_a_grid_excludes_the_values_in_its_place() -> None:
     grid = "sweep=[{method:[snip,random],sparsity:[0.5,0.9],exclude:[{method:snip,sparsity:0.5}]}]"
     assert [one[2:] for one in made(grid, "method=snip")] == [("sparsity=0.9",)]
