@@ -23,11 +23,20 @@ from sparsekit.evaluation.curvature import trace
 from sparsekit.evaluation.detection import SCORES, detection
 from sparsekit.evaluation.disparity import recalls
 from sparsekit.evaluation.faults import flip_bits
-from sparsekit.method.studies import CannotStudy, StudyInput
+from sparsekit.method.examples import (
+    answers,
+    examples_at,
+    first_examples,
+    images_in,
+    pixel_scale,
+    spread_places,
+)
+from sparsekit.method.other_images import other_images
+from sparsekit.method.outputs import Split, classes_of, logits_of
+from sparsekit.method.studies import StudyInput
 from sparsekit.store.tensors import load_network
 
-Split = Literal["train", "val", "test"]
-SIDE_OF_PATCHES, BATCH = 4, 1000
+SIDE_OF_PATCHES = 4
 
 
 def calibration(
@@ -35,7 +44,8 @@ def calibration(
 ) -> dict[str, Any]:
     """Measure whether the ticket is as often right as it is sure; before and after a temperature.
 
-    Definitions: `sparsekit.evaluation.calibration`. `bins` are those of a reliability diagram.
+    Definitions: `sparsekit.evaluation.calibration`. `bins` and `bins_of_equal_mass` are those
+    of reliability diagrams.
     """
     logits, labels = _logits(asked, split)
     temperature = sure.fit_temperature(*_logits(asked, "val"))
@@ -55,6 +65,10 @@ def calibration(
         "temperature": temperature,
         "at_temperature": _errors(logits / temperature, labels, num_bins),
         "bins": [dataclasses.asdict(one) for one in bins],
+        "bins_of_equal_mass": [
+            dataclasses.asdict(one)
+            for one in sure.equal_mass(confidence, correct, num_bins=num_bins)
+        ],
     }
 
 
@@ -76,30 +90,40 @@ def classes(asked: StudyInput, *, split: Split = "test") -> dict[str, Any]:
     }
 
 
-def other_data(asked: StudyInput, *, seed: int = 0, split: Split = "test") -> dict[str, Any]:
-    """Measure how well the ticket tells its data from noise, and from its own images cut up.
+def other_data(
+    asked: StudyInput,
+    *,
+    seed: int = 0,
+    split: Split = "test",
+    other: Callable[..., Any] | None = None,
+) -> dict[str, Any]:
+    """Measure how well the ticket tells its data from noise, from its own images cut up, and from
+    the test split of another data set, if given.
 
     `noise`: drawn from N(0, 1), as inputs are normalised. `patches`: each image with its 4 x 4
-    patches in random order; only of sides that are multiples of 4.
+    patches in random order; only of sides that are multiples of 4. `other`: a data set, such as
+    `{_target_: sparsekit.data.mnist.fashion_mnist}`; see `sparsekit.method.other_images`.
     """
+    classes_of(asked.judge)
+    stranger = None if other is None else other_images(asked, other)
     own, labels = _logits(asked, split)
-    inputs = torch.cat([_images(batch) for batch, _ in asked.judge.batches(split)])
+    inputs = torch.cat([images_in(batch) for batch, _ in asked.judge.batches(split)])
     generator = torch.Generator().manual_seed(derive(seed, "other data"))
     others = {"noise": torch.randn(inputs.shape, generator=generator)}
     if inputs.ndim == 4 and not any(side % SIDE_OF_PATCHES for side in inputs.shape[2:]):
         others["patches"] = _shuffled(inputs.cpu(), generator)
+    if stranger is not None:
+        others[stranger.name] = stranger.images
     model = asked.judge.model(asked.state(asked.ticket)).eval()
-    answers = {
-        name: _answers(model, torch.split(images, BATCH), inputs.device)
-        for name, images in others.items()
-    }
+    scores = {name: answers(model, images, inputs.device) for name, images in others.items()}
     return {
         "split": split,
         "num_examples": len(labels),
         **{
-            name: {score: detection(of(own), of(answers[name])) for score, of in SCORES.items()}
-            for name in others
+            name: {score: detection(of(own), of(given)) for score, of in SCORES.items()}
+            for name, given in scores.items()
         },
+        **({} if stranger is None else {"other": stranger.record()}),
     }
 
 
@@ -109,19 +133,19 @@ def attacks(
     radii: Sequence[float] = (2 / 255, 8 / 255),
     num_steps: int = 20,
     num_examples: int = 1000,
+    examples: Literal["spread", "first"] = "spread",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measure the accuracy on the first test examples when each pixel may change by a radius.
+    """Measure the accuracy on some test examples when each pixel may change by a radius.
 
     FGSM, and PGD from a random beginning with steps of a quarter of the radius; an example counts
     as wrong if either makes it so. `zero_gradients` and `at_radius_1` say whether the numbers can
     be trusted: the one should be near 0, the other is near 0 unless gradients lead nowhere.
+    `examples`: spread evenly over the split, which may be sorted by class, or its first.
     """
-    scale = asked.judge.pixel_scale()
-    if scale is None:
-        raise CannotStudy("needs images whose pixels were normalised by known mean and std")
+    scale = pixel_scale(asked)
+    inputs, labels = _attacked(asked, num_examples, examples)
     model = asked.judge.model(asked.state(asked.ticket)).eval()
-    inputs, labels = _first_examples(asked, num_examples)
     generator = torch.Generator().manual_seed(derive(seed, "attacks"))
     mean, std = (one.to(inputs.device) for one in scale)
     found = []
@@ -225,40 +249,15 @@ def _errors(logits: Tensor, labels: Tensor, num_bins: int) -> dict[str, float]:
 
 
 def _logits(asked: StudyInput, split: Split) -> tuple[Tensor, Tensor]:
-    """Return logits [N, C] and classes [N] of a split, on the CPU; CannotStudy without any."""
-    classes_of = _classes_of(asked)
-    pairs = list(asked.judge.outputs(asked.state(asked.ticket), split))
-    logits = torch.cat([outputs.float().cpu() for outputs, _ in pairs])
-    if logits.ndim != 2:
-        raise CannotStudy(f"needs logits [B, C], not {list(logits.shape)}")
-    if not bool(logits.isfinite().all()):
-        raise CannotStudy("the network's outputs are not all finite")
-    return logits, torch.cat([classes_of(targets).cpu() for _, targets in pairs])
+    return logits_of(asked.ticket, split, judge=asked.judge, store=asked.store)
 
 
-def _classes_of(asked: StudyInput) -> Callable[[Any], Tensor]:
-    """Return what tells the classes of targets; CannotStudy without logits of them."""
-    task = asked.judge.identity.task()
-    if task.classes is None or task.soften is None:
-        raise CannotStudy("needs a classification: one class per example, and logits for it")
-    found: Callable[[Any], Tensor] = task.classes
-    return found
-
-
-def _images(inputs: Any) -> Tensor:
-    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-        raise CannotStudy("needs inputs of one tensor of numbers, such as images")
-    return inputs
-
-
-def _first_examples(asked: StudyInput, num_examples: int) -> tuple[Tensor, Tensor]:
-    classes_of, images, targets = _classes_of(asked), [], []
-    for inputs, labels in asked.judge.batches("test"):
-        images.append(_images(inputs))
-        targets.append(classes_of(labels))
-        if sum(map(len, images)) >= num_examples:
-            break
-    return torch.cat(images)[:num_examples], torch.cat(targets)[:num_examples]
+def _attacked(
+    asked: StudyInput, num_examples: int, examples: Literal["spread", "first"]
+) -> tuple[Tensor, Tensor]:
+    if examples == "first":
+        return first_examples(asked, num_examples)
+    return examples_at(asked, "test", spread_places(len(_logits(asked, "test")[1]), num_examples))
 
 
 def _shuffled(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -271,11 +270,6 @@ def _shuffled(images: Tensor, generator: torch.Generator) -> Tensor:
     mixed = patches.gather(1, order[:, :, None, None].expand_as(patches))
     mixed = mixed.reshape(count, side, side, channels, height // side, width // side)
     return mixed.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
-
-
-@torch.no_grad()
-def _answers(model: Any, batches: Sequence[Tensor], device: torch.device) -> Tensor:
-    return torch.cat([model(batch.to(device)).float().cpu() for batch in batches])
 
 
 @torch.no_grad()

@@ -39,6 +39,14 @@ class Judge(Protocol):
         """Return the judge of states of `network`."""
         ...
 
+    def beside(self, data: Any) -> Judge:
+        """Return the judge of the same network, with another data set in the place of its own."""
+        ...
+
+    def data_identity(self) -> tuple[str, str]:
+        """Return name and fingerprint of the data set."""
+        ...
+
     def parameters(self, state: State) -> Weights:
         """Return the trained part of `state`: without running statistics and other buffers."""
         ...

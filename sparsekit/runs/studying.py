@@ -12,7 +12,7 @@ from typing import Any
 from sparsekit.configuration import config
 from sparsekit.configuration.config import ConfigError
 from sparsekit.core.fit_spec import Problem
-from sparsekit.method import evaluations, studies
+from sparsekit.method import evaluations, robustness, studies
 from sparsekit.method.studies import Study, skipped, study
 from sparsekit.report.collect import Record
 from sparsekit.store.named import NAMED, read_record
@@ -28,6 +28,7 @@ KNOWN: Mapping[str, Study] = {
         evaluations.calibration,
         evaluations.classes,
         evaluations.other_data,
+        robustness.corruptions,
         evaluations.attacks,
         evaluations.faults,
         evaluations.hessian_trace,

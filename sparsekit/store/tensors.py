@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def save_network(folder: Path, *, state: Part, masks: Part, network: Mapping[str
             parts[name] = {"stage": part}
         else:
             parts[name] = {"names": list(part)}
-            _save(part, folder / f"{name}.safetensors")
+            save_tensors(part, folder / f"{name}.safetensors")
     write_json(folder / NETWORK, network)
     write_json(folder / PARTS_FILE, parts)
 
@@ -59,6 +59,18 @@ def load_network(store: Store, key: str) -> tuple[dict[str, Tensor], dict[str, T
     return state, masks
 
 
+def load_tensors(store: Store, key: str, file: str, names: Sequence[str]) -> dict[str, Tensor]:
+    """Load tensors of a file of a stage, on the CPU, in the order of `names`.
+
+    Raises CorruptResult for a file that is not what was published, or does not hold them.
+    """
+    try:
+        tensors = load(store.content(key, file))
+        return {tensor: tensors[tensor] for tensor in names}
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:  # by torch, of the shapes
+        raise CorruptResult(f"{key}: {file} does not hold what it should: {error}") from error
+
+
 def _load_part(store: Store, key: str, name: str) -> dict[str, Tensor]:
     seen: list[str] = []
     while "stage" in (part := store.read(key, PARTS_FILE)[name]):
@@ -66,15 +78,10 @@ def _load_part(store: Store, key: str, name: str) -> dict[str, Tensor]:
         key = part["stage"]
         if key in seen:
             raise CorruptResult(f"{key}: {PARTS_FILE} leads back to itself by {', '.join(seen)}")
-    file = f"{name}.safetensors"
-    try:
-        tensors = load(store.content(key, file))
-        return {tensor: tensors[tensor] for tensor in part["names"]}
-    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:  # by torch, of the shapes
-        raise CorruptResult(f"{key}: {file} does not hold what it should: {error}") from error
+    return load_tensors(store, key, f"{name}.safetensors", part.get("names"))
 
 
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors into a file that whoever may read its neighbours may read too."""
     # safetensors puts a private file in the place of this one, which has what the umask gives.
     path.touch()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -56,6 +56,14 @@ class NetworkJudge:
     def on(self, network: Network) -> NetworkJudge:
         """Return the judge of states of `network`."""
         return dataclasses.replace(self, network=network)
+
+    def beside(self, data: Callable[..., Data]) -> NetworkJudge:
+        """Return the judge of the same network with other data in the place of its own."""
+        return dataclasses.replace(self, identity=dataclasses.replace(self.identity, data=data))
+
+    def data_identity(self) -> tuple[str, str]:
+        """Return name and fingerprint of the data set."""
+        return self._data.name, self._data.fingerprint()
 
     def recalibrate(self, state: State) -> State:
         """Return a state with BatchNorm statistics of the whole training split, not augmented."""

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from sparsekit import study
+from sparsekit.core.types import State
 from sparsekit.report import __main__ as report
 from sparsekit.run import main as run
+from sparsekit.status.provenance import mentioned
+from sparsekit.training.judge import NetworkJudge, Split
 from tests.conftest import TINY
 
 ASKED = ("method=imp", "method.cycles=2", "seed=0")
@@ -37,9 +40,10 @@ def record(store: Path) -> dict[str, Any]:
 
 
 def results(store: Path) -> dict[str, bytes]:
-    """Every file of every stage but studies."""
+    """Every file of every stage but studies and what they keep of outputs."""
     files = (path for path in (store / "stages").rglob("*") if path.is_file())
-    return {str(f): f.read_bytes() for f in files if "study-" not in str(f)}
+    others = {"study", "outputs"}
+    return {str(f): f.read_bytes() for f in files if f.parent.parent.name not in others}
 
 
 def snapshot(store: Path) -> dict[str, bytes]:
@@ -65,6 +69,29 @@ def test_the_last_result_is_studied_and_the_report_shows_it(
     assert study.main(["calibration", str(store), "--every"]) == 0
     assert len(study_keys(store) - keys) == 2
     assert {"calibration"} == set(record(store)["rows"][0]["studies"])
+
+
+def test_studies_share_what_the_network_answered(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    answer = NetworkJudge.outputs
+
+    def counted(judge: NetworkJudge, state: State, split: Split) -> Any:
+        asked.append(split)
+        return answer(judge, state, split)
+
+    monkeypatch.setattr(NetworkJudge, "outputs", counted)
+    assert study.main(["calibration,classes,other_data", str(store)]) == 0
+    assert sorted(asked) == ["test", "val"]
+    for folder in (store / "stages" / "study").iterdir():
+        shutil.rmtree(folder)
+    assert study.main(["calibration,classes", str(store)]) == 0
+    assert len(asked) == 2
+    # No record names them, so that garbage collection may delete them.
+    kept = {path.name for path in (store / "stages" / "outputs").iterdir()}
+    assert len(kept) == 2
+    assert not kept & mentioned(store)
 
 
 def test_the_run_that_is_asked_for_again_keeps_it(store: Path) -> None:
