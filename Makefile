@@ -1,5 +1,5 @@
 # The same commands by shorter names.
-.PHONY: quickstart test setup format cluster cluster-stop
+.PHONY: quickstart test setup format site cluster cluster-stop
 
 quickstart:
 	bash scripts/quickstart.sh
@@ -13,6 +13,9 @@ setup:
 format: setup
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+site: setup
+	.venv/bin/python scripts/build_site.py
 
 cluster:
 	bash slurm/test-cluster.sh start
