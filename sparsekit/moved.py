@@ -48,6 +48,7 @@ MODULES = {
     "sparsekit.training.task": "sparsekit.training.problem",
     "sparsekit.training.beacon": "sparsekit.training.progress_file",
     "sparsekit.training.together": "sparsekit.training.several_nodes",
+    "sparsekit.training.dashboards": "sparsekit.mirror.logger",
 }
 NAMES = {
     "sparsekit.store.identity": {"key_of": "stage_key"},
@@ -56,6 +57,7 @@ NAMES = {
     "sparsekit.store.tensors": {"load_ticket": "load_network", "save_ticket": "save_network"},
     "sparsekit.training.fit_schedule": {"Course": "FitSchedule"},
     "sparsekit.training.mask_history": {"Topology": "MaskHistory"},
+    "sparsekit.mirror.logger": {"wandb_runs": "Wandb"},
     "sparsekit.runs.runner": {
         "Job": "PreparedRun", "build_job": "prepare_run", "run_job": "run_prepared"
     },

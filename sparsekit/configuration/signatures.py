@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sparsekit.moved import MODULES
+from sparsekit.moved import MODULES, NAMES
 
 PACKAGE = Path(__file__).parent.parent
 SIMPLE = {"int", "float", "bool", "str", "None"}
@@ -87,7 +87,7 @@ def _from_source(module: str, name: str) -> Signature:
     definitions = {
         node.name: node for node in source if isinstance(node, ast.FunctionDef | ast.ClassDef)
     }
-    found = definitions.get(name)
+    found = definitions.get(NAMES.get(MODULES.get(module, module), {}).get(name, name))
     if isinstance(found, ast.FunctionDef):
         return _of_function(found, source)
     if isinstance(found, ast.ClassDef) and _is_dataclass(found):

@@ -21,11 +21,12 @@ from sparsekit.method import loop
 from sparsekit.method.cycle import Method
 from sparsekit.method.loop import Turn
 from sparsekit.method.studies import skipped
+from sparsekit.mirror.logger import Mirror
+from sparsekit.runs.mirroring import logged
 from sparsekit.runs.rehearsal import rehearse
 from sparsekit.runs.telling import progress
 from sparsekit.store.identity import canonical, describe
 from sparsekit.store.named import read_record
-from sparsekit.store.published import published
 from sparsekit.store.results import stages_behind
 from sparsekit.store.store import Busy, Store
 from sparsekit.system import interruption
@@ -55,6 +56,7 @@ class PreparedRun:
 
     `source` gives the weights it starts from, unless they are drawn at random.
     `team`: the nodes of the job that train its fits together, if there are several.
+    `mirror`: what is told of the run as a whole; `observers` are told of each of its fits.
     """
 
     run: Run
@@ -62,10 +64,11 @@ class PreparedRun:
     common: FitSpec
     runtime: Runtime
     executor: Executor
-    observers: tuple[ObserverMaker, ...]
+    observers: tuple[ObserverMaker, ...] = ()
     patience: float = math.inf
     source: Source | None = None
     team: Team | None = None
+    mirror: Mirror | None = None
 
     @property
     def seed(self) -> int:
@@ -110,11 +113,11 @@ def prepare_run(run: Run) -> PreparedRun:
         )
         source = None if given["source"] is None else _built(given["source"])
         describe([common, source])  # refuses what cannot be part of an address
-        observers = _observers(run)
+        prepared = PreparedRun(run, common=common, source=source, **built)
+        return logged(prepared, None if given["logger"] is None else _built(given["logger"]))
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(f"{run.shown}: {cause}") from error
-    return PreparedRun(run, common=common, observers=observers, source=source, **built)
 
 
 def _built(node: Mapping[str, Any]) -> Any:
@@ -125,15 +128,6 @@ def _built(node: Mapping[str, Any]) -> Any:
 @functools.lru_cache(maxsize=1024)
 def _built_once(text: str) -> Any:
     return config.build(json.loads(text))
-
-
-def _observers(run: Run) -> tuple[ObserverMaker, ...]:
-    if run.config["logger"] is None:
-        return ()
-    logger = _built(run.config["logger"])
-    about = {"experiment": run.experiment, "method": run.choices["method"]}
-    folder = str(Path(run.config["runtime"]["store"]).expanduser().absolute())
-    return (functools.partial(logger, about=about, config=published(run.config), folder=folder),)
 
 
 def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
@@ -219,7 +213,7 @@ def fit_of(prepared: PreparedRun) -> Callable[[FitSpec], str]:
 
 
 def _run_cycles(prepared: PreparedRun, rows: list[dict[str, Any]], title: str) -> None:
-    store = prepared.store
+    store, mirror = prepared.store, prepared.mirror
     before = _studied_before(prepared)
     _record(prepared, rows, status="running")
     turns = loop.run(
@@ -229,7 +223,7 @@ def _run_cycles(prepared: PreparedRun, rows: list[dict[str, Any]], title: str) -
         common=prepared.common,
         judge=prepared.judge,
         store=store,
-        executor=prepared.executor,
+        executor=mirror.watched(prepared.executor) if mirror else prepared.executor,
     )
     for turn in turns:
         rows.append(_row(turn, store, before))
@@ -279,6 +273,8 @@ def _record(
     status: str,
     error: str | None = None,
 ) -> dict[str, Any]:
+    if prepared.mirror is not None:
+        prepared.mirror.follow(status, rows, error)
     record = {
         "experiment": prepared.run.experiment,
         "choices": dict(prepared.run.choices),

@@ -132,11 +132,12 @@ def run_member(
 
 
 def shown_by(prepared: PreparedRun, sweep: Sweep, member: str) -> PreparedRun:
-    """Return the same run, whose fits also write their progress into the sweep."""
+    """Return the same run, shown as one of the sweep, whose fits write their progress into it."""
     from sparsekit.training.progress_file import progress_file
 
     shown = functools.partial(progress_file, file=str(sweep.progress(member)))
-    return dataclasses.replace(prepared, observers=(*prepared.observers, shown))
+    mirror = None if prepared.mirror is None else prepared.mirror.in_sweep(sweep.name)
+    return dataclasses.replace(prepared, observers=(*prepared.observers, shown), mirror=mirror)
 
 
 def _on_its_nodes(sweep: Sweep, member: str, attempt: Callable[[Team | None], str]) -> None:

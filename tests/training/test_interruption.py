@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sparsekit.mirror.feeder import COMMAND
 from sparsekit.report.compare import differences
 from sparsekit.runs.runner import PreparedRun
 from sparsekit.store.store import Store
 from sparsekit.system.interruption import SIGNALS
-from sparsekit.training.dashboards import COMMAND
 from tests.conftest import SPARSE
 from tests.system.processes import ended, wait_for
 from tests.training.lives import (
@@ -236,8 +236,8 @@ def test_the_process_that_talks_to_wandb_outlives_the_signals(tmp_path: Path) ->
     wait_for(tmp_path / "wandb" / "latest-run" / "run-one.wandb")
     for number in SIGNALS:
         os.killpg(child.pid, number)
-    rest = (["log", {"step": 3, "val_loss": 0.5}], ["close", {"exit_code": 0}])
-    child.communicate("".join(json.dumps(line) + "\n" for line in rest), timeout=PATIENCE)
+    closing = json.dumps(["close", {"state": "failed", "error": "said afterwards"}])
+    child.communicate(closing + "\n", timeout=PATIENCE)
     assert child.returncode == 0
     (record,) = (tmp_path / "wandb").glob("offline-run-*/run-one.wandb")
-    assert b"val_loss" in record.read_bytes()
+    assert b"said afterwards" in record.read_bytes()

@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
-from sparsekit.core.fit_spec import FitSpec, Problem
+from sparsekit.mirror import feeder
+from sparsekit.mirror.logger import Wandb
+from sparsekit.mirror.rows import Row
 from sparsekit.report.compare import differences
+from sparsekit.runs import runner
 from sparsekit.runs.runner import PreparedRun, run_prepared
+from sparsekit.store.named import read_record
 from sparsekit.store.store import Store
 from sparsekit.system import interruption
-from sparsekit.training import dashboards
 from sparsekit.training.checkpoints import Checkpoints
 from sparsekit.training.observing import RunningFit
 from tests.system.processes import ended, forked, wait_for
@@ -36,17 +39,17 @@ def nobody_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "home" / ".netrc"))
-    dashboards._child.cache_clear()
+    feeder.child_of.cache_clear()
     yield
-    dashboards._child.cache_clear()
+    feeder.child_of.cache_clear()
 
 
-def finish(patience: float = PATIENCE) -> int | None:
+def finish(store: Store, patience: float = PATIENCE) -> int | None:
     """Let the child finish, as at the end of the program; its exit status, -9 where it was killed.
 
     Who would wait for a child that has ended, or is not there, would hang.
     """
-    child = dashboards._child(patience)
+    child = feeder.child_of(str(store.root / "wandb"), patience)
     child.finish()
     return child.process.poll() if child.process else None
 
@@ -71,7 +74,10 @@ class Mirrored:
     """What one offline run of wandb has been told."""
 
     def __init__(self, file: Path) -> None:
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
+        self.summary: dict[str, Any] = {}
+        self.axes: dict[str, str] = {}
+        self.files: set[str] = set()
         self.config: dict[str, Any] = {}
         self.exit_code: int | None = None
         self.is_preempted = False
@@ -85,6 +91,13 @@ class Mirrored:
                 items = {(i.key or i.nested_key[0]): i.value_json for i in record.history.item}
                 told = {name: json.loads(text) for name, text in items.items()}
                 self.rows.append({k: v for k, v in told.items() if not k.startswith("_")})
+            elif kind == "summary":
+                found = {(u.key or u.nested_key[0]): u.value_json for u in record.summary.update}
+                self.summary |= {name: json.loads(text) for name, text in found.items()}
+            elif kind == "metric" and record.metric.glob_name:
+                self.axes[record.metric.glob_name] = record.metric.step_metric
+            elif kind == "files":
+                self.files |= {one.path for one in record.files.files}
             elif kind == "preempting":
                 self.is_preempted = True
             elif kind == "exit":
@@ -96,28 +109,60 @@ def mirrored(store: Store) -> list[Mirrored]:
     return [Mirrored(file) for file in files]
 
 
+def rows_of_fits(store: Store, *keys: str) -> list[Row]:
+    """The histories of fits, as one run after another tells them."""
+    return [row for key in keys for row in store.read(key, "history.json")]
+
+
+def fits_told(told: Mirrored) -> list[Row]:
+    """The epochs that a run of wandb has of all its fits, with the names of their histories."""
+    own = [
+        {**row, "fit/step": row["step"], "fit/epoch": row["epoch"]}
+        for row in told.rows
+        if "fit" in row
+    ]
+    chosen = [{k: v for k, v in row.items() if k.startswith("fit/")} for row in own]
+    return [{name.removeprefix("fit/"): value for name, value in row.items()} for row in chosen]
+
+
 def test_a_run_of_wandb_says_what_the_store_says(tiny: Build) -> None:
-    """Without a key it is offline; its id is the fit's key, its rows are the fit's history."""
-    job = tiny("method=imp", "method.cycles=1", "train.epochs=3", "seed=4", *WANDB)
-    store = job.store
-    run_prepared(job, "test")
-    assert finish() == 0
+    """Without a key it is offline; its steps are cycles, with the epochs of each of their fits. A
+    fit of two runs is in both. What is told already is not told again."""
+    asked = ("method=one_shot", "train.epochs=3", "seed=4", *WANDB)
+    jobs = [tiny(*asked, f"sparsity={sparsity}") for sparsity in (0.5, 0.8)]
+    store = jobs[0].store
+    for job in (*jobs, jobs[0]):
+        run_prepared(job, "test")
+    assert finish(store) == 0
     runs = {told.run.run_id: told for told in mirrored(store)}
-    assert set(runs) == set(store.keys("fit"))
-    assert len(runs) == 2
-    for key, told in runs.items():
-        history = store.read(key, "history.json")
-        assert told.rows == history
-        assert len(history) == 3
+    assert list(runs) == [f"{job.name}-custom" for job in jobs]
+    for job, told in zip(jobs, runs.values(), strict=True):
+        record = read_record(store.record("custom", job.name))
+        tickets = [row["ticket"] for row in record["rows"]]
+        fits = [key for ticket in tickets for key in store.description(ticket)["inputs"]]
+        assert fits_told(told) == rows_of_fits(store, *fits)
+        cycles = [row for row in told.rows if "cycle/test_accuracy" in row]
+        assert [row["cycle"] for row in cycles] == [0, 1]
+        reached = [store.read(ticket, "metrics.json") for ticket in tickets]
+        for name in ("test_accuracy", "sparsity_prunable", "itop"):
+            assert [row[f"cycle/{name}"] for row in cycles] == [one[name] for one in reached]
+        layer = reached[1]["layers"]["1.weight"]
+        assert cycles[1]["layers/density/1_weight"] == layer["kept"] / layer["size"]
+        assert len({row["row"] for row in told.rows}) == len(told.rows)
+        assert told.summary["test_accuracy"] == reached[1]["test_accuracy"]
+        assert told.summary["sparsity"] == reached[1]["sparsity_prunable"]
+        assert told.summary["state"] == "done"
         assert (told.exit_code, told.is_preempted) == (0, False)
-        assert told.run.run_group == "custom/imp/seed4"
-        assert told.run.job_type == "imp"
-        assert list(told.run.tags) == ["custom"]
+        assert told.axes["fits/*"] == "epoch"
+        assert told.axes["cycle/*"] == "cycle"
+        assert {path.split("/")[1] for path in told.files} == {"images", "table"}
         expected = json.loads(json.dumps(dict(job.run.config)))
-        asked = store.description(key)["config"]
-        assert {k: v for k, v in told.config.items() if k not in ("_wandb", "fit")} == expected
-        assert told.config["fit"]["cycle"] == asked["cycle"]
-        assert told.config["fit"]["seed"] == 4
+        assert {k: v for k, v in told.config.items() if k not in ("_wandb", "about")} == expected
+    first, second = (told.run for told in runs.values())
+    assert first.display_name != second.display_name
+    assert first.run_group == "custom/one_shot/sparsity 0.5"
+    assert (first.job_type, first.tags[0]) == ("one_shot", "custom")
+    assert not (store.root / "wandb" / "live" / first.run_id).exists()
 
 
 def plain(tiny: Build) -> Store:
@@ -128,7 +173,7 @@ def plain(tiny: Build) -> Store:
 
 MISSING = (
     "import sys; sys.modules['wandb'] = None;"
-    "from sparsekit.training.wandb_child import main; sys.exit(main(sys.stdin))"
+    "from sparsekit.mirror.child import main; sys.exit(main(sys.stdin))"
 )
 SLEEP = f"import sys, time; time.sleep({PATIENCE})"
 BROKEN = {
@@ -145,10 +190,10 @@ def test_a_broken_wandb_changes_nothing_and_is_not_waited_for(
     tiny: Build, monkeypatch: pytest.MonkeyPatch, code: str, patience: float, ending: int
 ) -> None:
     expected = plain(tiny)
-    monkeypatch.setattr(dashboards, "COMMAND", (sys.executable, "-c", code))
+    monkeypatch.setattr(feeder, "COMMAND", (sys.executable, "-c", code))
     job = tiny("train.epochs=2", "logger=wandb", f"logger.patience={patience}", store="broken")
     assert run_prepared(job, "test")["status"] == "done"
-    assert finish(patience) == ending
+    assert finish(job.store, patience) == ending
     assert differences(expected, job.store) == []
     assert len(list(job.store.keys("fit"))) == 1
 
@@ -157,10 +202,10 @@ def test_a_command_that_does_not_exist_changes_nothing(
     tiny: Build, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     expected = plain(tiny)
-    monkeypatch.setattr(dashboards, "COMMAND", ("/nonexistent/python",))
+    monkeypatch.setattr(feeder, "COMMAND", ("/nonexistent/python",))
     job = tiny("train.epochs=2", *WANDB, store="broken")
     assert run_prepared(job, "test")["status"] == "done"
-    assert finish() is None
+    assert finish(job.store) is None
     assert differences(expected, job.store) == []
     assert "warning: wandb cannot be started" in capfd.readouterr().err
 
@@ -169,15 +214,15 @@ def test_the_mirror_itself_changes_nothing(tiny: Build) -> None:
     expected = plain(tiny)
     job = tiny("train.epochs=2", *WANDB, store="mirrored")
     run_prepared(job, "test")
-    finish()
+    finish(job.store)
     assert differences(expected, job.store) == []
     assert len(mirrored(job.store)) == 1
 
 
-def test_telling_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_telling_never_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """To a child that does not read: who waited would hang."""
-    monkeypatch.setattr(dashboards, "COMMAND", (sys.executable, "-c", SLEEP))
-    child = dashboards.Child(0.5)
+    monkeypatch.setattr(feeder, "COMMAND", (sys.executable, "-c", SLEEP))
+    child = feeder.Child(tmp_path, 0.5)
     for _ in range(50):
         child.tell("log", {"more than fits into the pipe": "x" * 100_000})
     child.finish()
@@ -194,8 +239,8 @@ def test_a_child_that_is_killed_takes_its_own_children_along(
         f"open('{note}.new', 'w').write(str(p.pid)); os.rename('{note}.new', '{note}');"
         f"time.sleep({PATIENCE})"
     )
-    monkeypatch.setattr(dashboards, "COMMAND", (sys.executable, "-c", code))
-    child = dashboards.Child(0.5)
+    monkeypatch.setattr(feeder, "COMMAND", (sys.executable, "-c", code))
+    child = feeder.Child(tmp_path, 0.5)
     wait_for(note)
     child.finish()
     grandchild = Path(f"/proc/{note.read_text()}/stat")
@@ -209,9 +254,11 @@ def test_a_child_that_is_killed_takes_its_own_children_along(
     wait_until(gone, "it lives on")
 
 
-def test_the_child_steps_back_for_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboards, "COMMAND", (sys.executable, "-c", NICENESS))
-    child = dashboards.Child(PATIENCE)
+def test_the_child_steps_back_for_the_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(feeder, "COMMAND", (sys.executable, "-c", NICENESS))
+    child = feeder.Child(tmp_path, PATIENCE)
     child.finish()
     assert child.process is not None
     assert child.process.returncode == 19
@@ -219,11 +266,11 @@ def test_the_child_steps_back_for_the_training(monkeypatch: pytest.MonkeyPatch) 
 
 NICENESS = (
     "import os, sys; sys.modules['wandb'] = None;"
-    "from sparsekit.training.wandb_child import main; main([]); sys.exit(os.nice(0))"
+    "from sparsekit.mirror.child import main; main([]); sys.exit(os.nice(0))"
 )
 
 
-def test_a_resumed_fit_continues_the_same_run(tiny: Build) -> None:
+def test_a_resumed_run_continues_the_same_run(tiny: Build) -> None:
     job = tiny("train.epochs=3", "runtime.checkpoint_seconds=0", *WANDB)
 
     def live_and_die() -> None:
@@ -232,7 +279,7 @@ def test_a_resumed_fit_continues_the_same_run(tiny: Build) -> None:
         def last_save(self: Checkpoints, fit: RunningFit) -> None:
             save(self, fit)
             if fit.step == 30:
-                finish()
+                finish(job.store)
                 os.kill(os.getpid(), signal.SIGKILL)
 
         Checkpoints.save = last_save  # type: ignore[method-assign]
@@ -240,16 +287,16 @@ def test_a_resumed_fit_continues_the_same_run(tiny: Build) -> None:
 
     assert ended(forked(live_and_die)) == -signal.SIGKILL
     run_prepared(job, "test")
-    finish()
+    finish(job.store)
     before, after = mirrored(job.store)
-    (key,) = job.store.keys("fit")
-    assert before.run.run_id == after.run.run_id == key
-    assert before.rows + after.rows == job.store.read(key, "history.json")
-    assert before.rows
-    assert after.rows
+    assert before.run.run_id == after.run.run_id
+    assert fits_told(before)
+    assert fits_told(before) + fits_told(after) == rows_of_fits(job.store, *job.store.keys("fit"))
+    # It ended without a word: that is not a failure of the run, and not its end either.
+    assert (before.summary["state"], before.is_preempted) == ("lost", True)
 
 
-def test_a_fit_that_was_asked_to_end_is_preempted_and_has_not_failed(tiny: Build) -> None:
+def test_a_run_that_was_asked_to_end_is_preempted_and_has_not_failed(tiny: Build) -> None:
     job = tiny("train.epochs=3", *WANDB)
 
     def live_and_stop() -> None:
@@ -264,18 +311,59 @@ def test_a_fit_that_was_asked_to_end_is_preempted_and_has_not_failed(tiny: Build
         interruption.listen()
         with pytest.raises(interruption.Stopped):
             run_prepared(job, "test")
-        finish()
+        finish(job.store)
 
     assert ended(forked(live_and_stop)) == 0
     run_prepared(job, "test")
-    finish()
+    finish(job.store)
     before, after = mirrored(job.store)
+    assert (before.summary["state"], after.summary["state"]) == ("interrupted", "done")
     assert (before.is_preempted, after.is_preempted) == (True, False)
     assert (before.exit_code, after.exit_code) == (1, 0)
 
 
-def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
-    spec = FitSpec(Problem(len, len, len, len), None, seed=0)
-    about = {"experiment": "e", "method": "m"}
+@pytest.mark.usefixtures("warm_spawn")
+def test_fits_of_other_processes_are_told_too(tiny: Build) -> None:
+    """Of workers, and of ranks: each epoch once, with its particle."""
+    workers = tiny(
+        "method=soup", "method.cycles=1", "method.num_particles=2", "executor=workers",
+        "executor.num_workers=2", *WANDB,
+    )  # fmt: skip
+    ranks = tiny("method=dense", "runtime.devices=2", *WANDB)
+    run_prepared(workers, "test")
+    run_prepared(ranks, "test")
+    finish(workers.store)
+    by_id = {told.run.run_id: told for told in mirrored(workers.store)}
+    assert len(by_id) == 2
+    for job in (workers, ranks):
+        told = by_id[f"{job.name}-custom"]
+        (*_, last) = read_record(job.store.record("custom", job.name))["rows"]
+        fits = job.store.description(last["ticket"])["inputs"]
+        rows = [row for row in told.rows if row.get("fit") in fits]
+        assert [(row["fit"], row["particle"]) for row in rows] == [
+            (key, particle) for particle, key in enumerate(fits)
+        ]
+        name = f"fits/c{last['cycle']}p{len(fits) - 1}/val_accuracy"
+        assert rows[-1][name] == job.store.read(fits[-1], "history.json")[-1]["val_accuracy"]
+
+
+def test_what_went_wrong_is_told_without_keys(tiny: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_PASSWORD", "of-mine-alone-1")
+    job = tiny(*WANDB)
+
+    def draw(*given: Any, **settings: Any) -> str:
+        raise RuntimeError("no network with of-mine-alone-1")
+
+    monkeypatch.setattr(runner, "ensure_init", draw)
+    with pytest.raises(RuntimeError):
+        run_prepared(job, "test")
+    finish(job.store)
+    (told,) = mirrored(job.store)
+    assert told.summary["error"] == "RuntimeError: no network with <masked>"
+    assert (told.summary["state"], told.exit_code) == ("failed", 1)
+    assert not told.is_preempted
+
+
+def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match=r"logger\.mode='loud' is not one of auto, online"):
-        dashboards.wandb_runs("fit-0", spec, tmp_path, about, {}, "runs", mode="loud")  # type: ignore[arg-type]
+        Wandb(mode="loud")  # type: ignore[arg-type]
