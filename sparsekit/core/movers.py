@@ -13,9 +13,9 @@ from sparsekit.core import schedules
 from sparsekit.core.compute import average_density, parts_of_steps
 from sparsekit.core.counts import budget, whole_part
 from sparsekit.core.prune import prune, total_kept
-from sparsekit.core.rules import Rule
+from sparsekit.core.rules import Rule, reads_gradient
 from sparsekit.core.seeds import derive
-from sparsekit.core.types import Allocate, Masks, Pattern, Score, Weights
+from sparsekit.core.types import Allocate, Masks, Mover, Pattern, Score, Weights
 
 TIMINGS = ("after", "instead")
 CLOCKS = ("steps", "compute")
@@ -249,6 +249,20 @@ class Gradual:
             allocate=self.allocate,
             pattern=self.pattern,
         )
+
+
+def grown_by_gradient(mover: Mover, names: list[str]) -> list[str]:
+    """Return the layers whose dense gradient decides what grows; of movers unknown here: all.
+
+    >>> from sparsekit.core import rules
+    >>> grown_by_gradient(Rewire(rule=rules.rigl_rule, last=rules.set_rule), ["a", "b"])
+    ['a']
+    """
+    if not mover.num_gradients:
+        return []
+    if not isinstance(mover, Rewire):
+        return names
+    return [name for name, rule in mover.rules(names).items() if reads_gradient(rule)]
 
 
 def _require_fraction(name: str, value: float) -> None:

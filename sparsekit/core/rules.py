@@ -7,6 +7,7 @@ index. A newly active weight has the value 0, because the pruned weights have it
 dropped and grown again in the same turn keeps its value.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Literal
@@ -144,6 +145,15 @@ def srigl_rule(
             kept = active[selection.top_indices(magnitude, num_keep)]
     filled = _refill(kept, selection.rows(weight), selection.rows(gradient), allowed, budget)
     return filled.view(mask.shape)
+
+
+def reads_gradient(rule: Rule) -> bool:
+    """Say whether a rule looks at the gradient: all do but `set_rule`, those of users too.
+
+    >>> reads_gradient(rigl_rule), reads_gradient(functools.partial(set_rule, regrow=False))
+    (True, False)
+    """
+    return (rule.func if isinstance(rule, functools.partial) else rule) is not set_rule
 
 
 def _require_settings(gamma_sal: float, min_salient: int, ablated: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sparsekit.report.procedure import COST, ReadStage, procedure_cost, stages
 from sparsekit.report.reading import metric_of
 from sparsekit.report.studies import STUDIED
 from sparsekit.store import schemas
@@ -136,7 +137,7 @@ def results_of(
     it is verified: a result that is damaged, or gone, is left out, and `note` is told of it.
     """
     root_of = functools.cache(_store_root)
-    measured = functools.cache(_measured)
+    measured = functools.cache(functools.partial(_measured, stages(_read)))
     study = functools.cache(_study)
     results = []
     for record in records:
@@ -230,20 +231,23 @@ def _is_uninteresting(override: str) -> bool:
     return key in SHOWN_ELSEWHERE or key.partition(".")[0] in NOT_PART_OF_RESULTS
 
 
-def _measured(store: Store, ticket: str) -> tuple[Mapping[str, Any], float]:
-    """Return the metrics of a ticket, with what teachers cost its fits, and how long these took."""
-    description = store.description(ticket)
-    inputs: Sequence[str] = description["inputs"]
-    fits = [key for key in inputs if key.startswith("fit-")]
-    costs = [store.read(key, "cost.json") for key in fits]
+def _measured(stage: ReadStage, store: Store, ticket: str) -> tuple[Mapping[str, Any], float]:
+    """Return the metrics of a ticket, with what it cost, and how long its own fits took.
+
+    Beside the cost of the whole procedure, that of the teachers of its own fits.
+    """
+    own = stage(store, ticket)
+    fits = [key for key in own.inputs if key.startswith("fit-")]
+    costs = [stage(store, key).cost or store.read(key, COST) for key in fits]
     seconds = float(sum(cost["seconds"] for cost in costs))
-    metrics = _read(store, ticket, "metrics.json", description["files"])
+    metrics = _read(store, ticket, "metrics.json", own.files)
     try:
         _check_metrics(metrics)
     except ValueError as error:
         raise CorruptResult(f"{ticket}: metrics.json is not that of a ticket: {error}") from error
     taught = [cost["teacher_flops"] for cost in costs if "teacher_flops" in cost]
-    return (metrics | {"teacher_flops": sum(taught)} if taught else metrics), seconds
+    teachers = {"teacher_flops": sum(taught)} if taught else {}
+    return metrics | teachers | procedure_cost(store, ticket, stage), seconds
 
 
 def _check_metrics(metrics: Mapping[str, Any]) -> None:

@@ -19,7 +19,10 @@ SIZES = (
     "sparsity_prunable", "sparsity_all", "num_parameters_kept", "flops", "average_num_parameters",
     "average_num_kept", "itop", "itop_sparse",
 )  # fmt: skip
+COSTS = ("seconds", "total_seconds", "training_flops", "training_flops_relative")
 TEACHER = "teacher_flops"
+WHERE_KNOWN = {"training_flops_relative": "training FLOPs (x dense)", TEACHER: "teacher FLOPs"}
+"""Columns that a table for people has where any of its results knows them."""
 
 
 def main_table(rows: Sequence[Row]) -> Table:
@@ -28,14 +31,15 @@ def main_table(rows: Sequence[Row]) -> Table:
     For people, rows must have one primary metric: `main_sections` sees to it. For machines, there
     are columns for the primary metrics of all rows, then for every other metric of a split.
     `average parameters` are those that were there on average over the steps of training: what a
-    dense start costs. Tickets of older stores do not know it. `teacher FLOPs`, a column only where
-    fits learned from a teacher, are those of all its forward passes.
+    dense start costs. Tickets of older stores do not know it. `training FLOPs`, a column only where
+    any fits tell them, are those of the whole procedure, in dense trainings. `teacher FLOPs`, one
+    only where fits learned from a teacher, are those of all its forward passes.
     """
     names = _columns(rows)
     columns = [f"{name}_{kind}" for name in names for kind in ("mean", "std")]
     return Table(
         headers=_headers(rows),
-        cells=[_cells(row, has_teacher=_taught(rows)) for row in rows],
+        cells=[_cells(row, _where_known(rows)) for row in rows],
         columns=["method", "sparsity", "n", *columns, "metric"],
         values=[_values(row, names) for row in rows],
         notes=all_notes(rows),
@@ -90,11 +94,11 @@ def _headers(rows: Sequence[Row]) -> list[str]:
     return [
         "method", "sparsity", test, "n", "parameters", "average parameters", "FLOPs",
         "sparsity (prunable)", "sparsity (all)", "seconds per fit",
-        *(["teacher FLOPs"] if _taught(rows) else []), validation,
+        *(WHERE_KNOWN[name] for name in _where_known(rows)), validation,
     ]  # fmt: skip
 
 
-def _cells(row: Row, *, has_teacher: bool) -> list[str]:
+def _cells(row: Row, costs: Sequence[str]) -> list[str]:
     return [
         row.name,
         f"{100 * row.sparsity:.2f}",
@@ -106,7 +110,7 @@ def _cells(row: Row, *, has_teacher: bool) -> list[str]:
         _mean(row.known("sparsity_prunable"), ".3f", scale=100),
         _mean(row.known("sparsity_all"), ".3f", scale=100),
         f"{row.seconds.mean:.1f}",
-        *([_mean(row.known(TEACHER), ".3g")] if has_teacher else []),
+        *(_mean(row.known(name), ".3g") for name in costs),
         written(row.metric, row.known(f"val_{row.metric.name}")),
     ]
 
@@ -126,14 +130,15 @@ def _number(row: Row, name: str) -> str:
 def _columns(rows: Sequence[Row]) -> list[str]:
     """Return the metrics of the CSV: the primary ones, sizes, cost, then what else was measured."""
     primary = [f"{split}_{m.name}" for m in by_metric(rows) for split in ("test", "val")]
-    cost = ["seconds", TEACHER] if _taught(rows) else ["seconds"]
-    names = [*primary, "test_loss", *SIZES, *cost, *_measured(rows)]
+    costs = dict.fromkeys((*COSTS, *_where_known(rows)))
+    names = [*primary, "test_loss", *SIZES, *costs, *_measured(rows)]
     return list(dict.fromkeys(names))
 
 
-def _taught(rows: Sequence[Row]) -> bool:
-    """Say whether any network learned from a teacher."""
-    return any(TEACHER in result.metrics for row in rows for result in row.results)
+def _where_known(rows: Sequence[Row]) -> list[str]:
+    """Return those columns of `WHERE_KNOWN` that any result knows."""
+    known = {name for row in rows for result in row.results for name in result.metrics}
+    return [name for name in WHERE_KNOWN if name in known]
 
 
 def _measured(rows: Sequence[Row]) -> list[str]:

@@ -107,10 +107,12 @@ network = mapping(
     {"transforms": listing(_transform), "original": optional(_sizes)},
 )
 
+COSTS = ("teacher_flops", "training_flops", "training_flops_dense", "training_flops_full")
+
 FILES: Mapping[str, Check] = {
     "parts.json": mapping({"state": part, "masks": part}),
     "metrics.json": mapping({}, {"primary": metric}),
-    "cost.json": mapping({"seconds": number(0)}, {"teacher_flops": number(0)}),
+    "cost.json": mapping({"seconds": number(0)}, dict.fromkeys(COSTS, number(0))),
     "history.json": listing(mapping({})),
     "topology.json": mapping({}),
     "study.json": mapping({}),

@@ -28,6 +28,7 @@ from sparsekit.system.team import Call, Team
 from sparsekit.training.averaging import TrajectoryAverage
 from sparsekit.training.checkpoint_files import begin_again, checkpoint_of
 from sparsekit.training.checkpoints import Checkpoints
+from sparsekit.training.cost import cost_of_training
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.freezing import freeze_
 from sparsekit.training.history import History
@@ -206,7 +207,8 @@ class Results:
         snapshots = {"num_snapshots": max(1, self.average.count)}
         write_json(self.folder / MASK_HISTORY, {**fit.masking.mask_history.summary(), **snapshots})
         cost = {"seconds": time.time() - self.started, "devices": fit.trainer.world_size}
-        write_json(self.folder / "cost.json", cost | module.cost_of_teacher())
+        cost |= module.cost_of_teacher() | cost_of_training(fit, self.network, masks)
+        write_json(self.folder / "cost.json", cost)
 
 
 def check_pruned(state: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor]) -> None:

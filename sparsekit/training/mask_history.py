@@ -6,12 +6,15 @@ from typing import Any
 
 import torch
 
-from sparsekit.core.prune import total_kept
+from sparsekit.core.prune import num_kept, total_kept
+from sparsekit.core.training_flops import Change
 from sparsekit.core.types import Masks, Weights
 
 
 class MaskHistory:
     """Counts weights kept over steps, and which weights were ever active.
+
+    `changes`: after how many steps a layer came to keep another number, and what each keeps then.
 
     The fraction ever active is the ITOP rate (Liu et al. 2021, "Do we actually need dense
     over-parameterization?"). It is given over all masks and over those that did not begin dense,
@@ -21,9 +24,11 @@ class MaskHistory:
     def __init__(self, masks: Masks) -> None:
         self.explored = {name: mask.clone() for name, mask in masks.items()}
         self.began_sparse = [name for name, mask in masks.items() if not bool(mask.all())]
-        self.num_kept = total_kept(masks)
         self.kept_in_steps = 0
         self.num_steps = 0
+        kept = num_kept(masks)
+        self.num_kept = sum(kept.values())
+        self.changes: list[Change] = [(0, kept)]
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -31,6 +36,7 @@ class MaskHistory:
             "began_sparse": list(self.began_sparse),
             "kept_in_steps": self.kept_in_steps,
             "num_steps": self.num_steps,
+            "changes": list(self.changes),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -38,11 +44,18 @@ class MaskHistory:
         self.began_sparse = list(state["began_sparse"])
         self.kept_in_steps = state["kept_in_steps"]
         self.num_steps = state["num_steps"]
+        # What a checkpoint of an earlier release does not tell is not made up.
+        self.changes = list(state.get("changes", ()))
 
     def note(self, masks: Masks) -> None:
         """Take these as the masks from now on."""
         self.explored = {n: self.explored[n].to(mask.device) | mask for n, mask in masks.items()}
-        self.num_kept = total_kept(masks)
+        kept = num_kept(masks)
+        self.num_kept = sum(kept.values())
+        if self.changes and self.changes[-1][0] == self.num_steps:
+            self.changes.pop()
+        if not self.changes or self.changes[-1][1] != kept:
+            self.changes.append((self.num_steps, kept))
 
     def count_step(self) -> None:
         """Count one optimizer step with the present masks."""

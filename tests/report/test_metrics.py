@@ -61,7 +61,7 @@ def test_columns_of_accuracy_are_where_they_were(writer: Writer) -> None:
     names = (
         "test_accuracy", "val_accuracy", "test_loss", "sparsity_prunable", "sparsity_all",
         "num_parameters_kept", "flops", "average_num_parameters", "average_num_kept", "itop",
-        "itop_sparse", "seconds",
+        "itop_sparse", "seconds", "total_seconds", "training_flops", "training_flops_relative",
     )  # fmt: skip
     expected = [f"{name}_{kind}" for name in names for kind in ("mean", "std")]
     assert heading == ["method", "sparsity", "n", *expected, "metric"]
