@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sparsekit.report.collect import in_one_line, last_of, read_records, results_of, unfinished
+from sparsekit.report.figures import options as of_figures
 from sparsekit.report.formats import FORMATS
 from sparsekit.report.particles import STUDIES
 from sparsekit.report.plots import plot_results
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = results_of(shown, studies=_studies(options), note=damaged.append)
         if damaged and not results:
             raise Damaged(in_one_line(damaged))
-        text, notes = written(rows_of(results, records), options)
+        rows = rows_of(results, records)
+        text, notes = written(rows, options)
+        drawn = of_figures.figure_lines(rows, options)
         if options.plot:
             plot_results(results, Path(os.path.realpath(options.plot)))
     except (OSError, CorruptResult, ValueError) as error:
@@ -46,16 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     say(text.rstrip("\n"))
     beside = remark if options.format == "csv" else say
-    for line in (*notes, *unfinished(records), *damage_lines(damaged)):
+    for line in (*notes, *drawn, *unfinished(records), *damage_lines(damaged)):
         beside(line)
     return 0
 
 
 def _studies(options: argparse.Namespace) -> Collection[str] | None:
-    """Return the studies to read: those of particles, all (None), or none."""
+    """Return the studies to read: those of particles and figures, all (None), or none."""
     if options.studies:
         return None
-    return STUDIES if options.particles else ()
+    asked = (STUDIES if options.particles else ()), (of_figures.STUDIES if options.figures else ())
+    return {name for names in asked for name in names}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,9 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plot",
         type=Path,
-        help="write a picture of the primary metric against sparsity here; methods in order, if "
+        help="write the figure of the primary metric against sparsity here; methods in order, if "
         "each has one sparsity",
     )
+    of_figures.add_options_(parser)
     return parser
 
 

@@ -14,12 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from sparsekit.store.parts import PARTS_FILE, STORED_PARTS, find_part
 from sparsekit.store.sealing import CorruptResult
 from sparsekit.store.store import Store
 from sparsekit.system.files import write_json
 
-STORED_PARTS = ("state", "masks")
-PARTS_FILE = "parts.json"
 MASK_HISTORY = "topology.json"
 NETWORK = "network.json"
 REFUSED = re.compile(r"(?:os error|code:) (\d+)")
@@ -72,13 +71,8 @@ def load_tensors(store: Store, key: str, file: str, names: Sequence[str]) -> dic
 
 
 def _load_part(store: Store, key: str, name: str) -> dict[str, Tensor]:
-    seen: list[str] = []
-    while "stage" in (part := store.read(key, PARTS_FILE)[name]):
-        seen.append(key)
-        key = part["stage"]
-        if key in seen:
-            raise CorruptResult(f"{key}: {PARTS_FILE} leads back to itself by {', '.join(seen)}")
-    return load_tensors(store, key, f"{name}.safetensors", part.get("names"))
+    key, names = find_part(store, key, name)
+    return load_tensors(store, key, f"{name}.safetensors", names)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

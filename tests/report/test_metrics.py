@@ -10,8 +10,11 @@ import pytest
 
 from sparsekit.report import __main__ as report
 from sparsekit.report.collect import collect
-from sparsekit.report.plots import dense_reference, plot_each, plot_results
-from sparsekit.report.ranking import ranked
+from sparsekit.report.figures.choosing import dense_reference
+from sparsekit.report.figures.quality import quality
+from sparsekit.report.figures.ranking import ranked
+from sparsekit.report.figures.style import styled
+from sparsekit.report.plots import plot_each, plot_results
 from sparsekit.report.rows import by_metric, rows_of
 from sparsekit.report.tables import comma_separated, terminal
 from sparsekit.tasks.metric import Metric
@@ -132,22 +135,15 @@ def test_the_best_is_at_the_top_of_a_ranking(writer: Writer) -> None:
     assert [row.label for row in ranked(rows, dense_reference(rows))] == ["bad", "middle", "good"]
 
 
-def test_axes_say_metric_direction_and_seeds(
-    writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from matplotlib import pyplot
-
+def test_axes_say_metric_direction_and_seeds(writer: Writer) -> None:
     language(writer)
-    monkeypatch.setattr(pyplot, "close", lambda figure: None)
-    plot_results(collect([writer.store.root]), tmp_path / "a.png")
-    axes = pyplot.gcf().axes[0]
-    monkeypatch.undo()
-    assert axes.get_ylabel() == (
-        "test perplexity (lower is better)\nmean +- standard deviation over 2 seeds"
-    )
-    (container,) = axes.containers
-    assert list(container.lines[0].get_ydata()) == [value for _, value in CURVE]
-    pyplot.close("all")
+    with styled():
+        figure = quality(rows_of(collect([writer.store.root])))
+    assert figure.axes[0].get_ylabel() == "test perplexity (lower is better)"
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == "mean ± standard deviation, n\u00a0=\u00a02\u00a0seeds"
+    (curve,) = [line for line in figure.axes[0].lines if line.get_label() == "imp"]
+    assert list(curve.get_ydata()) == [value for _, value in CURVE]
 
 
 def test_two_metrics_never_share_a_table_or_an_axis(

@@ -1,94 +1,115 @@
-"""The picture: what is drawn as what, and that many methods can be told apart."""
+"""The figure of quality against sparsity: what is drawn as what, and what can be told apart."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import pytest
 from PIL import Image
 
 from sparsekit.report.collect import collect
-from sparsekit.report.plots import dense_reference, plot_results
+from sparsekit.report.figures.choosing import dense_reference
+from sparsekit.report.figures.quality import quality
+from sparsekit.report.figures.style import look, styled
 from sparsekit.report.rows import rows_of
 from tests.report.writer import Writer, output, three_seeds
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
-from matplotlib.axes import Axes
+
+def figure_of(writer: Writer) -> Any:
+    with styled():
+        figure = quality(rows_of(collect([writer.store.root])))
+        figure.draw_without_rendering()
+    return figure
 
 
-def colours(path: Path) -> int:
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        assert min(image.size) > 300
-        return len(image.convert("RGB").getcolors(maxcolors=1 << 24) or [])
+def curves(axes: Any) -> dict[str, Any]:
+    named = {line.get_label(): line for line in axes.lines}
+    named |= {container.get_label(): container.lines[0] for container in axes.containers}
+    return {name: line for name, line in named.items() if not name.startswith("_")}
+
+
+def texts(axes: Any) -> dict[str, Any]:
+    return {text.get_text(): text for text in axes.texts}
+
+
+def methods(writer: Writer, num: int) -> None:
+    for number in range(num):
+        rows = [(s, writer.ticket(f"{number}{s}", 0.9 - 0.001 * number, s)) for s in (0.5, 0.9)]
+        writer.record(f"method{number:02}", 0, rows, variant=f"v{number}")
 
 
 def test_the_picture_has_content(
     writer: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     three_seeds(writer)
-    output(capsys, writer.store.root, "--plot", tmp_path / "pictures" / "one.png")
-    writer.record("random", 0, [(0.8, writer.ticket("r", 0.4, 0.8))], variant="r")
-    writer.record("dense", 0, [(0.0, writer.ticket("d", 0.9, 0.0))], variant="d")
-    output(capsys, writer.store.root, "--plot", tmp_path / "two.png")
-    one, two = tmp_path / "pictures" / "one.png", tmp_path / "two.png"
-    assert colours(two) > colours(one) > 10
-    assert one.read_bytes() != two.read_bytes()
+    path = tmp_path / "pictures" / "one.png"
+    output(capsys, writer.store.root, "--plot", path)
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.width == 1020  # a column of 3.4 inches at 300 dots
+        assert len(image.convert("RGB").getcolors(maxcolors=1 << 24) or []) > 10
 
 
-@pytest.fixture
-def axes(writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Axes]:
-    """A picture of 24 curves, of one method at one sparsity, and of one dense network."""
+def test_a_curve_goes_through_means_with_a_band_of_one_deviation(writer: Writer) -> None:
+    for sparsity, accuracies in {0.5: (0.8, 0.9), 0.9: (0.6, 0.8)}.items():
+        for seed, accuracy in enumerate(accuracies):
+            ticket = writer.ticket(f"{sparsity}{seed}", accuracy, sparsity)
+            writer.record("imp", seed, [(sparsity, ticket)], target=sparsity)
+    axes = figure_of(writer).axes[0]
+    line = curves(axes)["imp"]
+    assert list(line.get_xdata()) == [50, 90]
+    assert list(line.get_ydata()) == pytest.approx([85, 70])
+    (band,) = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (min(heights), max(heights)) == pytest.approx((70 - 200**0.5, 85 + 50**0.5))
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["50", "70", "80", "90"]
+
+
+def test_names_stand_beside_the_ends_of_their_curves_without_overlap(writer: Writer) -> None:
+    methods(writer, 8)
     writer.record("dense", 0, [(0.0, writer.ticket("dense", 0.93, 0.0))], variant="dense")
-    for number in range(24):
-        rows = [(s, writer.ticket(f"{number}{s}", 0.9 - 0.01 * number, s)) for s in (0.5, 0.9)]
-        writer.record(f"method{number:02}", 0, rows, variant=f"v{number}")
+    figure = figure_of(writer)
+    names = texts(figure.axes[0])
+    assert set(names) == {"dense", *(f"method{number:02}" for number in range(8))}
+    boxes = [text.get_window_extent() for text in names.values()]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert min(box.x0 for box in boxes) > figure.axes[0].get_window_extent().x1
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+    heights = [names[f"method{number:02}"].get_window_extent().y0 for number in range(8)]
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_many_curves_have_a_legend_within_the_figure(writer: Writer) -> None:
+    methods(writer, 24)
+    figure = figure_of(writer)
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 24
+    assert not texts(figure.axes[0])
+    box = legend.get_window_extent()
+    assert box.y1 < figure.axes[0].get_window_extent().y0
+    assert (box.x0 >= 0, box.y0 >= 0, box.x1 <= figure.bbox.x1) == (True, True, True)
+
+
+def test_looks_can_be_told_apart_without_colour() -> None:
+    looks = [look(number) for number in range(28)]
+    assert len({(one.colour, str(one.dashes)) for one in looks}) == 28
+    assert len({(one.marker, str(one.dashes)) for one in looks}) == 28
+    for one, other in itertools.pairwise(looks):
+        assert one.colour != other.colour
+        assert one.marker != other.marker
+        assert one.dashes != other.dashes
+
+
+def test_one_sparsity_is_a_point_and_one_dense_network_a_line(writer: Writer) -> None:
+    methods(writer, 2)
+    writer.record("dense", 0, [(0.0, writer.ticket("dense", 0.93, 0.0))], variant="dense")
     writer.record("single", 0, [(0.9, writer.ticket("single", 0.5, 0.9))], variant="single")
-    monkeypatch.setattr(pyplot, "close", lambda figure: None)
-    plot_results(collect([writer.store.root]), tmp_path / "many.png")
-    yield pyplot.gcf().axes[0]
-    monkeypatch.undo()
-    pyplot.close("all")
-
-
-def drawn(axes: Axes) -> dict[str, matplotlib.lines.Line2D]:
-    return {container.get_label(): container.lines[0] for container in axes.containers}
-
-
-def test_many_methods_can_be_told_apart(axes: Axes) -> None:
-    looks = {(line.get_color(), line.get_linestyle(), line.get_marker())
-             for line in drawn(axes).values()}  # fmt: skip
-    assert len(drawn(axes)) == len(looks) == 25
-    lines = [line for line in drawn(axes).values() if line.get_linestyle() != "None"]
-    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 24
-    markers = [line.get_marker() for line in drawn(axes).values()]
-    assert all(first != second for first, second in itertools.pairwise(markers))
-
-
-def test_a_long_legend_stands_beside_the_axes_and_within_the_picture(
-    axes: Axes, tmp_path: Path
-) -> None:
-    legend = axes.get_legend()
-    assert legend is not None
-    assert legend._ncols == 2
-    assert len(legend.get_texts()) == 26
-    box, frame = legend.get_window_extent(), axes.get_window_extent()
-    assert box.x0 > frame.x1
-    with Image.open(tmp_path / "many.png") as image:
-        assert image.width * axes.figure.dpi / 130 > box.x1 - frame.x0
-        assert image.height * axes.figure.dpi / 130 > box.height
-
-
-def test_one_sparsity_is_a_point_and_one_dense_network_a_line(axes: Axes) -> None:
-    assert drawn(axes)["single"].get_linestyle() == "None"
-    assert drawn(axes)["method00"].get_linestyle() == "-"
-    assert "dense" not in drawn(axes)
-    (line,) = [line for line in axes.lines if line.get_label() == "dense"]
-    assert list(line.get_ydata()) == pytest.approx([93.0, 93.0])
+    drawn = curves(figure_of(writer).axes[0])
+    assert drawn["single"].get_linestyle() == "None"
+    assert drawn["method00"].get_linestyle() == "-"
+    assert list(drawn["dense"].get_ydata()) == pytest.approx([93.0, 93.0])
 
 
 def test_several_dense_networks_are_no_line(writer: Writer) -> None:

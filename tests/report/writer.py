@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import save_file
 
 from sparsekit.report import __main__ as report
 from sparsekit.store.identity import Stage
@@ -32,8 +33,11 @@ class Writer:
         seconds: float = 2.0,
         more: Mapping[str, Any] | None = None,
         taught: Mapping[str, float] | None = None,
+        masks: Mapping[str, Any] | None = None,
+        history: Sequence[Mapping[str, float]] | None = None,
     ) -> str:
-        """Without `more` metrics, it is a ticket of an older store."""
+        """Without `more` metrics, it is a ticket of an older store. `masks` are boolean arrays,
+        `history` is what its one fit wrote down."""
         fit = Stage("fit", {"name": name})
         ticket = Stage("ticket", {"name": name}, (fit.key,))
         metrics = {
@@ -48,8 +52,22 @@ class Writer:
             **(more or {}),
         }
         cost = {"seconds": seconds, **(taught or {})}
-        self.store.ensure(fit, lambda folder: write_json(folder / "cost.json", cost))
-        self.store.ensure(ticket, lambda folder: write_json(folder / "metrics.json", metrics))
+
+        def write_fit(folder: Path) -> None:
+            write_json(folder / "cost.json", cost)
+            if history is not None:
+                write_json(folder / "history.json", list(history))
+            if masks is not None:
+                save_file(dict(masks), folder / "masks.safetensors")
+                write_json(folder / "parts.json", {"state": {}, "masks": {"names": list(masks)}})
+
+        def write_ticket(folder: Path) -> None:
+            write_json(folder / "metrics.json", metrics)
+            if masks is not None:
+                write_json(folder / "parts.json", {"state": {}, "masks": {"stage": fit.key}})
+
+        self.store.ensure(fit, write_fit)
+        self.store.ensure(ticket, write_ticket)
         return ticket.key
 
     def measured(
