@@ -20,6 +20,7 @@ from sparsekit.configuration.groups import (
     sorted_out,
     undecodable,
 )
+from sparsekit.configuration.labels import RUN, labels_of, take_method_label_
 from sparsekit.configuration.overrides import (
     first_lines,
     key_of,
@@ -51,7 +52,7 @@ from sparsekit.store.published import published_override
 from sparsekit.system.secrets import masked
 
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
-NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep")
+NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep", "label")
 Memory = dict[tuple[str, ...], tuple[Any, dict[str, str]]]
 
 
@@ -59,13 +60,15 @@ Memory = dict[tuple[str, ...], tuple[Any, dict[str, str]]]
 class Run:
     """One complete, checked configuration and the choices that led to it.
 
-    Runs whose `variant` is equal differ in nothing but seed, sparsity and where they run.
+    Runs whose `variant` is equal differ in nothing but seed, sparsity and where they run. `labels`
+    are display names, on which no result depends (`configuration/labels.py`).
     """
 
     config: Mapping[str, Any]
     variant: str
     choices: Mapping[str, str]
     overrides: tuple[str, ...]
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def experiment(self) -> str:
@@ -117,7 +120,8 @@ def compose_runs(
         run = _named((*one, "sweep=[]"), ask, shown=one if len(chosen) > 1 else ())
         refuse_unused_resources(overrides, run.config)
         run = dataclasses.replace(run, overrides=tuple(map(published_override, one)))
-        runs.setdefault(repr((run.config, run.choices)), run)
+        same = repr((run.config, run.choices))
+        runs[same] = run if same not in runs or RUN not in runs[same].labels else runs[same]
     return list(runs.values())
 
 
@@ -146,6 +150,7 @@ def compose_one(
             OmegaConf.update(composed, key, leaf, merge=False, force_add=True)
         for text in values:
             _set(composed, text)
+        method_label = take_method_label_(composed)
         written = OmegaConf.to_container(composed, resolve=False)
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
@@ -163,10 +168,12 @@ def compose_one(
     # Grids are resolved in the runs they stand for: ${sparsity} is that of the run.
     config = {str(name): value for name, value in plain.items()} | {"sweep": written["sweep"]}
     check(config)
+    labels = labels_of(config.pop("label"), method_label, choices, list_groups(folders))
     if not config["sweep"]:  # grids may choose another method
         refuse_unused_sparsity(overrides, written, choices)
         refuse_unused_retraining(overrides, config)
-    return Run(config, _digest(written), choices, tuple(map(published_override, overrides)))
+    asked = tuple(map(published_override, overrides))
+    return Run(config, _digest(written), choices, asked, labels)
 
 
 def _composed(options: Sequence[str], folders: Sequence[Path]) -> tuple[Any, dict[str, str]]:

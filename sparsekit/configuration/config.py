@@ -41,6 +41,7 @@ class Spine:
     runtime: Any = None
     seed: int = 0
     sparsity: float = 0.9
+    label: Any = None
     sweep: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 

@@ -24,7 +24,7 @@ from sparsekit.system import schema
 from sparsekit.system.files import MOST_BYTES, Damaged, read_bytes, refuse_links
 from sparsekit.system.printing import printable
 
-SHOWN_ELSEWHERE = ("seed", "method", "sparsity", "experiment")
+SHOWN_ELSEWHERE = ("seed", "method", "sparsity", "experiment", "label", "method.label", "sweep")
 NOT_PART_OF_RESULTS = ("runtime", "cluster", "resources", "executor", "logger")
 
 
@@ -33,7 +33,8 @@ class Result:
     """One ticket of one run: where it is, and everything measured about it.
 
     Runs of one `variant` have the same configuration but for seed and sparsity; `target` is the
-    sparsity the run was asked for, if any, and `status` how far it has come. `studies` holds
+    sparsity the run was asked for, if any, and `status` how far it has come. `labels` are the
+    display names that the run was given (`run`) and that of its `method`. `studies` holds
     the content of those that were asked for and that the run has, by name; `studied` names all it
     has, and `skipped_studies` says why others are not there.
     """
@@ -50,6 +51,8 @@ class Result:
     seconds: float
     target: float | None = None
     status: str = "done"
+    overrides: tuple[str, ...] = ()
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     store: str = ""
     studied: tuple[str, ...] = ()
     skipped_studies: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -156,6 +159,10 @@ def kind_of(record: Mapping[str, Any]) -> Kind:
     return record["experiment"], record["choices"]["method"], record["variant"]
 
 
+def kind_of_result(result: Result) -> Kind:
+    return result.experiment, result.method, result.variant
+
+
 def seed_of(record: Mapping[str, Any]) -> int:
     seed: int = record["seed"]
     return seed
@@ -214,6 +221,8 @@ def _result(
         seconds=seconds,
         target=target_of(record),
         status=record["status"],
+        overrides=tuple(record["overrides"]),
+        labels=record.get("labels", {}),
         store=str(store.root),
         studied=tuple(keys),
         skipped_studies=skipped,
@@ -221,14 +230,22 @@ def _result(
     )
 
 
+def settings_of(result: Result) -> dict[str, str]:
+    """Return what was asked for on the way to a run, beyond what tables show anyway, by key."""
+    return {_key(text): text.partition("=")[2] for text in result.overrides if _is_telling(text)}
+
+
 def _asked(record: Mapping[str, Any]) -> str:
-    """Return what was asked for on the way to this run, beyond what tables show anyway."""
-    return " ".join(text for text in record["overrides"] if not _is_uninteresting(text))
+    return " ".join(filter(_is_telling, record["overrides"]))
 
 
-def _is_uninteresting(override: str) -> bool:
-    key = override.partition("=")[0].lstrip("+~")
-    return key in SHOWN_ELSEWHERE or key.partition(".")[0] in NOT_PART_OF_RESULTS
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _is_telling(override: str) -> bool:
+    key = _key(override)
+    return key not in SHOWN_ELSEWHERE and key.partition(".")[0] not in NOT_PART_OF_RESULTS
 
 
 def _measured(stage: ReadStage, store: Store, ticket: str) -> tuple[Mapping[str, Any], float]:

@@ -60,8 +60,7 @@ def differences(rows: Sequence[Row], against: str) -> Table:
     """
     rows = last_parts(rows)
     labels = list(dict.fromkeys(row.label for row in rows))
-    if against not in labels:
-        raise ValueError(f"--against {against}: there is {', '.join(labels) or 'nothing'}")
+    against = _label_of(against, rows)
     if len(labels) == 1:
         raise ValueError(f"--against {against}: there is nothing else to compare with it")
     reference = {(row.metric, row.sparsity): row for row in rows if row.label == against}
@@ -77,6 +76,19 @@ def differences(rows: Sequence[Row], against: str) -> Table:
         else:
             comparisons.append(made)
     return _table(comparisons, notes)
+
+
+def _label_of(name: str, rows: Sequence[Row]) -> str:
+    """Return the label that a name means: the label itself, or the method's own name if it is of
+    one label; ValueError for any other."""
+    labels = list(dict.fromkeys(row.label for row in rows))
+    if name in labels:
+        return name
+    of_method = dict.fromkeys(row.label for row in rows if row.results[0].method == name)
+    if len(of_method) == 1:
+        return next(iter(of_method))
+    there = ", ".join(of_method or labels) or "nothing"
+    raise ValueError(f"--against {name}: there is {there}")
 
 
 def _compare(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sparsekit.report.collect import Kind, Record, Result, kind_of, seed_of, target_of
+from sparsekit.report.collect import (
+    Kind,
+    Record,
+    Result,
+    kind_of,
+    kind_of_result,
+    seed_of,
+    target_of,
+)
+from sparsekit.report.labels import labels_of
 from sparsekit.report.reading import is_number, metric_of
 from sparsekit.report.spread import Spread
 from sparsekit.tasks.metric import Metric
@@ -96,7 +104,7 @@ def rows_of(results: Sequence[Result], unfinished: Iterable[Record] = ()) -> lis
     results of one seed, or several cycles, each has a row of its own. `unfinished`: records of runs
     that have not come to their end, so that a row can say how many seeds are missing.
     """
-    labels = _labels(results)
+    labels = labels_of(results)
     groups: dict[tuple[str, float], list[Result]] = {}
     for result in results:
         key = labels[kind_of_result(result)], round(result.sparsity, 6)
@@ -124,10 +132,6 @@ def by_metric(rows: Sequence[Row]) -> dict[Metric, list[Row]]:
 def last_parts(rows: Sequence[Row]) -> list[Row]:
     """Return one row per label and sparsity, the last of several: what curves are drawn through."""
     return list({(row.label, row.sparsity): row for row in rows}.values())
-
-
-def kind_of_result(result: Result) -> Kind:
-    return result.experiment, result.method, result.variant
 
 
 def _parts(results: Sequence[Result]) -> list[tuple[str, list[Result], Sequence[Result]]]:
@@ -194,26 +198,3 @@ def _missing(
     keys = {(kind_of_result(one), one.target) for one in all_of}
     seeds = {seed for key in keys for seed in waiting.get(key, ())}
     return tuple(sorted(seeds - {one.seed for one in all_of}))
-
-
-def _labels(results: Sequence[Result]) -> dict[Kind, str]:
-    """Return the shortest name that tells each kind of run from the others.
-
-    That is the method; what else was asked for; the experiment; the digest of the configuration.
-    """
-    asked = {kind_of_result(result): result.asked for result in results}
-    spellings = {
-        kind: tuple(
-            " ".join(filter(None, part))
-            for part in (kind[1:2], (kind[1], asked[kind]), (f"{kind[0]}:", kind[1], asked[kind]))
-        )
-        for kind in asked
-    }
-    uses = collections.Counter(
-        (length, name) for names in spellings.values() for length, name in enumerate(names)
-    )
-    labels = {}
-    for kind, names in spellings.items():
-        alone = [name for length, name in enumerate(names) if uses[length, name] == 1]
-        labels[kind] = (alone or [f"{names[-1]} #{kind[2]}"])[0]
-    return labels

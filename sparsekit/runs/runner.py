@@ -23,15 +23,13 @@ from sparsekit.method.loop import Turn
 from sparsekit.method.studies import skipped
 from sparsekit.mirror.logger import Mirror
 from sparsekit.runs.mirroring import logged
+from sparsekit.runs.recording import record, studied_before
 from sparsekit.runs.rehearsal import rehearse
 from sparsekit.runs.telling import progress
 from sparsekit.store.identity import canonical, describe
-from sparsekit.store.named import read_record
-from sparsekit.store.results import stages_behind
 from sparsekit.store.store import Busy, Store
 from sparsekit.system import interruption
 from sparsekit.system.executors import Executor
-from sparsekit.system.files import Damaged
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
 from sparsekit.system.printing import remark
@@ -175,22 +173,22 @@ def run_prepared(prepared: PreparedRun, title: str) -> dict[str, Any]:
     try:
         _run_cycles(prepared, rows, title)
     except (Stopped, Busy, Parked):
-        _record(prepared, rows, status="interrupted")
+        record(prepared, rows, status="interrupted")
         raise
     except (KeyboardInterrupt, SystemExit) as error:
         if _is_interrupt(error):
-            _record(prepared, rows, status="interrupted")
+            record(prepared, rows, status="interrupted")
             raise KeyboardInterrupt from error
-        _record(prepared, rows, status="failed", error=masked_here(traceback.format_exc()))
+        record(prepared, rows, status="failed", error=masked_here(traceback.format_exc()))
         raise RuntimeError(f"something in the run ended the program: {error!r}") from error
     except Exception as error:
         told = refusal_in(error) or masked_here(traceback.format_exc())
         # After a signal to all processes of a job it may be what that has broken.
         status = "interrupted" if interruption.asked() else "failed"
         with contextlib.suppress(OSError):  # a full disk has no room for this either
-            _record(prepared, rows, status=status, error=told)
+            record(prepared, rows, status=status, error=told)
         raise
-    return _record(prepared, rows, status="done")
+    return record(prepared, rows, status="done")
 
 
 def _is_interrupt(error: BaseException) -> bool:
@@ -200,7 +198,7 @@ def _is_interrupt(error: BaseException) -> bool:
 def thawed(frozen: Mapping[str, Any]) -> Run:
     """Return the run that was frozen as plain data, as in a sweep's file."""
     names = [field.name for field in dataclasses.fields(Run)]
-    content = {name: frozen[name] for name in names}
+    content = {name: frozen[name] for name in names if name in frozen}
     return Run(**{**content, "overrides": tuple(content["overrides"])})
 
 
@@ -214,8 +212,8 @@ def fit_of(prepared: PreparedRun) -> Callable[[FitSpec], str]:
 
 def _run_cycles(prepared: PreparedRun, rows: list[dict[str, Any]], title: str) -> None:
     store, mirror = prepared.store, prepared.mirror
-    before = _studied_before(prepared)
-    _record(prepared, rows, status="running")
+    before = studied_before(prepared)
+    record(prepared, rows, status="running")
     turns = loop.run(
         prepared.method,
         functools.partial(_draw, prepared),
@@ -227,7 +225,7 @@ def _run_cycles(prepared: PreparedRun, rows: list[dict[str, Any]], title: str) -
     )
     for turn in turns:
         rows.append(_row(turn, store, before))
-        _record(prepared, rows, status="running")
+        record(prepared, rows, status="running")
         remark(progress(title, turn, store))
 
 
@@ -244,15 +242,6 @@ def _draw(prepared: PreparedRun, again: int) -> str:
     )
 
 
-def _studied_before(prepared: PreparedRun) -> Mapping[str, Mapping[str, str]]:
-    """Return what the record of a run that is asked for again knows of studies, by ticket."""
-    try:
-        record = read_record(prepared.store.record(prepared.run.experiment, prepared.name))
-    except (Damaged, OSError):
-        return {}
-    return {row["ticket"]: row.get("studies", {}) for row in record["rows"]}
-
-
 def _row(turn: Turn, store: Store, before: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     earlier = {n: key for n, key in before.get(turn.ticket, {}).items() if store.has(key)}
     studies = {**earlier, **turn.studies}
@@ -264,28 +253,3 @@ def _row(turn: Turn, store: Store, before: Mapping[str, Mapping[str, str]]) -> d
         "skipped_studies": skipped(studies, store),
         "is_result": turn.cycle.is_result,
     }
-
-
-def _record(
-    prepared: PreparedRun,
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    status: str,
-    error: str | None = None,
-) -> dict[str, Any]:
-    if prepared.mirror is not None:
-        prepared.mirror.follow(status, rows, error)
-    record = {
-        "experiment": prepared.run.experiment,
-        "choices": dict(prepared.run.choices),
-        "overrides": list(prepared.run.overrides),
-        "seed": prepared.seed,
-        "variant": prepared.run.variant,
-        "config": identity_of(prepared.run.config),
-        "status": status,
-        "rows": list(rows),
-        "stages": stages_behind(prepared.store, rows) if status == "done" else [],
-        "error": error,
-    }
-    path = prepared.store.name(prepared.run.experiment, prepared.name, record)
-    return {**record, "path": str(path)}

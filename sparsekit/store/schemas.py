@@ -49,6 +49,7 @@ record = mapping(
     },
     {
         "config": mapping({}, {"sparsity": optional(number(0, 1))}),
+        "labels": mapping_of(text()),
         "error": optional(text()),
         "stages": listing(key),
     },

@@ -92,6 +92,6 @@ def test_tutorial_as_written(
     for line in typed:
         assert run.main([*shlex.split(line), "train.epochs=0.5"]) == 0
     printed = capsys.readouterr().out
-    assert "imp_layerwise" in printed
+    assert "Layer-wise IMP" in printed
     assert "65.70" in printed
-    assert "one_shot" in printed
+    assert "One-shot (centred)" in printed

@@ -160,7 +160,7 @@ def test_labels_are_those_of_the_main_table(
     writer.record("soup", 0, [(0.8, other)], variant="w", overrides=["train.epochs=2"],
                   studies=studies)  # fmt: skip
     text = output(capsys, writer.store.root, "--particles").split("particles (")[1]
-    assert "soup train.epochs=2" in text
+    assert "soup (2 epochs)" in text
     assert "train.epochs=1" not in text
 
 

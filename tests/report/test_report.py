@@ -175,7 +175,7 @@ def test_runs_of_different_variants_never_share_a_row(writer: Writer) -> None:
         writer.record("imp", 0, [(0.8, ticket)], variant=variant, overrides=[override])
     rows = rows_of(collect([writer.store.root]))
     assert [len(row.results) for row in rows] == [1, 1, 1]
-    assert {row.label for row in rows} == {"imp", "imp train.epochs=1", "imp train.epochs=2"}
+    assert {row.label for row in rows} == {"imp", "imp (1 epoch)", "imp (2 epochs)"}
 
 
 def test_variants_that_only_their_digest_tells_apart(writer: Writer) -> None:
@@ -260,7 +260,7 @@ def test_a_real_store(
     text = output(capsys, store.root, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [(row["sparsity"], row["n"]) for row in rows] == [("0.0", "2"), ("0.8", "2")]
-    assert rows[0]["method"].startswith("one_shot")
+    assert rows[0]["method"] == "One-shot (magnitude)"
     accuracies = [
         store.read(r["ticket"], "metrics.json")["test_accuracy"]
         for file in store.root.glob("named/*/*.json")
