@@ -76,7 +76,7 @@ def _scores(weights: Weights, masks: Masks, probe: Probe | None, score: Score) -
     """Return the scores, -inf where a weight is pruned already."""
     prunable = _select(weights, masks)
     scores = score(prunable, masks, probe)
-    _require_same_layers(scores, masks)
+    require_same_layers(scores, masks)
     for name, values in scores.items():
         if values.isnan().any():
             raise ValueError(f"the scores of {name!r} contain NaN")
@@ -114,7 +114,7 @@ def intersection(masks: Sequence[Masks]) -> Masks:
         raise ValueError("the intersection of no masks is not defined")
     common = {name: mask.clone() for name, mask in masks[0].items()}
     for other in masks[1:]:
-        _require_same_layers(other, common)
+        require_same_layers(other, common)
         common = {name: mask & other[name] for name, mask in common.items()}
     return common
 
@@ -160,7 +160,7 @@ def check_nested(before: Masks, after: Masks) -> None:
     Traceback (most recent call last):
     ValueError: 1 pruned weights of 'a' came back
     """
-    _require_same_layers(after, before)
+    require_same_layers(after, before)
     for name, mask in before.items():
         revived = selection.count(after[name] & ~mask)
         if revived:
@@ -222,7 +222,8 @@ def _select(weights: Weights, masks: Masks) -> Weights:
     return {name: weights[name] for name in masks}
 
 
-def _require_same_layers(given: Masks | Scores, expected: Masks) -> None:
+def require_same_layers(given: Masks | Scores, expected: Masks) -> None:
+    """Raise ValueError unless both have the same layers, of the same shapes."""
     if set(given) != set(expected):
         raise ValueError(f"got the layers {sorted(given)}, expected {sorted(expected)}")
     for name, tensor in expected.items():

@@ -12,7 +12,7 @@ from typing import Any
 from sparsekit.configuration import config
 from sparsekit.configuration.config import ConfigError
 from sparsekit.core.fit_spec import Problem
-from sparsekit.method import evaluations, robustness, studies
+from sparsekit.method import evaluations, overlaps, robustness, studies
 from sparsekit.method.studies import Study, skipped, study
 from sparsekit.report.collect import Record
 from sparsekit.store.named import NAMED, read_record
@@ -34,6 +34,7 @@ KNOWN: Mapping[str, Study] = {
         evaluations.hessian_trace,
         studies.particles,
         studies.barriers,
+        overlaps.overlaps,
     )
 }
 """Studies that are called by their name alone, with their default settings."""

@@ -117,6 +117,21 @@ def test_a_study_of_ones_own_with_settings(store: Path) -> None:
     assert (said["num_bins"], said["split"]) == (3, "val")
 
 
+def test_masks_of_cycles_overlap_as_far_as_they_are_nested(store: Path) -> None:
+    first = record(store)["rows"][1]["ticket"]
+    given = f"{{_target_: sparsekit.method.overlaps.overlaps, to: {first}}}"
+    assert study.main([given, str(store)]) == 0
+    key = record(store)["rows"][-1]["studies"]["overlaps"]
+    found = json.loads((store / "stages" / "study" / key / "study.json").read_text())
+    kept = [
+        json.loads((store / "stages" / "ticket" / row["ticket"] / "metrics.json").read_text())
+        for row in record(store)["rows"]
+    ]
+    assert found["previous"]["total"] == kept[2]["num_kept"] / kept[1]["num_kept"]
+    assert found["to"] == found["previous"]
+    assert "particles" not in found
+
+
 def test_what_cannot_be_studied_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
