@@ -21,6 +21,7 @@ PROGRAM = "python -m sparsekit.study"
 EPILOG = """\
   python -m sparsekit.study calibration,classes runs
   python -m sparsekit.study '{_target_: my_studies.mine, split: val}' runs/named/custom --every
+  python -m sparsekit.study exemplars,connectivity runs --against dense
   python -m sparsekit.report runs --studies        what they found
 
 Nothing is trained, and no result changes. What was studied before, with the same settings, is found
@@ -30,7 +31,7 @@ in the store. docs/evaluation.md says what each measures.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit status: 0 all were studied, 1 some could not be, 2 a mistake."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     try:
         return _main(options)
     except (ConfigError, Damaged, CorruptResult, OSError, ValueError) as error:
@@ -53,14 +54,34 @@ def _main(options: argparse.Namespace) -> int:
     records = read_records(options.paths, note=damaged.append)
     with uncollected():
         from sparsekit.configuration import config
-        from sparsekit.runs.studying import study_named, study_record
+        from sparsekit.runs.comparing import comparison_named, require_against
+        from sparsekit.runs.studying import study_named
 
-    studies = [study_named(name) for name in options.studies]
+    compared = {name: comparison_named(name) for name in options.studies}
+    studies = [study_named(name) for name, one in compared.items() if one is None]
+    comparisons = [one for one in compared.values() if one is not None]
+    if options.against is not None and not comparisons:
+        raise ConfigError("--against is for what compares: exemplars, connectivity, overlap")
+    for one in comparisons:
+        require_against(one, options.against)
     runtime = config.build(runtime_node)
     runtime.limit_threads_()
-    failed = len(damaged)
     for line in damage_lines(damaged):
         remark(line)
+    failed = len(damaged)
+    failed += _study(records, studies, runtime, options) if studies else 0
+    failed += _compare(records, comparisons, runtime, options, damaged)
+    say(f"look: python -m sparsekit.report {' '.join(map(str, options.paths))} --studies")
+    return int(failed > 0)
+
+
+def _study(
+    records: Sequence[Any], studies: Sequence[Any], runtime: Any, options: argparse.Namespace
+) -> int:
+    """Study each run for itself; return how many could not be."""
+    from sparsekit.runs.studying import study_record
+
+    failed = 0
     for record in records:
         try:
             for one in study_record(record, studies, runtime, every=options.every):
@@ -68,8 +89,32 @@ def _main(options: argparse.Namespace) -> int:
         except (ValueError, CorruptResult, OSError) as error:
             remark(f"{record.file.stem}: {_plain(error)}")
             failed += 1
-    say(f"look: python -m sparsekit.report {' '.join(map(str, options.paths))} --studies")
-    return int(failed > 0)
+    return failed
+
+
+def _compare(
+    records: Sequence[Any],
+    comparisons: Sequence[Any],
+    runtime: Any,
+    options: argparse.Namespace,
+    damaged: Sequence[str],
+) -> int:
+    """Compare groups of results; return how many were refused."""
+    from sparsekit.runs.comparing import compare, name_of
+
+    failed = 0
+    for function in comparisons:
+        for one in compare(
+            records,
+            function,
+            runtime,
+            against=options.against,
+            every=options.every,
+            damaged=damaged,
+        ):
+            say(f"{one.what}: {_told({name_of(function): one.reason})}")
+            failed += one.is_refused
+    return failed
 
 
 def _plain(error: Exception) -> str:
@@ -117,6 +162,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--every", action="store_true", help="every cycle of a run, not only its last"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="METHOD",
+        help="what exemplars, connectivity and overlap hold the others against: a method, or a "
+        "path to other results",
     )
     return parser
 

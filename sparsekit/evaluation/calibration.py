@@ -113,6 +113,18 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
     return float(cross_entropy(logits.double(), labels))
 
 
+def errors(logits: Tensor, labels: Tensor, num_bins: int = BINS) -> dict[str, float]:
+    """Return ECE, adaptive ECE, Brier score and NLL of logits [N, C]."""
+    probs = probabilities(logits)
+    confidence, correct = top(probs, labels)
+    return {
+        "ece": expected_error(equal_width(confidence, correct, num_bins=num_bins)),
+        "adaptive_ece": expected_error(equal_mass(confidence, correct, num_bins=num_bins)),
+        "brier": brier(probs, labels),
+        "nll": negative_log_likelihood(logits, labels),
+    }
+
+
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Return the T with the least cross-entropy of logits / T (Guo et al. 2017), e^-5 to e^5.
 

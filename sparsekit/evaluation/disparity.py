@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -97,4 +98,7 @@ def class_disparities(
 def _welch(first: Sequence[float], second: Sequence[float]) -> float:
     if min(len(first), len(second)) < 2:
         return float("nan")
-    return float(ttest_ind(first, second, equal_var=False).pvalue)
+    with warnings.catch_warnings():
+        # Of values that hardly vary; the p says so itself.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(ttest_ind(first, second, equal_var=False).pvalue)

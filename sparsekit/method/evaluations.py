@@ -58,12 +58,12 @@ def calibration(
         "num_bins": num_bins,
         "accuracy": float(correct.mean()),
         "confidence": float(confidence.mean()),
-        **_errors(logits, labels, num_bins),
+        **sure.errors(logits, labels, num_bins),
         "rms_error": sure.root_mean_square_error(bins),
         "mce": sure.largest_error(bins),
         "classwise_ece": sure.classwise_error(probs, labels, num_bins=num_bins),
         "temperature": temperature,
-        "at_temperature": _errors(logits / temperature, labels, num_bins),
+        "at_temperature": sure.errors(logits / temperature, labels, num_bins),
         "bins": [dataclasses.asdict(one) for one in bins],
         "bins_of_equal_mass": [
             dataclasses.asdict(one)
@@ -232,19 +232,6 @@ def hessian_trace(
         "num_probes": len(found.values),
         "num_weights": kept,
         "mean_eigenvalue": found.mean / kept,
-    }
-
-
-def _errors(logits: Tensor, labels: Tensor, num_bins: int) -> dict[str, float]:
-    probs = sure.probabilities(logits)
-    confidence, correct = sure.top(probs, labels)
-    return {
-        "ece": sure.expected_error(sure.equal_width(confidence, correct, num_bins=num_bins)),
-        "adaptive_ece": sure.expected_error(
-            sure.equal_mass(confidence, correct, num_bins=num_bins)
-        ),
-        "brier": sure.brier(probs, labels),
-        "nll": sure.negative_log_likelihood(logits, labels),
     }
 
 

@@ -13,6 +13,8 @@ from sparsekit.core.types import Masks, Probe, State, Weights
 from sparsekit.networks.network import Network
 from sparsekit.tasks.metric import Metric
 
+SplitName = Literal["train", "val", "test"]
+
 
 class Judge(Protocol):
     """Judges states of one network on one problem; choices see the validation split alone.
@@ -67,8 +69,10 @@ class Judge(Protocol):
         """Return the primary metric on the validation split."""
         ...
 
-    def measure(self, states: Sequence[State]) -> dict[str, float]:
-        """Return `val_NAME` and `test_NAME`, for every metric, of the states' mean prediction.
+    def measure(
+        self, states: Sequence[State], splits: Sequence[SplitName] = ("val", "test")
+    ) -> dict[str, float]:
+        """Return `SPLIT_NAME`, for splits and every metric, of the states' mean prediction.
 
         Of one state: its own. Of several: of their ensemble, as the task defines it.
         """
@@ -78,13 +82,11 @@ class Judge(Protocol):
         """Return the network with the weights `state`, on the device, to be looked into."""
         ...
 
-    def batches(self, split: Literal["train", "val", "test"]) -> Iterator[tuple[Any, Any]]:
+    def batches(self, split: SplitName) -> Iterator[tuple[Any, Any]]:
         """Return the batches of a split, not augmented."""
         ...
 
-    def outputs(
-        self, state: State, split: Literal["train", "val", "test"]
-    ) -> Iterator[tuple[Any, Any]]:
+    def outputs(self, state: State, split: SplitName) -> Iterator[tuple[Any, Any]]:
         """Yield outputs and targets of the batches of a split, without gradients."""
         ...
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sparsekit.core.prune import apply
-from sparsekit.method.judge import Judge
+from sparsekit.method.judge import Judge, SplitName
 from sparsekit.method.studies import CannotStudy
 from sparsekit.networks.network import stored_network
 from sparsekit.store.identity import Stage
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network, load_tensors, save_tensors
 
-Split = Literal["train", "val", "test"]
+Split = SplitName
 OUTPUTS_VERSION = 1
 FILE = "outputs.safetensors"
 NEEDS_CLASSES = "needs a classification: one class per example, and logits for it"

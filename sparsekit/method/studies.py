@@ -16,7 +16,7 @@ from sparsekit.core import geometry
 from sparsekit.core.geometry import interpolate
 from sparsekit.core.prune import apply
 from sparsekit.core.types import State
-from sparsekit.method.judge import Judge
+from sparsekit.method.judge import Judge, SplitName
 from sparsekit.networks.network import stored_network
 from sparsekit.store.identity import Stage, describe
 from sparsekit.store.store import Store
@@ -26,7 +26,7 @@ from sparsekit.system.files import write_measured
 STUDY_VERSION = 2
 STUDY = "study.json"
 SKIPPED = "skipped"
-SPLITS = ("val", "test")
+SPLITS: tuple[SplitName, ...] = ("val", "test")
 
 
 class CannotStudy(Exception):
@@ -141,9 +141,7 @@ def barriers(asked: StudyInput, *, num_points: int = 11, cycles: bool = True) ->
     between them. `cycles`: whether to walk from ticket to ticket. ValueError unless
     num_points >= 3.
     """
-    if num_points < 3:
-        raise ValueError(f"num_points={num_points} leaves no point between the ends")
-    alphas = [point / (num_points - 1) for point in range(num_points)]
+    alphas = require_points(num_points, least=3)
     ends = [("particles", pair) for pair in itertools.combinations(asked.particles, 2)]
     if cycles and asked.previous is not None and asked.previous_state() is not None:
         ends.append(("cycles", (asked.previous, asked.ticket)))
@@ -152,16 +150,23 @@ def barriers(asked: StudyInput, *, num_points: int = 11, cycles: bool = True) ->
     return {"alphas": alphas, "pairs": [_pair(asked, kind, two, alphas) for kind, two in ends]}
 
 
-def _pair(
-    asked: StudyInput, kind: str, between: tuple[str, str], alphas: Sequence[float]
+def require_points(num_points: int, *, least: int) -> list[float]:
+    """Return equally spaced points from 0 to 1; ValueError for too few of them."""
+    if num_points < least:
+        raise ValueError(f"num_points={num_points}: at least {least} are needed")
+    return [point / (num_points - 1) for point in range(num_points)]
+
+
+def line(
+    judge: Judge, first: State, second: State, alphas: Sequence[float], splits: Sequence[SplitName]
 ) -> dict[str, Any]:
-    first, second = (asked.state(key) for key in between)
-    judge = asked.judge
+    """Return error and loss along the line between two states, and what rises above its ends."""
     measured = [
-        judge.measure([judge.recalibrate(interpolate(first, second, alpha))]) for alpha in alphas
+        judge.measure([judge.recalibrate(interpolate(first, second, alpha))], splits)
+        for alpha in alphas
     ]
-    found: dict[str, Any] = {"kind": kind, "between": list(between)}
-    for split in SPLITS:
+    found: dict[str, Any] = {}
+    for split in splits:
         errors = [judge.primary.as_error(one[f"{split}_{judge.primary.name}"]) for one in measured]
         losses = [one[f"{split}_loss"] for one in measured]
         found |= {
@@ -172,6 +177,14 @@ def _pair(
             f"{split}_loss_barrier": geometry.barrier(alphas, losses),
         }
     return found
+
+
+def _pair(
+    asked: StudyInput, kind: str, between: tuple[str, str], alphas: Sequence[float]
+) -> dict[str, Any]:
+    first, second = (asked.state(key) for key in between)
+    found = line(asked.judge, first, second, alphas, SPLITS)
+    return {"kind": kind, "between": list(between), **found}
 
 
 def _gap(merged: Mapping[str, float], other: Mapping[str, float], name: str) -> dict[str, float]:

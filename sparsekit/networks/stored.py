@@ -23,6 +23,13 @@ from sparsekit.store.source import SOURCE, source_digest
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import NETWORK, load_network
 
+ABOUT_NETWORKS = {
+    "study": "a study",
+    "comparison": "a comparison",
+    "outputs": "what a network answered",
+}
+"""Kinds of stages that are about networks, and what to call them."""
+
 
 def load(
     reference: Reference, *, store: str | Path | None = None, cycle: int | None = None
@@ -69,9 +76,10 @@ def _require_network(store: Store, key: str) -> None:
     description = store.description(key)
     if NETWORK in description["files"]:
         return
-    if description["kind"] == "study":
+    if description["kind"] in ABOUT_NETWORKS:
         others = ", ".join(description["inputs"])
-        raise ValueError(f"{key} is a study and holds no network; it is about {others}")
+        what = ABOUT_NETWORKS[description["kind"]]
+        raise ValueError(f"{key} is {what} and holds no network; it is about {others}")
     raise ValueError(
         f"{key} holds no {NETWORK}: an older release wrote it. Build the module yourself and load "
         f"what sparsekit.store.tensors.load_network returns"

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sparsekit.report.compared import Shown, compared, numbers_of
 from sparsekit.report.formats import Table
 from sparsekit.report.notes import caption, skipped
 from sparsekit.report.reading import number
@@ -20,12 +21,21 @@ NONE = "no run here has studies (method.studies)"
 
 
 def studies_table(rows: Sequence[Row]) -> Table:
-    """Make a line for each number of each study of each row; `n` counts the seeds that have it."""
+    """Make a line for each number of each study of each row; `n` counts the seeds that have it.
+
+    Comparisons come last: of groups `n` counts the networks, of pairs the pairs.
+    """
     lines = [
         (row, study, measure, spread)
         for row in rows
         for study in dict.fromkeys(name for result in row.results for name in result.studies)
         for measure, spread in _spreads(row, study).items()
+    ]
+    comparisons, left_out = compared(rows)
+    lines += [
+        (one.row, one.name, measure, spread)
+        for one in comparisons
+        for measure, spread in _of_comparison(one).items()
     ]
     heads = [[row.name, f"{100 * row.sparsity:.2f}", study] for row, study, *_ in lines]
     return Table(
@@ -39,7 +49,7 @@ def studies_table(rows: Sequence[Row]) -> Table:
             [row.name, row.sparsity, study, measure, spread.mean, spread.deviation, spread.count]
             for row, study, measure, spread in lines
         ],
-        notes=[*([] if lines else [NONE]), *skipped(rows)],
+        notes=[*([] if lines else [NONE]), *skipped(rows), *left_out],
         caption=caption(rows) if lines else "",
     )
 
@@ -48,6 +58,14 @@ def _spreads(row: Row, study: str) -> dict[str, Spread]:
     seeds = [measures(one.studies[study]) for one in row.results if study in one.studies]
     names = dict.fromkeys(name for seed in seeds for name in seed)
     return {name: Spread.of([seed[name] for seed in seeds if name in seed]) for name in names}
+
+
+def _of_comparison(one: Shown) -> dict[str, Spread]:
+    found = [measures(numbers_of(content)) for content in one.contents]
+    if one.num_networks is not None:
+        return {name: Spread(value, None, one.num_networks) for name, value in found[-1].items()}
+    names = dict.fromkeys(name for pair in found for name in pair)
+    return {name: Spread.of([pair[name] for pair in found if name in pair]) for name in names}
 
 
 def measures(study: Mapping[str, Any]) -> dict[str, float]:

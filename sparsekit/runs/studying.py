@@ -56,21 +56,25 @@ def study_named(given: str) -> Study:
 
     ConfigError for any other.
     """
-    if given in KNOWN:
-        return KNOWN[given]
-    if not given.lstrip().startswith("{"):
+    if given not in KNOWN and not given.lstrip().startswith("{"):
         raise ConfigError(
             f"{given!r} is no study; there are {', '.join(KNOWN)}, and "
             "'{_target_: my_module.my_study, setting: value}'"
         )
+    study: Study = named_or_built(given, KNOWN)
+    return study
+
+
+def named_or_built(given: str, known: Mapping[str, Any]) -> Any:
+    """Return what has a name, or what a mapping describes; ConfigError where that is a mistake."""
+    if given in known:
+        return known[given]
     import yaml
 
     try:
-        node = yaml.safe_load(given)
-        study: Study = config.build(node)
+        return config.build(yaml.safe_load(given))
     except Exception as error:
         raise ConfigError(f"{given}: {error.__cause__ or error}") from error
-    return study
 
 
 def study_record(
@@ -84,14 +88,14 @@ def study_record(
     content = record.content
     if content["status"] != "done":
         raise ValueError(f"{record.file} is {content['status']}: only finished runs are studied")
-    store = Store(_root(record.file), stale_after=runtime.stale_seconds)
-    judge = NetworkJudge(_problem(record), runtime)
+    store = Store(root_of(record.file), stale_after=runtime.stale_seconds)
+    judge = NetworkJudge(problem_of(record), runtime)
     rows = content["rows"]
     chosen = [index for index, row in enumerate(rows) if row["is_result"]]
     for index in chosen if every else chosen[-1:]:
         ticket = rows[index]["ticket"]
         inputs = store.description(ticket)["inputs"]
-        _require_same_data(store, ticket, judge, runtime)
+        require_same_data(store, ticket, judge, runtime)
         previous = rows[index - 1] if index else None
         if previous is not None and previous["cycle"] == 0 and not previous["is_result"]:
             previous = None  # an anchor, as the loop has it
@@ -128,7 +132,7 @@ def _with_studies(
     }
 
 
-def _problem(record: Record) -> Problem:
+def problem_of(record: Record) -> Problem:
     """Build the problem of a run from its record."""
     given = record.content.get("config", {})
     missing = [name for name in PROBLEM_PARTS if name not in given]
@@ -145,7 +149,7 @@ def _built(parts: str) -> Problem:
     return Problem(**{name: config.build(node) for name, node in json.loads(parts).items()})
 
 
-def _require_same_data(store: Store, ticket: str, judge: NetworkJudge, runtime: Runtime) -> None:
+def require_same_data(store: Store, ticket: str, judge: NetworkJudge, runtime: Runtime) -> None:
     """Raise ValueError where the data are not those that a ticket was made with."""
     data = load_data(judge.identity, runtime.data_root)
     for key in store.ancestors(ticket):
@@ -156,5 +160,6 @@ def _require_same_data(store: Store, ticket: str, judge: NetworkJudge, runtime: 
             )
 
 
-def _root(file: Path) -> Path:
+def root_of(file: Path) -> Path:
+    """Return the store that a record lies in."""
     return next(one for one in file.resolve().parents if (one / NAMED).is_dir())

@@ -1,9 +1,10 @@
 """What a store holds that nothing refers to: found, listed, and deleted only when asked.
 
 A stage stays if a record or a sweep names it, if it was made lately, if what stays was made from
-it, or if it was made from the initial weights of a run that is not finished: that run goes on from
-it, although no record names it yet. All stages and all work stay while a file cannot be read that
-may name them: a record, a sweep, or the description of a stage that stays.
+it, if it compares what stays, or if it was made from the initial weights of a run that is not
+finished: that run goes on from it, although no record names it yet. All stages and all work stay
+while a file cannot be read that may name them: a record, a sweep, or the description of a stage
+that stays.
 """
 
 from __future__ import annotations
@@ -157,6 +158,12 @@ def _kept(
     young = {key for key, one in stages.items() if one.finished >= before}
     began = [key for key, one in stages.items() if any(_begins(one, r) for r in unfinished)]
     kept = provenance.ancestors(named | young | provenance.descendants(began, stages), stages)
+    # No record names a comparison of several tickets: it stays while all of them do.
+    kept |= {
+        key
+        for key, one in stages.items()
+        if key.startswith("comparison-") and one.inputs and kept.issuperset(one.inputs)
+    }
     return kept, named.union(*(stages[key].inputs for key in kept))
 
 

@@ -95,10 +95,11 @@ class NetworkJudge:
             Store(Path(self.runtime.store).expanduser()),
         )
 
-    def measure(self, states: Sequence[State]) -> dict[str, float]:
+    def measure(
+        self, states: Sequence[State], splits: Sequence[Split] = ("val", "test")
+    ) -> dict[str, float]:
         """Return every metric on validation and test of the states' mean prediction."""
         models = [self.model(state) for state in states]
-        splits: tuple[Split, ...] = ("val", "test")
         return {
             f"{split}_{name}": value
             for split in splits
