@@ -23,9 +23,9 @@ from sparsekit.system.streams import printed
 
 DESCRIPTION = "Mean +- sample standard deviation over n seeds, per method and sparsity."
 EPILOG = """\
-With --format csv one table is written, unrounded: of the layers, the particles, the knees, the
-differences or the studies if asked for, else the main one, with every metric. Every line that is
-no table then goes to the error stream.
+With --format csv one table is written, unrounded: of the layers, the storage, the particles, the
+knees, the differences or the studies if asked for, else the main one, with every metric. Every line
+that is no table then goes to the error stream.
 """
 TOLERANCE = 0.01
 
@@ -80,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         "--structure",
         action="store_true",
         help="active neurons and fan-in of each layer, and the fraction ever active (ITOP)",
+    )
+    parser.add_argument(
+        "--storage",
+        action="store_true",
+        help="memory of the stored network: dense, CSR, condensed rows, bitmap",
     )
     parser.add_argument(
         "--particles",

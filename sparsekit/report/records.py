@@ -8,6 +8,7 @@ from typing import Any
 
 from sparsekit.report.collect import Result, collect
 from sparsekit.report.reading import metric_of
+from sparsekit.report.storage import bytes_of
 from sparsekit.store.references import default_store
 
 NOT_FLAT = ("layers",)
@@ -34,9 +35,10 @@ def plain_rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
     `paths` are stores, folders in their named/, or records. Beside where a result comes from and
     the name of its primary `metric`, a row has every metric of the result under its own name:
     `test_accuracy`, `sparsity_prunable`, `flops`; mappings are flattened to `name.key`, lists of
-    texts joined. What each layer keeps is left out. Keys that a result lacks are absent from its
-    row. What is damaged is left out with a warning that names it; Damaged where nothing else is
-    left, or for a record that was named itself. FileNotFoundError where a path holds no record.
+    texts joined. `storage.FORMAT` are the bytes of the network. What each layer keeps is left out.
+    Keys that a result lacks are absent from its row. What is damaged is left out with a warning
+    that names it; Damaged where nothing else is left, or for a record that was named itself.
+    FileNotFoundError where a path holds no record.
     """
     return [_row(result) for result in collect(paths)]
 
@@ -57,7 +59,8 @@ def _row(result: Result) -> dict[str, Any]:
         "metric": metric_of(result.metrics).name,
         "seconds": result.seconds,
     }
-    return about | {name: value for name, value in _flat(metrics) if name not in about}
+    sized = metrics | {"storage": bytes_of(result.metrics)}
+    return about | {name: value for name, value in _flat(sized) if name not in about}
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -13,6 +13,7 @@ from sparsekit.report.particles import particles
 from sparsekit.report.particles import title as particles_title
 from sparsekit.report.reading import amount
 from sparsekit.report.rows import Row, by_metric
+from sparsekit.report.storage import storage
 from sparsekit.report.structure import exploration, has_inactive, layers, structure
 from sparsekit.report.studied import studies_table
 from sparsekit.report.tables import Section, all_metrics, main_sections, main_table
@@ -48,6 +49,8 @@ def _of_layers(rows: Sequence[Row], options: argparse.Namespace) -> list[Section
         sections += [(_structure_title(row), structure(row)) for row in shown]
     if options.structure:
         sections.append(("weights ever active (ITOP rate, %)", exploration(rows)))
+    if options.storage:
+        sections.append(("memory of the stored network, by format", storage(rows)))
     return sections
 
 
@@ -88,6 +91,7 @@ def _only_table(rows: Sequence[Row], options: argparse.Namespace) -> Table:
     """Return what a CSV holds; ValueError if several tables are asked for."""
     tables: dict[str, tuple[bool, Callable[[], Table]]] = {
         "--layers or --structure": (options.layers or options.structure, lambda: layers(rows)),
+        "--storage": (options.storage, lambda: storage(rows)),
         "--particles": (options.particles, lambda: particles(_of_one_metric(rows))),
         "--knee": (
             options.knee is not None,

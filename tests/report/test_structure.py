@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from sparsekit.report.notes import ONE_SEED, SPREAD
+from sparsekit.report.records import plain_rows
+from sparsekit.report.storage import UNKNOWN
 from tests.report.writer import Writer, output, three_seeds
 
 
@@ -119,3 +121,24 @@ def test_sections_in_markdown_are_tables(
         "layer", "weights", "kept (%)", "neurons (active/all)", "fan-in (min..max)",
     ]  # fmt: skip
     assert set(rule) <= set("|-")
+
+
+def test_storage_is_told_where_rows_and_all_parameters_are_known(
+    structured: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """40 biases beside 1,500 weights. Of older tickets, which know no rows, nothing is said."""
+    layers = {"fc": layer(1200, 120, 30, 20, (6, 6)), "head": layer(300, 300, 10, 10, (30, 30))}
+    ticket = structured.ticket("new", 0.8, 0.9, more={"layers": layers, "num_parameters": 1540})
+    structured.record("static", 0, [(0.9, ticket)])
+    text = output(capsys, structured.store.root, "--storage")
+    kilobytes = ["6.2", "3.7", "2.8", "2.7", "2.0", "2.0"]
+    assert section(text, "memory of the stored network, by format")[0] == [
+        "static", "90.00", "1", *kilobytes,
+    ]  # fmt: skip
+    assert UNKNOWN in text
+    table = output(capsys, structured.store.root, "--storage", "--format", "csv")
+    (line,) = csv.DictReader(io.StringIO(table))
+    assert float(line["bitmap_mean"]) == 4 * 120 + 150 + 4 * 300 + 38 + 4 * 40
+    assert float(line["smallest_mean"]) == 4 * 120 + 150 + 4 * 300 + 4 * 40
+    row = next(row for row in plain_rows([structured.store.root]) if row["method"] == "static")
+    assert row["storage.dense"] == 4 * 1540
