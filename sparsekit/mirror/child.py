@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import json
 import os
 import queue
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.mirror import rows
+from sparsekit.mirror.keys import has_key
 from sparsekit.mirror.live import LiveFiles
 from sparsekit.mirror.media import figures_of, media_of
 from sparsekit.mirror.names import FOLDER
@@ -194,15 +193,10 @@ class Teller:
             self.tell({ROW: name, **figures_of(self.wandb, record, self.folder)})
 
 
-def _has_key(wandb: Any) -> bool:
-    with contextlib.redirect_stderr(io.StringIO()):  # it says that another way is to come
-        return bool(wandb.api.api_key)
-
-
 def _init(wandb: Any, opening: dict[str, Any]) -> Any:
     mode = opening.pop("mode")
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key(wandb) else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     Path(opening["dir"]).mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(**dict.fromkeys(OFF, True), console="off", x_save_requirements=False)
     begin = functools.partial(wandb.init, resume="allow", settings=settings, **opening)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sparsekit import sync
 from sparsekit.mirror import feeder
 from sparsekit.mirror.logger import Wandb
 from sparsekit.mirror.rows import Row
@@ -24,6 +25,7 @@ from sparsekit.store.store import Store
 from sparsekit.system import interruption
 from sparsekit.training.checkpoints import Checkpoints
 from sparsekit.training.observing import RunningFit
+from tests.mirror.server import serving
 from tests.system.processes import ended, forked, wait_for
 from tests.waiting import PATIENCE, wait_until
 
@@ -270,7 +272,7 @@ NICENESS = (
 )
 
 
-def test_a_resumed_run_continues_the_same_run(tiny: Build) -> None:
+def test_a_resumed_run_continues_the_same_run(tiny: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     job = tiny("train.epochs=3", "runtime.checkpoint_seconds=0", *WANDB)
 
     def live_and_die() -> None:
@@ -294,6 +296,21 @@ def test_a_resumed_run_continues_the_same_run(tiny: Build) -> None:
     assert fits_told(before) + fits_told(after) == rows_of_fits(job.store, *job.store.keys("fit"))
     # It ended without a word: that is not a failure of the run, and not its end either.
     assert (before.summary["state"], before.is_preempted) == ("lost", True)
+    uploaded_whole(job.store, before, after, monkeypatch)
+
+
+def uploaded_whole(
+    store: Store, before: Mirrored, after: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that uploads makes one run of two attempts, with each row once and in order."""
+    with serving() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        assert sync.main([str(store.root)]) == 0
+    (rows,) = server.histories.values()
+    assert [row["row"] for row in rows] == [row["row"] for row in before.rows + after.rows]
+    assert [row["_step"] for row in rows] == list(range(len(rows)))
+    assert list(server.exit_codes.values()) == [[1, 0]]
 
 
 def test_a_run_that_was_asked_to_end_is_preempted_and_has_not_failed(tiny: Build) -> None:
