@@ -61,7 +61,7 @@ def _main(options: argparse.Namespace) -> int:
     studies = [study_named(name) for name, one in compared.items() if one is None]
     comparisons = [one for one in compared.values() if one is not None]
     if options.against is not None and not comparisons:
-        raise ConfigError("--against is for what compares: exemplars, connectivity, overlap")
+        raise ConfigError("--against is for what compares: exemplars, connectivity, mask_overlap")
     for one in comparisons:
         require_against(one, options.against)
     runtime = config.build(runtime_node)
@@ -166,8 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--against",
         metavar="METHOD",
-        help="what exemplars, connectivity and overlap hold the others against: a method, or a "
-        "path to other results",
+        help="what exemplars, connectivity and mask_overlap hold the others against: a method, or "
+        "a path to other results",
     )
     return parser
 

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsekit.core import overlap
 from sparsekit.core.prune import apply
 from sparsekit.core.types import Masks
 from sparsekit.evaluation import calibration as sure
 from sparsekit.evaluation import disparity
-from sparsekit.evaluation.overlap import overlap as overlap_of
 from sparsekit.method.judge import Judge, SplitName
 from sparsekit.method.outputs import Split, logits_of
 from sparsekit.method.studies import SKIPPED, STUDY, CannotStudy, line, require_points
@@ -201,11 +201,11 @@ def connectivity(asked: Compared, *, num_points: int = 11) -> dict[str, Any]:
     }
 
 
-def overlap(asked: Compared) -> dict[str, Any]:
-    """Measure how many weights two networks keep in common; see `sparsekit.evaluation.overlap`."""
+def mask_overlap(asked: Compared) -> dict[str, Any]:
+    """Measure how many weights two networks keep in common; see `sparsekit.core.overlap`."""
     masks, others = (load_network(asked.store, key)[1] for key in asked.pair())
     _require_same_layers(masks, others)
-    return overlap_of(masks, others)
+    return overlap.mask_overlap(masks, others)
 
 
 def _quality(logits: Tensor, labels: Tensor, num_bins: int) -> dict[str, float]:

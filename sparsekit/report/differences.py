@@ -60,7 +60,7 @@ def differences(rows: Sequence[Row], against: str) -> Table:
     """
     rows = last_parts(rows)
     labels = list(dict.fromkeys(row.label for row in rows))
-    against = _label_of(against, rows)
+    against = label_of(against, rows)
     if len(labels) == 1:
         raise ValueError(f"--against {against}: there is nothing else to compare with it")
     reference = {(row.metric, row.sparsity): row for row in rows if row.label == against}
@@ -78,7 +78,7 @@ def differences(rows: Sequence[Row], against: str) -> Table:
     return _table(comparisons, notes)
 
 
-def _label_of(name: str, rows: Sequence[Row]) -> str:
+def label_of(name: str, rows: Sequence[Row]) -> str:
     """Return the label that a name means: the label itself, or the method's own name if it is of
     one label; ValueError for any other."""
     labels = list(dict.fromkeys(row.label for row in rows))

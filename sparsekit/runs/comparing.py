@@ -12,6 +12,7 @@ from typing import Any, Literal
 from sparsekit.method import comparisons
 from sparsekit.method.comparisons import Compared, Comparison, ensure_comparison
 from sparsekit.report.collect import Record, Result, last_of, read_records, results_of
+from sparsekit.report.differences import label_of
 from sparsekit.report.rows import Row, rows_of
 from sparsekit.runs.studying import named_or_built, problem_of, require_same_data, root_of
 from sparsekit.store.identity import describe
@@ -24,7 +25,7 @@ FORMS: Mapping[str, Form] = {
     "ensembles": "group",
     "exemplars": "groups",
     "connectivity": "pairs",
-    "overlap": "pairs",
+    "mask_overlap": "pairs",
 }
 KNOWN: Mapping[str, Comparison] = {name: getattr(comparisons, name) for name in FORMS}
 """Comparisons that are called by their name alone, with their default settings."""
@@ -83,9 +84,9 @@ def compare(
     noted = list(damaged)
     rows = _rows(records, every, noted)
     elsewhere = [] if against is None else _elsewhere(rows, against)
-    others = [row for row in rows if row.label == against]
-    if elsewhere:
-        others = _rows(elsewhere, every, noted)
+    others = _rows(elsewhere, every, noted)
+    if against is not None and not elsewhere:
+        others = [row for row in rows if row.label == label_of(against, rows)]
     if noted and form != "pairs":
         raise ValueError(f"{name}: nothing is made of a part of a group, and {noted[0]}")
     judge_of = functools.cache(functools.partial(_judge, [*records, *elsewhere], runtime))
@@ -155,13 +156,13 @@ def _rows(records: Sequence[Record], every: bool, noted: list[str]) -> list[Row]
 
 def _elsewhere(rows: Sequence[Row], against: str) -> list[Record]:
     """Return the records at a path; none where `against` is a method among these rows."""
-    labels = dict.fromkeys(row.label for row in rows)
-    if against in labels:
-        return []
-    if not Path(against).exists():
-        known = ", ".join(labels) or "nothing"
-        raise ValueError(f"--against {against}: there is {known}, and no such path")
-    return read_records([Path(against)])
+    try:
+        label_of(against, rows)
+    except ValueError as error:
+        if not Path(against).exists():
+            raise ValueError(f"{error}, and no such path") from None
+        return read_records([Path(against)])
+    return []
 
 
 def _sides(

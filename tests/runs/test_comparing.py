@@ -38,7 +38,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = ("method=dense,one_shot", "sparsity=0.7", "seed=0,1", f"runtime.store={store}")
     assert run(["-m", *TINY, *asked]) == 0
     assert study.main(["ensembles", str(store)]) == 0
-    assert study.main(["exemplars,overlap,connectivity", str(store), "--against", "dense"]) == 0
+    assert (
+        study.main(["exemplars,mask_overlap,connectivity", str(store), "--against", "dense"]) == 0
+    )
     return store
 
 
@@ -48,7 +50,7 @@ def store(trained: Path, tmp_path: Path) -> Path:
 
 
 def rows(store: Path) -> list[Row]:
-    return [row for row in rows_of(collect([store])) if row.label == "dense" or row.sparsity]
+    return [row for row in rows_of(collect([store])) if row.label == "Dense" or row.sparsity]
 
 
 def contents(store: Path) -> dict[tuple[str, ...], Mapping[str, Any]]:
@@ -90,8 +92,8 @@ def test_they_say_what_their_definitions_give(trained: Path) -> None:
     assert sum(one["num_exemplars"] for one in paying["classes"]) == len(paying["exemplars"])
     assert paying["accuracy"]["dense"] == pytest.approx(float((others == labels).double().mean()))
 
-    masks = found["overlap", sparse[0], dense[0]]
-    assert (masks["of_first"], masks["jaccard"]) == (1.0, pytest.approx(0.3, abs=1e-3))
+    masks = found["mask_overlap", sparse[0], dense[0]]
+    assert masks["total"] == pytest.approx(0.3, abs=1e-3)
 
     path = found["connectivity", sparse[0], dense[0]]
     metrics = [Store(trained).read(key, "metrics.json") for key in (sparse[0], dense[0])]
@@ -107,15 +109,14 @@ def test_what_was_compared_is_found_again_and_shown(
 ) -> None:
     before = contents(store)
     asked = [str(store), "--against", "dense", "runtime.accelerator=cpu"]
-    assert study.main(["exemplars,overlap", *asked]) == 0
+    assert study.main(["exemplars,mask_overlap", *asked]) == 0
     out = capsys.readouterr().out
-    assert "one_shot at 70.00 % against dense at 0.00 %: exemplars" in out.replace("69.99", "70.00")
+    assert "One-shot (magnitude) at 70.00 % against Dense at 0.00 %: exemplars" in out
     assert contents(store) == before
     assert report.main([str(store), "--studies", "--last"]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    shown = {" ".join(line[2:-1]): line[-1] for line in lines if "against" in line}
-    assert any(line.startswith("exemplars against dense share") for line in shown)
-    assert any(line.startswith("overlap against dense jaccard") for line in shown)
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert any("70.00 exemplars against Dense share" in line for line in shown)
+    assert any("70.00 mask_overlap against Dense total" in line for line in shown)
     assert not any("exemplars.mean" in line for line in shown)
     # The same pair with other settings is no other pair.
     finer = f"{{_target_: {COMPARISON}.connectivity, num_points: 12}}"
@@ -148,12 +149,12 @@ def test_a_part_is_never_taken_for_the_whole(
     grown = dataclasses.replace(whole[1], results=(*whole[1].results, other))
     shown, notes = compared([whole[0], grown])
     assert sorted(one.name for one in shown) == [
-        "connectivity against dense",
+        "connectivity against Dense",
         "ensembles",
-        "overlap against dense",
+        "mask_overlap against Dense",
     ]
     assert len(notes) == 2
-    assert "has 2 of the 3 seeds of one_shot" in notes[0]
+    assert "has 2 of the 3 seeds of One-shot" in notes[0]
 
     file = next((store / "named").rglob("one_shot-seed1-*.json"))
     file.write_text(json.dumps({**json.loads(file.read_text()), "status": "interrupted"}))
@@ -180,7 +181,10 @@ def test_a_damaged_one_is_left_out(store: Path) -> None:
         (["exemplars"], "exemplars compares two groups: say --against METHOD"),
         (["ensembles", "--against", "dense"], "ensembles is of one group: leave out --against"),
         (["classes", "--against", "dense"], "--against is for what compares: exemplars"),
-        (["overlap", "--against", "imp"], "--against imp: there is dense, one_shot, and no such"),
+        (
+            ["mask_overlap", "--against", "imp"],
+            "--against imp: there is Dense, One-shot (magnitude), and",
+        ),
         (
             [f"{{_target_: {COMPARISON}.connectivity, num_points: 3}}", "--against", "dense"],
             "num_points=3: at least 11 are needed",
