@@ -65,6 +65,11 @@ class Judge(Protocol):
         """Return `state` with the statistics of its normalisation layers estimated anew."""
         ...
 
+    def flops_spent(self) -> float:
+        """Return the operations so far of what its probes and `recalibrate` were asked, on any
+        network; a part of what a procedure costs, unlike judging."""
+        ...
+
     def validate(self, state: State) -> float:
         """Return the primary metric on the validation split."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -22,7 +23,7 @@ from sparsekit.networks.network import Network, stored_network
 from sparsekit.store.identity import Stage, describe, keys_in
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import MASK_HISTORY, Part, load_network, save_network
-from sparsekit.system.files import write_measured
+from sparsekit.system.files import write_json, write_measured
 
 PRUNED_VERSION = 4
 TICKET_VERSION = 3
@@ -75,6 +76,7 @@ def _pruned(
     stage = Stage("pruned", config, inputs=(weights, *inputs), version=PRUNED_VERSION)
 
     def compute(folder: Path) -> None:
+        begun = time.time(), judge.flops_spent()
         network, part = in_network_of(weights, sources[0], store)
         judging = judge.on(network)
         pruned = [_prune_source(cycle, key, judge=judge, store=store) for key in sources]
@@ -95,6 +97,7 @@ def _pruned(
         }
         save_network(folder, state=part, masks=masks, network=network.record())
         write_measured(folder / "metrics.json", metrics)
+        _write_cost(folder, judge, *begun)
 
     return store.ensure(stage, compute)
 
@@ -111,6 +114,7 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
     stage = Stage("ticket", config, inputs=tuple(particles), version=TICKET_VERSION)
 
     def compute(folder: Path) -> None:
+        begun = time.time(), judge.flops_spent()
         network = _common_network(particles, store)
         judging = judge.on(network)
         tickets = [load_network(store, key) for key in particles]
@@ -126,8 +130,16 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
             save_network(folder, state=state, masks=masks, network=network.record())
         report = judging.report(state, masks)
         write_measured(folder / "metrics.json", {**report, **_along_fits(particles, report, store)})
+        _write_cost(folder, judge, *begun)
 
     return store.ensure(stage, compute)
+
+
+def _write_cost(folder: Path, judge: Judge, started: float, before: float) -> None:
+    """Write what a stage that trains nothing adds to the operations of a procedure, if anything."""
+    if flops := judge.flops_spent() - before:
+        cost = {"seconds": time.time() - started, "training_flops": flops}
+        write_json(folder / "cost.json", cost)
 
 
 def _merge_context(particles: Sequence[str], store: Store) -> MergeContext:

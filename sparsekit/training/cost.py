@@ -6,6 +6,8 @@ import dataclasses
 import functools
 import json
 
+from torch import nn
+
 from sparsekit.core.movers import grown_by_gradient
 from sparsekit.core.prune import num_kept
 from sparsekit.core.training_flops import (
@@ -18,14 +20,18 @@ from sparsekit.core.training_flops import (
 from sparsekit.core.types import Masks, Mover
 from sparsekit.models.flops import Flops, flops
 from sparsekit.networks.network import Network, network_of
+from sparsekit.training.norm_statistics import tracked_norms
 from sparsekit.training.observing import RunningFit
 from sparsekit.training.settings import steps_of_epochs
 
 
-def cost_of_training(fit: RunningFit, network: Network, published: Masks) -> dict[str, float]:
+def cost_of_training(
+    fit: RunningFit, network: Network, published: Masks, *, recalibrated: bool
+) -> dict[str, float]:
     """Return the operations of the steps of a fit that publishes these masks.
 
-    `training_flops` of its method, under the masks of each step; `training_flops_dense` of the same
+    `training_flops` of its method, under the masks of each step, and of re-estimated statistics if
+    the weights at the end are averages, `recalibrated`; `training_flops_dense` of the same
     steps with all weights; `training_flops_full` of one dense training of the whole schedule, of
     the network before transformations. Empty where a checkpoint of an earlier release does not know
     what was kept when. For the definitions see docs/counting.md.
@@ -39,7 +45,12 @@ def cost_of_training(fit: RunningFit, network: Network, published: Masks) -> dic
     shares = _shares(fit, published, num_steps)
     original = flops_of(dataclasses.replace(network, transforms=(), original=None))
     full = steps_of_epochs(train.epochs, schedule.steps_per_epoch)
-    return {
+    extra = 0.0
+    if recalibrated:
+        with fit.module.projected():
+            num_train = fit.module.data.num_train
+            extra = flops_of_recalibration(fit.module.model, network, num_train)
+    costs = {
         name: num * train.batch_size * per_example
         for name, num, per_example in (
             ("training_flops", num_steps, flops_per_example(work.per_weight, work.other, shares)),
@@ -47,11 +58,21 @@ def cost_of_training(fit: RunningFit, network: Network, published: Masks) -> dic
             ("training_flops_full", full, 3 * original.total({})),
         )
     }
+    return costs | {"training_flops": costs["training_flops"] + extra}
 
 
 def flops_of(network: Network) -> Flops:
     """Return the operations of a network, which is built and traced once per process."""
     return _flops_of(json.dumps(network.record(), sort_keys=True))
+
+
+def flops_of_recalibration(model: nn.Module, network: Network, num_examples: int) -> float:
+    """Return the operations of estimating the statistics of `model`, built as `network`, anew: a
+    forward pass, which its zeros are spared; 0 for a network without such statistics."""
+    if not tracked_norms(model):
+        return 0.0
+    kept = {n: int(p.count_nonzero()) / max(1, p.numel()) for n, p in model.named_parameters()}
+    return num_examples * flops_of(network).total(kept)
 
 
 @functools.lru_cache(maxsize=16)

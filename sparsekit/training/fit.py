@@ -207,7 +207,8 @@ class Results:
         snapshots = {"num_snapshots": max(1, self.average.count)}
         write_json(self.folder / MASK_HISTORY, {**fit.masking.mask_history.summary(), **snapshots})
         cost = {"seconds": time.time() - self.started, "devices": fit.trainer.world_size}
-        cost |= module.cost_of_teacher() | cost_of_training(fit, self.network, masks)
+        cost |= cost_of_training(fit, self.network, masks, recalibrated=self.average.count > 0)
+        cost |= module.cost_of_teacher()
         write_json(self.folder / "cost.json", cost)
 
 

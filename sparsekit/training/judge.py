@@ -24,6 +24,7 @@ from sparsekit.networks.network import Network
 from sparsekit.store.store import Store
 from sparsekit.tasks.metric import Metric
 from sparsekit.tasks.types import Task
+from sparsekit.training.cost import flops_of, flops_of_recalibration
 from sparsekit.training.evaluate import evaluate, outputs_of, recalibrate_
 from sparsekit.training.history import EVALUATION_BATCH
 from sparsekit.training.layouts import best_layout
@@ -38,12 +39,14 @@ Split = Literal["train", "val", "test"]
 class NetworkJudge:
     """Judges states of one network on a problem; see `method.judge.Judge`.
 
-    `network` is None until it is put `on` one: then it only says which problem it judges.
+    `network` is None until it is put `on` one: then it only says which problem it judges. `spent`
+    are the operations of what it did beside judging; judges of other networks share it.
     """
 
     identity: Problem
     runtime: Runtime
     network: Network | None = None
+    spent: list[float] = dataclasses.field(default_factory=list, compare=False, repr=False)
 
     @property
     def primary(self) -> Metric:
@@ -69,6 +72,7 @@ class NetworkJudge:
         """Return a state with BatchNorm statistics of the whole training split, not augmented."""
         model = self.model(state)
         recalibrate_(model, self.batches("train"))
+        self.spent.append(flops_of_recalibration(model, self._network, self._data.num_train))
         return {name: value.detach().cpu() for name, value in model.state_dict().items()}
 
     def validate(self, state: State) -> float:
@@ -93,7 +97,12 @@ class NetworkJudge:
             self._task,
             device_of(self.runtime),
             Store(Path(self.runtime.store).expanduser()),
+            lambda passes: self.spent.append(passes * flops_of(self._network).total({})),
         )
+
+    def flops_spent(self) -> float:
+        """Return the operations of probes and re-estimated statistics so far, of all networks."""
+        return sum(self.spent)
 
     def measure(
         self, states: Sequence[State], splits: Sequence[Split] = ("val", "test")

@@ -25,6 +25,7 @@ from sparsekit.training.history import EVALUATION_BATCH
 
 READING_BATCH = 256
 WITHOUT_CLASSES = 10
+GRADIENT, HESSIAN_PRODUCT = 3, 9
 Batch = tuple[Inputs, Any]
 
 
@@ -34,7 +35,9 @@ class GradientProbe:
 
     The model is loaded when it is first asked for and never changed: weights and copies of the
     buffers are handed to its forward pass, so BatchNorm's running statistics stay as they are.
-    Answers lie on the CPU. `store`: where tickets are looked up by their keys.
+    Answers lie on the CPU. `store`: where tickets are looked up by their keys. `note` is told what
+    an answer cost, in forward passes of one example: a gradient three, a product with the Hessian
+    nine (the gradient, and the backward pass through all three of it).
     """
 
     load: Callable[[], nn.Module]
@@ -42,6 +45,7 @@ class GradientProbe:
     task: Task
     device: torch.device
     store: Store | None = None
+    note: Callable[[float], None] = lambda passes: None
     _drawn: dict[Sample, Sequence[Batch]] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
@@ -57,6 +61,7 @@ class GradientProbe:
             with _reproducible():
                 loss = self._loss(leaves, batch, sample, temperature)
                 part = _gradient(loss / len(batches), leaves)
+            self.note(GRADIENT * num_examples(batch[0]))
             total = {name: total[name] + part[name].detach().cpu() for name in weights}
         return total
 
@@ -74,6 +79,7 @@ class GradientProbe:
                 slope = _gradient(loss / len(batches), leaves, differentiable=True)
                 inner = torch.stack([(slope[name] * along[name]).sum() for name in leaves]).sum()
                 part = _gradient(inner, leaves)
+            self.note(HESSIAN_PRODUCT * num_examples(batch[0]))
             total = {name: total[name] + part[name].detach().cpu() for name in weights}
         return total
 
@@ -97,7 +103,9 @@ class GradientProbe:
             output = _summed(_called(model, {**absolute, **leaves}, ones))
             if not bool(output.isfinite()):
                 raise ValueError(f"the sum of SynFlow's output is {output.item()}, not finite")
-            return {name: flow.cpu() for name, flow in _gradient(output, leaves).items()}
+            found = _gradient(output, leaves)
+        self.note(GRADIENT)
+        return {name: flow.cpu() for name, flow in found.items()}
 
     def inputs(self) -> Inputs:
         """See `Probe.inputs`."""

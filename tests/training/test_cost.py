@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from sparsekit.networks.network import Network
 from sparsekit.report.records import plain_rows
 from sparsekit.store.store import Store
+from sparsekit.training.cost import flops_of, flops_of_recalibration
 from sparsekit.training.mask_history import MaskHistory
 
 Run = Callable[..., tuple[Store, list[str]]]
@@ -48,6 +50,28 @@ def test_frozen_layers_before_the_trained_ones_cost_a_forward_pass(run_tiny: Run
     cost = cost_of(store, tickets)
     assert cost["training_flops"] == 10 * 64 * 2 * (BODY + 3 * HEAD)
     assert cost["training_flops_full"] == 10 * DENSE_STEP
+
+
+def test_probes_before_the_training_are_part_of_the_procedure(run_tiny: Run) -> None:
+    """SNIP takes the gradient of one batch for every class, ten digits of each of ten."""
+    store, tickets = run_tiny("method=snip", "method.prune.score.images_per_class=10")
+    cost = cost_of(store, tickets)["training_flops"]
+    (row,) = plain_rows([store.root])
+    assert row["training_flops"] - cost == pytest.approx(100 * DENSE_STEP / 64)
+
+
+def test_new_statistics_cost_a_forward_pass_under_the_masks() -> None:
+    target = "sparsekit.models.cifar_resnet.cifar_resnet"
+    model = {"_target_": target, "_partial_": True, "depth": 20, "width": 2}
+    inputs = {"shape": [1, 3, 8, 8], "dtype": "float32"}
+    network = Network(model=model, inputs=inputs, num_outputs=2, seed=0)
+    built = network.build()
+    work = flops_of(network)
+    assert flops_of_recalibration(built, network, 10) == 10 * work.total({})
+    for parameter in built.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert flops_of_recalibration(built, network, 10) == 10 * work.other
+    assert flops_of_recalibration(torch.nn.Linear(2, 2), network, 10) == 0
 
 
 def test_masks_are_remembered_by_the_steps_at_which_layers_came_to_keep_others() -> None:

@@ -221,6 +221,19 @@ def test_a_class_with_too_few_images_is_named() -> None:
         draw(data, TASK, Sample(0, 10, 1, False), device=CPU)
 
 
+def test_what_answers_cost_is_noted_in_forward_passes_of_an_example() -> None:
+    noted: list[float] = []
+    model = small_net()
+    probe = GradientProbe(lambda: model, three_classes(), TASK, CPU, note=noted.append)
+    weights = {"0.weight": model.get_parameter("0.weight").detach()}
+    sample = Sample(seed=0, images_per_class=4, num_batches=2, train_mode=False)
+    probe.gradients(weights, sample)
+    probe.hessian_product(weights, weights, sample)
+    probe.flow(weights)
+    probe.gradients(weights)
+    assert noted == [18, 18, 54, 54, 3, 3 * 60]
+
+
 def test_flow_by_hand() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2), nn.ReLU(), nn.Linear(2, 3))
     flow = probe_of(model).flow(weights_of(model, "1.weight", "3.weight"))
