@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import open as open_picture
+
 from sparsekit.mirror.pictures import mask_pictures
 from sparsekit.mirror.rows import TABLE, layer_table
 from sparsekit.report.collect import collect
@@ -24,6 +26,9 @@ def media_of(wandb: Any, store: Store, ticket: str) -> dict[str, Any]:
 
 def figures_of(wandb: Any, record: Path, folder: Path) -> dict[str, Any]:
     """Return the pictures that a report draws of one run, made below `folder`."""
+    shown = {}
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        pictures = plot_each(collect([record]), Path(place))
-        return {f"figure/{one.stem}": wandb.Image(str(one), file_type="png") for one in pictures}
+        for drawn in plot_each(collect([record]), Path(place)):
+            with open_picture(drawn) as picture:  # wandb reads files when they are gone
+                shown[f"figure/{drawn.stem}"] = wandb.Image(picture.copy())
+    return shown

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from sparsekit.store.masks import read_masks
 from sparsekit.store.store import Store
 
 MOST_LAYERS, SIDE = 24, 64
@@ -17,7 +17,7 @@ def mask_pictures(store: Store, ticket: str) -> dict[str, Any]:
 
     Rows are outputs, columns inputs; blocks of them where there are more than 64.
     """
-    masks = list(_masks(store, ticket).items())[:MOST_LAYERS]
+    masks = list(read_masks(store, ticket).items())[:MOST_LAYERS]
     return {name: square(np.rint(255 * densities(mask))) for name, mask in masks}
 
 
@@ -42,12 +42,3 @@ def square(picture: Any) -> Any:
     """Stretch a picture to the one size that all have, as wandb wants those of a row."""
     down, across = (np.arange(SIDE) * size // SIDE for size in picture.shape)
     return picture[down][:, across].astype(np.uint8)
-
-
-def _masks(store: Store, key: str) -> Mapping[str, Any]:
-    from safetensors.numpy import load
-
-    while "stage" in (part := store.read(key, "parts.json")["masks"]):
-        key = part["stage"]
-    masks = load(store.content(key, "masks.safetensors"))
-    return {name: masks[name] for name in part["names"]}

@@ -9,12 +9,13 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sparsekit import sync
-from sparsekit.mirror import feeder
+from sparsekit.mirror import feeder, media
 from sparsekit.mirror.logger import Wandb
 from sparsekit.mirror.rows import Row
 from sparsekit.report.compare import differences
@@ -165,6 +166,9 @@ def test_a_run_of_wandb_says_what_the_store_says(tiny: Build) -> None:
     assert first.run_group == "custom/one_shot/sparsity 0.5"
     assert (first.job_type, first.tags[0]) == ("one_shot", "custom")
     assert not (store.root / "wandb" / "live" / first.run_id).exists()
+    noted = SimpleNamespace(Image=lambda picture: picture)
+    drawn = media.figures_of(noted, store.record("custom", jobs[0].name), store.root / "wandb")
+    assert drawn["figure/accuracy"].size > (400, 200), "it is there without its file"
 
 
 def plain(tiny: Build) -> Store:
