@@ -13,6 +13,7 @@ from sparsekit.report.collect import collect
 from sparsekit.report.figures.choosing import dense_reference
 from sparsekit.report.figures.quality import quality
 from sparsekit.report.figures.style import look, styled
+from sparsekit.report.plots import plot_results
 from sparsekit.report.rows import rows_of
 from tests.report.writer import Writer, output, three_seeds
 
@@ -123,3 +124,9 @@ def test_several_dense_networks_are_no_line(writer: Writer) -> None:
     reference = dense_reference(rows_of(collect([writer.store.root])))
     assert reference is not None
     assert (reference.label, len(reference.results)) == ("dense", 1)
+
+
+def test_a_dense_network_by_itself_is_drawn(writer: Writer, tmp_path: Path) -> None:
+    writer.record("dense", 0, [(0.0, writer.ticket("dense", 0.9, 0.0))])
+    plot_results(collect([writer.store.root]), tmp_path / "alone.png")
+    assert (tmp_path / "alone.png").stat().st_size > 0

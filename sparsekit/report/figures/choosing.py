@@ -18,13 +18,13 @@ class NothingToDraw(ValueError):
 def dense_reference(rows: Sequence[Row]) -> Row | None:
     """Return the one dense network: of the dense methods, or else of all rows at sparsity 0.
 
-    None if there are several, of different tickets.
+    None if there are several, of different tickets, or nothing to be compared with it.
     """
     sparse = {row.label for row in rows if row.sparsity > 0}
     dense = [row for row in rows if row.sparsity == 0]
     alone = [row for row in dense if row.label not in sparse]
     different = {frozenset(one.ticket for one in row.results): row for row in alone or dense}
-    return next(iter(different.values())) if len(different) == 1 else None
+    return next(iter(different.values())) if sparse and len(different) == 1 else None
 
 
 def at_sparsity(rows: Sequence[Row], sparsity: float | None = None) -> list[Row]:
