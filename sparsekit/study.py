@@ -54,16 +54,18 @@ def _main(options: argparse.Namespace) -> int:
     records = read_records(options.paths, note=damaged.append)
     with uncollected():
         from sparsekit.configuration import config
-        from sparsekit.runs.comparing import comparison_named, require_against
+        from sparsekit.runs import comparing
         from sparsekit.runs.studying import study_named
 
-    compared = {name: comparison_named(name) for name in options.studies}
-    studies = [study_named(name) for name, one in compared.items() if one is None]
+    compared = {name: comparing.comparison_named(name) for name in options.studies}
+    studies = [
+        study_named(name, list(comparing.KNOWN)) for name, one in compared.items() if one is None
+    ]
     comparisons = [one for one in compared.values() if one is not None]
     if options.against is not None and not comparisons:
         raise ConfigError("--against is for what compares: exemplars, connectivity, mask_overlap")
     for one in comparisons:
-        require_against(one, options.against)
+        comparing.require_against(one, options.against)
     runtime = config.build(runtime_node)
     runtime.limit_threads_()
     for line in damage_lines(damaged):

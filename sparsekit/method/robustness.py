@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsekit.evaluation.corruptions import CORRUPTIONS, LEFT_OUT, SEVERITIES, corrupted
-from sparsekit.method.examples import answers, examples_at, pixel_scale, spread_places
+from sparsekit.method.examples import BATCH, answers, examples_at, pixel_scale, spread_places
 from sparsekit.method.outputs import Split, classes_of, logits_of
 from sparsekit.method.studies import CannotStudy, StudyInput
 
@@ -47,17 +47,16 @@ def corruptions(
     images = _levels(inputs, scale)
     model = asked.judge.model(asked.state(asked.ticket)).eval()
 
-    def accuracy(changed: Any) -> float:
-        given = _inputs(torch.from_numpy(changed), scale)
-        return _share(answers(model, given, inputs.device), labels)
+    def accuracy(name: str, severity: int) -> float:
+        logits = []
+        for first in range(0, len(places), BATCH):
+            here = slice(first, first + BATCH)
+            changed = corrupted(images[here], name, severity, seed=seed, places=places[here])
+            given = _inputs(torch.from_numpy(changed), scale)
+            logits.append(answers(model, given, inputs.device))
+        return _share(torch.cat(logits), labels)
 
-    found = {
-        name: [
-            accuracy(corrupted(images, name, severity, seed=seed, places=places))
-            for severity in SEVERITIES
-        ]
-        for name in names
-    }
+    found = {name: [accuracy(name, severity) for severity in SEVERITIES] for name in names}
     return {
         "split": split,
         "num_examples": len(labels),

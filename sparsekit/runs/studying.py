@@ -51,14 +51,14 @@ class Studied:
     outcomes: Mapping[str, str | None]
 
 
-def study_named(given: str) -> Study:
+def study_named(given: str, others: Sequence[str] = ()) -> Study:
     """Return the study of a name, or of a mapping `{_target_: my.function, setting: value}`.
 
-    ConfigError for any other.
+    ConfigError for any other; it also tells of `others` that may be asked for.
     """
     if given not in KNOWN and not given.lstrip().startswith("{"):
         raise ConfigError(
-            f"{given!r} is no study; there are {', '.join(KNOWN)}, and "
+            f"{given!r} is no study; there are {', '.join([*KNOWN, *others])}, and "
             "'{_target_: my_module.my_study, setting: value}'"
         )
     study: Study = named_or_built(given, KNOWN)
