@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sparsekit.configuration.sweep_files import key_of
 from sparsekit.report.compare import differences
 from sparsekit.store.store import Store
 from sparsekit.sweeps.jobs import jobs_of
@@ -119,7 +120,9 @@ class Asked:
         return store
 
     def _command(self, store: Path, *more: str) -> list[str]:
-        typed = ["-m", *TINY, *self.runs, f"runtime.store={store}", *more]
+        asked = {key_of(text) for text in (*self.runs, *more)}
+        tiny = [text for text in TINY if key_of(text) not in asked]
+        typed = ["-m", *tiny, *self.runs, f"runtime.store={store}", *more]
         return [sys.executable, "-m", "sparsekit.run", *typed]
 
     def _run(self, command: Sequence[str]) -> str:
