@@ -51,7 +51,8 @@ def bytes_of(metrics: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _is_known(layer: Mapping[str, Any]) -> bool:
-    return bool(layer.get("neurons")) and len(layer.get("fan_in", ())) == 2
+    has_rows = bool(layer.get("neurons")) and "active_neurons" in layer
+    return has_rows and len(layer.get("fan_in", ())) == 2
 
 
 def _layer(layer: Mapping[str, Any]) -> Layer:
