@@ -24,6 +24,7 @@ import pytest
 
 from sparsekit.sweeps import pool
 from sparsekit.system import interruption
+from tests import forking
 
 
 class Forked(subprocess.Popen[Any]):
@@ -61,6 +62,23 @@ def spawning() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(multiprocessing.util, "spawnv_passfds", _spawned)
+        yield
+
+
+@contextlib.contextmanager
+def spawning_in_threads() -> Iterator[None]:
+    """The same for processes that threads of this one begin, as the executor does.
+
+    A thread must not fork: others may hold locks, which nobody would release in its child. A
+    process that has no threads does it instead; what it forked becomes a child of this one.
+    """
+    with forking.Forker(begin, run) as forker, pytest.MonkeyPatch.context() as patch:
+
+        def spawned(path: bytes, args: Sequence[str], kept: Sequence[int]) -> int:
+            is_ours = "--multiprocessing-fork" in args
+            return forker.forked(args[1:], kept) if is_ours else SPAWNV(path, args, kept)
+
+        patch.setattr(multiprocessing.util, "spawnv_passfds", spawned)
         yield
 
 

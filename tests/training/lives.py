@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import multiprocessing
@@ -21,6 +22,7 @@ from sparsekit.system import interruption
 from sparsekit.system.interruption import SIGNALS, Stopped
 from sparsekit.training.checkpoint_files import read_checkpoint
 from sparsekit.training.observing import Observer, RunningFit
+from tests import warm
 from tests.conftest import TINY
 from tests.system.processes import ended, forked, wait_for
 from tests.waiting import wait_until
@@ -79,8 +81,9 @@ def watch(key: str, spec: FitSpec, scratch: Path, *, one: Watch) -> Observer:
     return one.observer
 
 
-def life(job: PreparedRun, *, listens: bool = True) -> int:
+def life(job: PreparedRun, *, listens: bool = True, warm_workers: bool = False) -> int:
     """Process number of one life of a run, in a group of its own: 0 done, 75 stopped."""
+    within = warm.spawning_in_threads if warm_workers else contextlib.nullcontext
 
     def live() -> None:
         os.setsid()
@@ -88,7 +91,8 @@ def life(job: PreparedRun, *, listens: bool = True) -> int:
             interruption.listen()
         (job.store.root / "alive").touch()
         try:
-            run_prepared(job, "test")
+            with within():
+                run_prepared(job, "test")
         except Stopped as stopped:
             os._exit(STOPPED if stopped.signals else 1)
 

@@ -109,10 +109,12 @@ def test_compiled_model_keeps_names_and_keys(run_tiny: Run) -> None:
 
 
 def test_workers_give_the_bits_of_inline(run_tiny: Run) -> None:
+    """In a process that imports everything anew; one alone, since that takes it seconds."""
     chosen = ["method=imp", "method.cycles=1", "method.variations=[{particle:0},{particle:1}]"]
     chosen += ["method.merge={_target_:sparsekit.core.averaging.uniform_soup}"]
     inline, _ = run_tiny(*chosen, "runtime.threads=1")
-    workers, _ = run_tiny(*chosen, "runtime.threads=1", "executor=workers", store="workers")
+    chosen += ["runtime.threads=1", "executor=workers", "executor.num_workers=1"]
+    workers, _ = run_tiny(*chosen, store="workers")
     assert differences(inline, workers) == []
 
 

@@ -115,10 +115,7 @@ def test_workers_stopped_same_bits(
     undisturbed_soup: Store,
     tmp_path: Path,
 ) -> None:
-    """While they are born and import PyTorch, and while they train.
-
-    Not as forks of what has imported everything: they are begun in threads, which do not survive.
-    """
+    """While they are born and import PyTorch, and while they train, where they had imported it."""
     job = tiny(*SOUP, "executor=workers", "runtime.checkpoint_seconds=1000", store="stopped")
     moments, send = random.Random(2), os.killpg if to_all else os.kill
     places: dict[str, Callable[[], bool]] = {
@@ -127,7 +124,7 @@ def test_workers_stopped_same_bits(
     }
     disturbed = watched(job, tmp_path, at=STEPS_PER_EPOCH, number=0, to="nobody")
     for place, is_reached in places.items():
-        pid = life(disturbed)
+        pid = life(disturbed, warm_workers=place != "born")
         wait_for_life(is_reached, pid)
         time.sleep(moments.uniform(0.1, 0.4))
         send(pid, moments.choice(SIGNALS))
@@ -135,7 +132,7 @@ def test_workers_stopped_same_bits(
         # Who is signalled late, on a busy machine, is born and trains already.
         assert saved_steps(job) or place == "born"
     assert len(list(job.store.keys("fit"))) == 1
-    assert ended(life(job)) == DONE
+    assert ended(life(job, warm_workers=True)) == DONE
     assert differences(undisturbed_soup, job.store) == []
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,14 +19,16 @@ from sparsekit.configuration.config import ConfigError
 from sparsekit.core.views import StraightThrough
 from sparsekit.networks.network import stored_network
 from sparsekit.report.compare import differences
-from sparsekit.runs.runner import PreparedRun, rehearse_all
+from sparsekit.runs.runner import PreparedRun, rehearse_all, run_prepared
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
+from sparsekit.system import executors
 from sparsekit.training.checkpoints import Checkpoints
 from sparsekit.training.module import FitModule
 from sparsekit.training.observing import RunningFit
 from sparsekit.training.problem import load_data
 from sparsekit.training.viewing import ViewedNetwork
+from tests import warm
 
 Run = Callable[..., tuple[Store, list[str]]]
 Tiny = Callable[..., PreparedRun]
@@ -232,10 +238,25 @@ def test_layers_that_do_not_divide_are_found_in_rehearsal(tiny: Tiny) -> None:
         rehearse_all([tiny(*asked)])
 
 
-def test_workers_see_the_same(run_tiny: Run) -> None:
-    inline, _ = run_tiny("method=sr_ste", "runtime.threads=1")
-    workers, _ = run_tiny("method=sr_ste", "runtime.threads=1", "executor=workers", store="workers")
-    assert differences(inline, workers) == []
+def noted(function: Callable[[Any], str], note: Path, item: Any) -> str:
+    """What `function` gives; the process that it was called in is written down."""
+    note.write_text(str(os.getpid()))
+    return function(item)
+
+
+def test_workers_see_the_same(run_tiny: Run, tiny: Tiny, tmp_path: Path) -> None:
+    """A fit that is alone in its cycle would be computed here, if the executor were asked."""
+    inline, _ = run_tiny("method=sr_ste", STRONG)
+
+    def in_a_worker(function: Callable[[Any], str], items: Sequence[Any]) -> list[str]:
+        there = functools.partial(noted, function, tmp_path / "process")
+        return executors._in_processes(there, items, [None])
+
+    job = tiny("method=sr_ste", STRONG, store="worker")
+    with warm.spawning_in_threads():
+        run_prepared(dataclasses.replace(job, executor=in_a_worker), "test")
+    assert int((tmp_path / "process").read_text()) != os.getpid()
+    assert differences(inline, job.store) == []
 
 
 def test_transposed_convolutions_group_their_inputs() -> None:
