@@ -24,8 +24,8 @@ def run_through_deaths(
     """Call `function` in one process after another, each killed at the next place, until one ends.
 
     Places: after a claim, in the middle of a fit (after a step, after a checkpoint), and before
-    and after a stage is published. Every place of the `kinds` asked for kills once. Returns the
-    places in order.
+    and after a stage is published; each is "KIND KEY", within fits with the number of a step. Every
+    place of the `kinds` asked for kills once. Returns the places in order.
     """
     diary.touch()
     while True:
@@ -57,9 +57,11 @@ def _set_traps(diary: Path, kinds: Sequence[str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     claim, seal, rename = store_module.claim, store_module.seal, os.rename
+    claimed: list[str] = []
 
     def trapped_claim(work: Path, key: str, *, stale_after: float) -> Path | None:
         folder = claim(work, key, stale_after=stale_after)
+        claimed.append(key)
         die(f"claimed {key}")
         return folder
 
@@ -75,21 +77,21 @@ def _set_traps(diary: Path, kinds: Sequence[str]) -> None:
 
     store_module.claim, store_module.seal = trapped_claim, trapped_seal
     os.rename = trapped_rename
-    _trap_training(die)
+    _trap_training(lambda kind, step: die(f"{kind} {claimed[-1]} {step}"))
 
 
-def _trap_training(die: Callable[[str], None]) -> None:
+def _trap_training(die: Callable[[str, int], None]) -> None:
     step, save = FitModule.optimizer_step, Checkpoints.save
 
     def trapped_step(self: FitModule, *args: Any, **kwargs: Any) -> None:
         step(self, *args, **kwargs)
         if self.step % 3 == 2:
-            die(f"step {self.step} of cycle seed {self.fit_schedule.seed}")
+            die("step", self.step)
 
     def trapped_save(self: Checkpoints, fit: RunningFit) -> None:
         save(self, fit)
-        schedule = fit.module.fit_schedule
-        if self.path.exists() and (fit.step == schedule.steps_per_epoch or fit.step % 4 == 1):
-            die(f"saved {fit.step} of cycle seed {schedule.seed}")
+        ends_epoch = fit.step == fit.module.fit_schedule.steps_per_epoch
+        if self.path.exists() and (ends_epoch or fit.step % 4 == 1):
+            die("saved", fit.step)
 
     FitModule.optimizer_step, Checkpoints.save = trapped_step, trapped_save

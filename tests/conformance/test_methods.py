@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from sparsekit.store.identity import canonical, describe
 from sparsekit.store.sealing import SESSION
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
-from tests.conformance.conftest import Undisturbed
+from tests.conformance.conftest import Computed, Undisturbed
 from tests.conformance.deaths import AROUND_STAGES, WITHIN_FITS, run_through_deaths
 from tests.conftest import run_to_its_end, short, tiny_run
 
@@ -96,18 +97,23 @@ def test_killed_everywhere_same_bits(
     overrides: list[str],
     kinds: tuple[str, ...],
     undisturbed: Undisturbed,
+    died_everywhere: Mapping[tuple[str, ...], Computed],
     tiny: Callable[..., PreparedRun],
     tmp_path: Path,
 ) -> None:
     """Within fits apart: a death when all is computed starts the fit afresh, and would hide what
-    the resumed fits before it had lost."""
-    expected, _ = undisturbed(overrides)
+    the resumed fits before it had lost. Stages that methods have in common: once."""
+    expected, tickets = undisturbed(overrides)
     job = tiny(*overrides, "runtime.checkpoint_seconds=0", store="killed")
+    handed = died_everywhere[kinds].hand_to(job)
     places = run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=kinds)
-    assert {place.split()[0] for place in places} == set(kinds)
+    computed = ["fit"] if kinds == WITHIN_FITS else expected.kinds()
+    died_in = {key for kind in computed for key in expected.keys(kind)} - handed
+    assert {tuple(place.split()[:2]) for place in places} == set(product(kinds, died_in))
     assert differences(expected, job.store) == []
     assert not list((job.store.root / "work").glob("*-*/*")), "work was left behind"
     assert not (job.store.root / "corrupt").exists(), "a whole checkpoint was taken for damaged"
+    died_everywhere[kinds].keep(job.store, tickets)
 
 
 def test_a_different_seed_gives_different_bits(run_tiny: Run) -> None:

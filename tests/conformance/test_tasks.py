@@ -11,8 +11,8 @@ import pytest
 from sparsekit.configuration.config import ConfigError
 from sparsekit.core.counts import budget
 from sparsekit.runs.runner import PreparedRun, rehearse_all
-from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
+from tests.conformance.conftest import Undisturbed
 from tests.conformance.test_methods import METHODS, TEXT, left_over
 from tests.conftest import short
 
@@ -34,21 +34,20 @@ CASES = [
     for primary in PROBLEMS
     if primary != "precision_at_1" or file.stem in SEVERAL_LABELS
 ]
-Run = Callable[..., tuple[Store, list[str]]]
 
 
 @pytest.mark.parametrize(
     ("method", "primary"), CASES, ids=[f"{file.stem}, {primary}" for file, primary in CASES]
 )
 def test_it_runs_to_its_budget_or_is_refused_in_rehearsal(
-    method: Path, primary: str, run_tiny: Run, tiny: Callable[..., PreparedRun]
+    method: Path, primary: str, undisturbed: Undisturbed, tiny: Callable[..., PreparedRun]
 ) -> None:
     overrides = [*short(method), *PROBLEMS[primary]]
     if reason := REFUSED.get((method.stem, primary)):
         with pytest.raises(ConfigError, match=reason):
             rehearse_all([tiny(*overrides)])
         return
-    store, tickets = run_tiny(*overrides)
+    store, tickets = undisturbed(overrides)
     metrics = store.read(tickets[-1], "metrics.json")
     assert metrics["primary"]["name"] == primary
     assert math.isfinite(metrics[f"test_{primary}"])

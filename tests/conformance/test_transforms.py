@@ -1,6 +1,7 @@
 """Cycles whose networks are transformed: budgets, rewinding, resuming, what is planned and told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sparsekit.runs.planning import plan_run
 from sparsekit.runs.runner import PreparedRun, run_prepared
 from sparsekit.store.sealing import SESSION
 from sparsekit.store.tensors import load_network
-from tests.conformance.conftest import Undisturbed
+from tests.conformance.conftest import Computed, Undisturbed
 from tests.conformance.deaths import AROUND_STAGES, run_through_deaths
 from tests.conftest import run_to_its_end, tiny_run
 
@@ -42,7 +43,11 @@ Tiny = Callable[..., PreparedRun]
 
 @pytest.mark.parametrize("overrides", CASES)
 def test_killed_everywhere_same_bits_and_nothing_twice(
-    overrides: list[str], undisturbed: Undisturbed, tiny: Tiny, tmp_path: Path
+    overrides: list[str],
+    undisturbed: Undisturbed,
+    died_everywhere: Mapping[tuple[str, ...], Computed],
+    tiny: Tiny,
+    tmp_path: Path,
 ) -> None:
     expected, tickets = undisturbed(overrides)
     assert sorted(stage.key for stage in plan_run(tiny(*overrides))) == sorted(
@@ -53,8 +58,12 @@ def test_killed_everywhere_same_bits_and_nothing_twice(
     assert expected.ancestors(*tickets) == before
     assert all(stage["provenance"]["session"] == SESSION for stage in before.values())
     job = tiny(*overrides, store="killed")
-    run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=AROUND_STAGES)
+    handed, kinds = died_everywhere[AROUND_STAGES].hand_to(job), AROUND_STAGES
+    places = run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=kinds)
+    died_in = {key for kind in expected.kinds() for key in expected.keys(kind)} - handed
+    assert {tuple(place.split()) for place in places} == set(product(kinds, died_in))
     assert differences(expected, job.store) == []
+    died_everywhere[kinds].keep(job.store, tickets)
 
 
 @pytest.mark.parametrize("overrides", CASES)
