@@ -10,16 +10,18 @@ export OMP_NUM_THREADS=1
 
 $bin/ruff check .
 $bin/ruff format --check .
-# Tests on a SLURM cluster mostly wait for it: they run beside all else, and beside each other.
-told=$(mktemp)
+# Beside the tests: types and contracts, which leave cores idle, and tests on a SLURM cluster, which
+# mostly wait for it, and so run beside each other, too.
+told=$(mktemp -d)
+{ $bin/mypy && $bin/lint-imports --no-cache | tail -n 12; } >"$told/checks" 2>&1 &
+checks=$!
 $bin/python -m pytest -n "${SLURM_TEST_WORKERS:-6}" --dist worksteal -m slurm tests/slurm \
-  >"$told" 2>&1 &
+  >"$told/slurm" 2>&1 &
 slurm=$!
-trap 'kill "$slurm" 2>/dev/null || true; rm -f "$told"' EXIT
-$bin/mypy
-$bin/lint-imports --no-cache | tail -n 12
+trap 'kill "$checks" "$slurm" 2>/dev/null || true; rm -rf "$told"' EXIT
 failed=0
 $bin/python -m pytest -n "${TEST_WORKERS:-2}" --dist worksteal -m "not slurm" || failed=1
+wait "$checks" || failed=1
 wait "$slurm" || failed=1
-cat "$told"
+cat "$told/checks" "$told/slurm"
 exit $failed

@@ -154,7 +154,7 @@ def image_folder(tmp_path: Path) -> tuple[str, ...]:
         "data.num_val=16",
         "data.num_workers=2",
         "train.batch_size=8",
-        "train.epochs=6",
+        "train.epochs=3",
         f"runtime.data={tmp_path / 'data'}",
     )
 
@@ -172,7 +172,7 @@ def test_loading_processes_leave_the_signals_to_the_fit(
     job = tiny(*asked, store="stopped")
     moments, lives = random.Random(3), []
     while DONE not in lives and len(lives) < 12:
-        lives.append(disturb(job, moments, upto=2, to_all=True, kill=False))
+        lives.append(disturb(job, moments, upto=1, to_all=True, kill=False))
     assert STOPPED in lives
     assert set(lives) <= {STOPPED, DONE}
     if lives[-1] != DONE:
