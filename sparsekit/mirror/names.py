@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sparsekit.report.collect import NOT_PART_OF_RESULTS, SHOWN_ELSEWHERE
+from sparsekit.report.asked import NOT_PART_OF_RESULTS, SHOWN_ELSEWHERE
 from sparsekit.store.published import published_override
 
 FOLDER, LIVE = "wandb", "live"

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from sparsekit.report.collect import in_one_line, last_of, read_records, results_of, unfinished
 from sparsekit.report.figures import options as of_figures
-from sparsekit.report.formats import FORMATS
+from sparsekit.report.filters import Condition, conditions, filtered
+from sparsekit.report.options import add_selection
 from sparsekit.report.particles import STUDIES
 from sparsekit.report.plots import plot_results
 from sparsekit.report.rows import rows_of
-from sparsekit.report.sections import written
+from sparsekit.report.sections import WRITERS, written
+from sparsekit.report.tuning import best_of
 from sparsekit.store.store import CorruptResult
 from sparsekit.system.files import Damaged
 from sparsekit.system.printing import damage_lines, remark, say
@@ -24,8 +26,8 @@ from sparsekit.system.streams import printed
 DESCRIPTION = "Mean +- sample standard deviation over n seeds, per method and sparsity."
 EPILOG = """\
 With --format csv one table is written, unrounded: of the layers, the storage, the particles, the
-knees, the differences or the studies if asked for, else the main one, with every metric. Every line
-that is no table then goes to the error stream.
+knees, the differences, the seeds, the epochs or the studies if asked for, else the main one, with
+every metric. Every line that is no table then goes to the error stream.
 """
 TOLERANCE = 0.01
 
@@ -34,9 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         damaged: list[str] = []
-        records = read_records(options.paths, note=damaged.append)
+        records = filtered(read_records(options.paths, note=damaged.append), _conditions(options))
         shown = last_of(records) if options.last else records
         results = results_of(shown, studies=_studies(options), note=damaged.append)
+        if options.best_of:
+            results = best_of(results, options.best_of, records)
         if damaged and not results:
             raise Damaged(in_one_line(damaged))
         rows = rows_of(results, records)
@@ -48,10 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         remark(f"error: {refusal_in(error) or error}")
         return 2
     say(text.rstrip("\n"))
-    beside = remark if options.format == "csv" else say
+    beside = remark if options.format in ("csv", "latex") else say
     for line in (*notes, *drawn, *unfinished(records), *damage_lines(damaged)):
         beside(line)
     return 0
+
+
+def _conditions(options: argparse.Namespace) -> list[Condition]:
+    experiment = [f"experiment={','.join(options.experiment)}"] if options.experiment else []
+    return conditions([*options.where, *experiment])
 
 
 def _studies(options: argparse.Namespace) -> Collection[str] | None:
@@ -67,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sparsekit.report", description=DESCRIPTION, epilog=EPILOG
     )
     parser.add_argument("paths", nargs="+", type=Path, help="stores, folders in named/, records")
-    parser.add_argument("--format", choices=sorted(FORMATS), default="terminal")
+    parser.add_argument("--format", choices=sorted(WRITERS), default="terminal")
+    add_selection(parser)
     parser.add_argument(
         "--last", action="store_true", help="only the last cycle of every run: methods side by side"
     )

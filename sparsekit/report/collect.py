@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sparsekit.report.asked import asked
 from sparsekit.report.procedure import COST, ReadStage, procedure_cost, stages
 from sparsekit.report.reading import metric_of
 from sparsekit.report.studies import STUDIED
@@ -24,8 +25,15 @@ from sparsekit.system import schema
 from sparsekit.system.files import MOST_BYTES, Damaged, read_bytes, refuse_links
 from sparsekit.system.printing import printable
 
-SHOWN_ELSEWHERE = ("seed", "method", "sparsity", "experiment", "label", "method.label", "sweep")
-NOT_PART_OF_RESULTS = ("runtime", "cluster", "resources", "executor", "logger")
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """Which value of a setting was chosen, of those that were tried, on how many seeds."""
+
+    key: str
+    value: str
+    tried: tuple[str, ...]
+    num_seeds: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +42,8 @@ class Result:
 
     Runs of one `variant` have the same configuration but for seed and sparsity; `target` is the
     sparsity the run was asked for, if any, and `status` how far it has come. `labels` are the
-    display names that the run was given (`run`) and that of its `method`. `studies` holds
+    display names that the run was given (`run`) and that of its `method`, `record` is what the run
+    wrote, and `tuned` says how it was chosen (`--best-of`). `studies` holds
     the content of those that were asked for and that the run has, by name; `studied` names all it
     has, and `skipped_studies` says why others are not there.
     """
@@ -52,6 +61,9 @@ class Result:
     target: float | None = None
     status: str = "done"
     overrides: tuple[str, ...] = ()
+    record: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    file: str = ""
+    tuned: Tuned | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     store: str = ""
     studied: tuple[str, ...] = ()
@@ -148,7 +160,8 @@ def results_of(
         for row in record.content["rows"]:
             if row["is_result"]:
                 try:
-                    results.append(_result(record.content, row, store, studies, measured, study))
+                    found = _result(record.content, row, store, studies, measured, study)
+                    results.append(dataclasses.replace(found, file=str(record.file)))
                 except (CorruptResult, Damaged, OSError) as error:
                     cycle = f"cycle {row['cycle']} of {record.file}"
                     note(f"{error}; {cycle} is left out, and computed again by the same command")
@@ -205,13 +218,13 @@ def _result(
 ) -> Result:
     skipped = row.get("skipped_studies", {})
     keys = {n: key for n, key in row.get("studies", {}).items() if n not in skipped}
-    asked = keys if studies is None else [name for name in keys if name in studies]
+    read = keys if studies is None else [name for name in keys if name in studies]
     metrics, seconds = measured(store, row["ticket"])
     experiment, method, variant = kind_of(record)
     return Result(
         experiment=experiment,
         method=method,
-        asked=_asked(record),
+        asked=asked(record["overrides"]),
         variant=variant,
         seed=seed_of(record),
         cycle=row["cycle"],
@@ -222,30 +235,13 @@ def _result(
         target=target_of(record),
         status=record["status"],
         overrides=tuple(record["overrides"]),
+        record=record,
         labels=record.get("labels", {}),
         store=str(store.root),
         studied=tuple(keys),
         skipped_studies=skipped,
-        studies={name: study(store, keys[name], name) for name in asked},
+        studies={name: study(store, keys[name], name) for name in read},
     )
-
-
-def settings_of(result: Result) -> dict[str, str]:
-    """Return what was asked for on the way to a run, beyond what tables show anyway, by key."""
-    return {_key(text): text.partition("=")[2] for text in result.overrides if _is_telling(text)}
-
-
-def _asked(record: Mapping[str, Any]) -> str:
-    return " ".join(filter(_is_telling, record["overrides"]))
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
-
-
-def _is_telling(override: str) -> bool:
-    key = _key(override)
-    return key not in SHOWN_ELSEWHERE and key.partition(".")[0] not in NOT_PART_OF_RESULTS
 
 
 def _measured(stage: ReadStage, store: Store, ticket: str) -> tuple[Mapping[str, Any], float]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sparsekit.evaluation.significance import LEVEL, Paired, holm, paired
+from sparsekit.report.budget import ratio_notes
 from sparsekit.report.formats import Table
 from sparsekit.report.reading import is_number, scale, unit
 from sparsekit.report.rows import Row, last_parts
@@ -108,6 +109,14 @@ def _compare(
         return str(error)
 
 
+def paired_rows(first: Row, second: Row) -> Paired | None:
+    """Compare two rows over the seeds that both have; None if there is none."""
+    try:
+        return paired(_by_seed(first), _by_seed(second))
+    except ValueError:
+        return None
+
+
 def _by_seed(row: Row) -> dict[int, float]:
     """Return the primary metric on the test split by seed, without what is not a finite number."""
     name = f"test_{row.metric.name}"
@@ -127,7 +136,11 @@ def _table(comparisons: Sequence[Comparison], notes: Sequence[str]) -> Table:
         cells=[_cells(one, p) for one, p in lines],
         columns=COLUMNS,
         values=[_values(one, p) for one, p in lines],
-        notes=[*([NOT_EQUAL] if undecided else []), *notes],
+        notes=[
+            *([NOT_EQUAL] if undecided else []),
+            *ratio_notes((one.row, one.other) for one in comparisons),
+            *notes,
+        ],
         caption=CAPTION if lines else "",
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tabulate import tabulate
 
@@ -18,7 +18,8 @@ class Table:
     """One table twice: rounded texts for people, unrounded values for machines.
 
     `caption` says what its numbers are, and `notes` what else there is to say of them: lines that
-    belong below it and are not part of the CSV, whose columns say what they are.
+    belong below it and are not part of the CSV, whose columns say what they are. `bold` are cells,
+    by row and column, that Markdown and LaTeX emphasise.
     """
 
     headers: Sequence[str]
@@ -27,6 +28,7 @@ class Table:
     values: Sequence[Sequence[object]]
     notes: Sequence[str] = ()
     caption: str = ""
+    bold: Collection[tuple[int, int]] = ()
 
     @property
     def lines_below(self) -> list[str]:
@@ -51,7 +53,11 @@ def terminal(table: Table) -> str:
 
 def markdown(table: Table) -> str:
     """Format a table in Markdown; the notes are a list, so that they do not become rows."""
-    text = tabulate(table.cells, headers=table.headers, tablefmt="github", disable_numparse=True)
+    cells = [
+        [f"**{text}**" if (row, column) in table.bold else text for column, text in enumerate(line)]
+        for row, line in enumerate(table.cells)
+    ]
+    text = tabulate(cells, headers=table.headers, tablefmt="github", disable_numparse=True)
     notes = [f"* {note}" for note in table.lines_below]
     return "\n".join([text, "", *notes]) if notes else text
 

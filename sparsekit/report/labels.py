@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sparsekit.report.collect import Kind, Result, kind_of_result, settings_of
+from sparsekit.report.asked import settings as settings_in
+from sparsekit.report.collect import Kind, Result, kind_of_result
 from sparsekit.report.wording import DEFINING, REPLACING, phrase, short
 
 
@@ -45,7 +46,7 @@ def _called(result: Result) -> str:
 
 def _named(called: str, kinds: Mapping[Kind, Result]) -> dict[Kind, str]:
     """Name kinds that are called the same, by what differs between them."""
-    settings = {kind: settings_of(one) for kind, one in kinds.items()}
+    settings = {kind: settings_in(one.overrides) for kind, one in kinds.items()}
     if len({kind[1] for kind in kinds}) > 1:
         settings = {kind: {"method": kind[1], **own} for kind, own in settings.items()}
     keys = dict.fromkeys(key for own in settings.values() for key in own)

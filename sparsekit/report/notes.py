@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from sparsekit.report.budget import budget_notes
 from sparsekit.report.collect import Result
 from sparsekit.report.rows import Row
+from sparsekit.report.tuning import tuning_notes
 
 SPREAD = "mean +- sample standard deviation over the n seeds of a row"
 ONE_SEED = "n = 1 is a single seed, whose deviation is unknown"
@@ -28,7 +30,8 @@ def caption(rows: Sequence[Row]) -> str:
 def all_notes(rows: Sequence[Row]) -> list[str]:
     """Return the notes of a main table, what casts doubt on the numbers first."""
     of_rows = [note for row in rows for note in (*collapses(row), *warnings(row))]
-    return [*of_rows, *parts(rows), *skipped(rows), *studied(rows)]
+    budget = [*tuning_notes(rows), *budget_notes(rows)]
+    return [*of_rows, *budget, *parts(rows), *skipped(rows), *studied(rows)]
 
 
 def collapses(row: Row) -> list[str]:

@@ -5,41 +5,79 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
+from sparsekit.report.commands import command_lines, provenance_lines
 from sparsekit.report.differences import differences
 from sparsekit.report.differences import title as differences_title
+from sparsekit.report.epochs import epochs
+from sparsekit.report.epochs import title as epochs_title
 from sparsekit.report.essential import curve_points, essential_sparsities
 from sparsekit.report.formats import FORMATS, Table, section
+from sparsekit.report.latex import latex
+from sparsekit.report.latex import section as latex_section
 from sparsekit.report.particles import particles
 from sparsekit.report.particles import title as particles_title
 from sparsekit.report.reading import amount
 from sparsekit.report.rows import Row, by_metric
+from sparsekit.report.seeds import seeds_table
+from sparsekit.report.sorting import in_order
 from sparsekit.report.storage import storage
 from sparsekit.report.structure import exploration, has_inactive, layers, structure
 from sparsekit.report.studied import studies_table
 from sparsekit.report.tables import Section, all_metrics, main_sections, main_table
 from sparsekit.tasks.metric import ACCURACY, Metric
 
+WRITERS: dict[str, Callable[[Table], str]] = {**FORMATS, "latex": latex}
+BOLD = ("markdown", "latex")
+"""Formats with bold type."""
+
 
 def written(rows: Sequence[Row], options: argparse.Namespace) -> tuple[str, Sequence[str]]:
     """Return the text of all that is asked for, and for CSV the notes, which are not part of it."""
+    if options.bold and options.format not in BOLD:
+        raise ValueError(f"--bold needs --format {' or '.join(BOLD)}: {options.format} has none")
     if options.format == "csv":
-        table = _only_table(rows, options)
-        return FORMATS["csv"](table), table.notes
+        (table,) = in_order([_only_table(rows, options)], options.sort)
+        return FORMATS["csv"](table), [*table.notes, *_below(rows, options)]
     sections = [
-        *main_sections(rows),
+        *main_sections(rows, bold=options.bold),
         *_of_seeds(rows, options),
         *_of_layers(rows, options),
         *_of_studies(rows, options),
     ]
-    gap = "\n" if options.format == "markdown" else ""  # Markdown wants a line before its tables
-    write = FORMATS[options.format]
-    return "\n\n".join(section(title, write(table), gap=gap) for title, table in sections), ()
+    titles, tables = zip(*sections, strict=True)
+    told = zip(titles, map(WRITERS[options.format], in_order(tables, options.sort)), strict=True)
+    text = "\n\n".join(_section(title, table, options.format) for title, table in told)
+    below = _below(rows, options)
+    if options.format == "markdown" and below:
+        below = ["```", *below, "```"]
+    if options.format == "latex":
+        below = [f"% {line}" for line in below]
+    return "\n\n".join(filter(None, [text, "\n".join(below)])), ()
+
+
+def _section(title: str, text: str, form: str) -> str:
+    if form == "latex":
+        return latex_section(title, text)
+    return section(title, text, gap="\n" if form == "markdown" else "")  # for its tables
+
+
+def _below(rows: Sequence[Row], options: argparse.Namespace) -> list[str]:
+    commands = command_lines(rows) if options.commands else []
+    return [*commands, *(provenance_lines(rows) if options.provenance else [])]
 
 
 def _of_seeds(rows: Sequence[Row], options: argparse.Namespace) -> list[Section]:
-    if options.against is None:
-        return []
-    return [(differences_title(rows, options.against), differences(rows, options.against))]
+    sections = []
+    for metric, several in by_metric(rows).items():
+        if options.seeds:
+            sections.append(("every seed", seeds_table(several)))
+        if options.epochs:
+            sections.append((epochs_title(metric), epochs(several)))
+    if options.against is not None:
+        sections.append(
+            (differences_title(rows, options.against), differences(rows, options.against))
+        )
+    return sections
 
 
 def _of_layers(rows: Sequence[Row], options: argparse.Namespace) -> list[Section]:
@@ -98,6 +136,8 @@ def _only_table(rows: Sequence[Row], options: argparse.Namespace) -> Table:
             lambda: essential_sparsities(_of_one_metric(rows), tolerance=options.knee),
         ),
         "--against": (options.against is not None, lambda: differences(rows, options.against)),
+        "--seeds": (options.seeds, lambda: seeds_table(rows)),
+        "--epochs": (options.epochs, lambda: epochs(rows)),
         "--studies": (options.studies, lambda: studies_table(rows)),
     }
     asked = {name: table for name, (is_asked, table) in tables.items() if is_asked}

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sparsekit.report import formats
 from sparsekit.report.collect import Record, Result
+from sparsekit.report.emphasis import emphasised
 from sparsekit.report.formats import Table
 from sparsekit.report.notes import all_notes, caption
 from sparsekit.report.reading import header, measured_names, number, written
 from sparsekit.report.rows import Row, by_metric, rows_of
 from sparsekit.report.spread import Spread, mean_and_std
+from sparsekit.tasks.metric import ACCURACY
 
 Section = tuple[str, Table]
 """A title and a table."""
@@ -23,6 +25,8 @@ COSTS = ("seconds", "total_seconds", "training_flops", "training_flops_relative"
 TEACHER = "teacher_flops"
 WHERE_KNOWN = {"training_flops_relative": "training FLOPs (x dense)", TEACHER: "teacher FLOPs"}
 """Columns that a table for people has where any of its results knows them."""
+MEASURED = 2
+"""Number of the column of the primary metric."""
 
 
 def main_table(rows: Sequence[Row]) -> Table:
@@ -47,12 +51,20 @@ def main_table(rows: Sequence[Row]) -> Table:
     )
 
 
-def main_sections(rows: Sequence[Row]) -> list[Section]:
-    """Make the main table, or one for each primary metric under its name if there are several."""
-    groups = by_metric(rows)
-    if len(groups) <= 1:
-        return [("", main_table(rows))]
-    return [(header(metric, "test"), main_table(several)) for metric, several in groups.items()]
+def main_sections(rows: Sequence[Row], *, bold: bool = False) -> list[Section]:
+    """Make the main table, or one for each primary metric under its name if there are several.
+
+    `bold` emphasises the best of each sparsity (`report/emphasis.py`).
+    """
+    groups = by_metric(rows) or {ACCURACY: list(rows)}
+    titles = [header(metric, "test") for metric in groups] if len(groups) > 1 else [""]
+    tables = [main_table(several) for several in groups.values()]
+    if bold:
+        tables = [
+            emphasised(table, several, MEASURED)
+            for table, several in zip(tables, groups.values(), strict=True)
+        ]
+    return list(zip(titles, tables, strict=True))
 
 
 def all_metrics(rows: Sequence[Row]) -> Table:

@@ -108,9 +108,12 @@ class Writer:
         studies: Mapping[str, str] | None = None,
         skipped: Mapping[str, str] | None = None,
         target: float | None = None,
+        config: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> Path:
         """Rows are (sparsity, ticket); an anchor is a first row that is no result. `studies` and
-        `skipped` ones are those of the last row; `target` is the sparsity asked for."""
+        `skipped` ones are those of the last row; `target` is the sparsity asked for; `more` are
+        further entries."""
         cycles: list[Mapping[str, Any]] = [
             {"cycle": i, "sparsity": sparsity, "ticket": ticket, "is_result": True}
             for i, (sparsity, ticket) in enumerate(rows)
@@ -128,10 +131,11 @@ class Writer:
             "overrides": list(overrides),
             "seed": seed,
             "variant": variant,
-            "config": {} if target is None else {"sparsity": target},
+            "config": {**({} if target is None else {"sparsity": target}), **(config or {})},
             "status": status,
             "rows": cycles,
             "error": None,
+            **more,
         }
         to = "" if target is None else f"-{target}"
         return self.store.name(experiment, f"{method}-seed{seed}-{variant}{to}", content)
