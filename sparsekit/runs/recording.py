@@ -26,11 +26,13 @@ def record(
     """Write the record of a run as far as it has come, and return it with its path."""
     if prepared.mirror is not None:
         prepared.mirror.follow(status, rows, error)
+    before = record_before(prepared)
     content = {
         "experiment": prepared.run.experiment,
         "choices": dict(prepared.run.choices),
         "overrides": list(prepared.run.overrides),
-        "labels": _labels(prepared, record_before(prepared)),
+        "labels": _labels(prepared, before),
+        "origins": _origins(prepared, before),
         "seed": prepared.seed,
         "variant": prepared.run.variant,
         "config": identity_of(prepared.run.config),
@@ -79,3 +81,20 @@ def _labels(prepared: PreparedRun, before: Mapping[str, Any]) -> dict[str, str]:
     given = {name: label for name, label in before.get("labels", {}).items() if name == RUN}
     labels = {**given, **prepared.run.labels}
     return {name: label for name, label in labels.items() if label}
+
+
+def _origins(prepared: PreparedRun, before: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return every launch of a run, the last one last; the same command again adds none.
+
+    Which of them computed a stage, the times tell.
+    """
+    known: list[Mapping[str, Any]] = list(before.get("origins", ()))
+    if not prepared.origin or (
+        known and _without_time(known[-1]) == _without_time(prepared.origin)
+    ):
+        return known
+    return [*known, prepared.origin]
+
+
+def _without_time(origin: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in origin.items() if name != "created"}

@@ -53,7 +53,8 @@ class PreparedRun:
     """A run with its objects built. Stages that others compute are waited for, for `patience` s.
 
     `source` gives the weights it starts from, unless they are drawn at random.
-    `team`: the nodes of the job that train its fits together, if there are several.
+    `team`: the nodes of the job that train its fits together, if there are several. `origin` says
+    how it was asked for: when, by which command, with which code.
     `mirror`: what is told of the run as a whole; `observers` are told of each of its fits.
     """
 
@@ -67,6 +68,7 @@ class PreparedRun:
     source: Source | None = None
     team: Team | None = None
     mirror: Mirror | None = None
+    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def seed(self) -> int:

@@ -33,6 +33,12 @@ file_name = text(r"(?!\.{1,2}$)[^/\0]+", "the name of a file in the same folder"
 path_below = text(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[^\0]+", "a name that stays below its folder")
 target = mapping({"_target_": text()})
 
+origin = mapping(
+    {"created": time, "command": text()},
+    {"user": text(), "folder": text(), "code": mapping({}, {"commit": optional(text())})},
+)
+"""How a run was asked for."""
+
 row = mapping(
     {"cycle": whole(), "sparsity": number(0, 1), "ticket": key, "is_result": truth},
     {"studies": mapping_of(key), "skipped_studies": mapping_of(text())},
@@ -50,6 +56,7 @@ record = mapping(
     {
         "config": mapping({}, {"sparsity": optional(number(0, 1))}),
         "labels": mapping_of(text()),
+        "origins": listing(origin),
         "error": optional(text()),
         "stages": listing(key),
     },
@@ -63,7 +70,10 @@ description = mapping(
         "inputs": listing(file_name),
         "version": whole(),
         "files": mapping_of(digest, names=file_name),
-        "provenance": mapping({"session": text(), "started": time, "finished": time}),
+        "provenance": mapping(
+            {"session": text(), "started": time, "finished": time},
+            {"versions": mapping_of(text()), "machine": mapping_of(text())},
+        ),
         "checksum": digest,
     }
 )

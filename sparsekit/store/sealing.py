@@ -25,6 +25,7 @@ from sparsekit.system.files import (
     write_json,
 )
 from sparsekit.system.folders import remove_tree
+from sparsekit.system.machine import machine, versions
 
 DESCRIPTION = "description.json"
 SCRATCH = "scratch"
@@ -45,7 +46,13 @@ def seal(stage: Stage, folder: Path, started: float) -> None:
     names = sorted(path.name for path in folder.iterdir() if path.name != HEARTBEAT)
     for name in names:
         sync(folder / name)
-    provenance = {"session": SESSION, "started": started, "finished": time.time()}
+    provenance = {
+        "session": SESSION,
+        "started": started,
+        "finished": time.time(),
+        "versions": versions(),
+        "machine": machine(),
+    }
     body = {
         **stage.description(),
         "key": stage.key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import shutil
 import time
@@ -56,6 +57,7 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
     content = {
         "created": time.time(),
         "command": command,
+        "folder": os.getcwd(),
         "user": user_name(),
         "cluster": runs[0].config["cluster"],
         "code": {**provenance(), "snapshot": None},

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from sparsekit.system.team import Team
 
 EXIT = {"done": 0, "failed": 1, "cancelled": 0, "waiting": 75, "parked": 75, "stopped": 143}
+ORIGIN = ("created", "command", "folder", "user", "code")
+"""Of a sweep, what its runs note of how they were asked for."""
 PATIENCE = 5.0
 MOST_LOOKS = 20
 
@@ -132,12 +134,19 @@ def run_member(
 
 
 def shown_by(prepared: PreparedRun, sweep: Sweep, member: str) -> PreparedRun:
-    """Return the same run, shown as one of the sweep, whose fits write their progress into it."""
+    """Return the same run, shown as one of the sweep, whose fits write their progress into it.
+
+    Its record says how it was asked for.
+    """
     from sparsekit.training.progress_file import progress_file
 
     shown = functools.partial(progress_file, file=str(sweep.progress(member)))
-    mirror = None if prepared.mirror is None else prepared.mirror.in_sweep(sweep.name)
-    return dataclasses.replace(prepared, observers=(*prepared.observers, shown), mirror=mirror)
+    return dataclasses.replace(
+        prepared,
+        observers=(*prepared.observers, shown),
+        mirror=None if prepared.mirror is None else prepared.mirror.in_sweep(sweep.name),
+        origin={name: sweep.frozen[name] for name in ORIGIN if name in sweep.frozen},
+    )
 
 
 def _on_its_nodes(sweep: Sweep, member: str, attempt: Callable[[Team | None], str]) -> None:
