@@ -98,6 +98,7 @@ class Teller:
         self.told = Told()
         self.live: LiveFiles | None = None
         self.summary: dict[str, Any] = {}
+        self.is_cut_off = False
 
     def hear(self, what: str, content: dict[str, Any]) -> None:
         """Do what a line asks for."""
@@ -126,7 +127,7 @@ class Teller:
         if self.run is not None or self.opening is None:
             return
         try:
-            self.run = _init(self.wandb, dict(self.opening))
+            self.run = self.init(dict(self.opening))
         except Exception:
             self.opening = self.live = None  # nothing more of this run: each try takes minutes
             raise
@@ -137,6 +138,29 @@ class Teller:
             summary = "none" if axis != "cycle" else None
             self.run.define_metric(family, step_metric=axis, summary=summary)
         self.run.summary["state"] = "running"
+
+    def init(self, opening: dict[str, Any]) -> Any:
+        """Begin a run of wandb; offline from now on where nobody answers."""
+        mode = opening.pop("mode")
+        if mode == "auto":
+            mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+        Path(opening["dir"]).mkdir(parents=True, exist_ok=True)
+        settings = self.wandb.Settings(
+            **dict.fromkeys(OFF, True),
+            console="off",
+            x_save_requirements=False,
+            init_timeout=opening.pop("seconds_to_connect"),
+        )
+        begin = functools.partial(self.wandb.init, resume="allow", settings=settings, **opening)
+        if mode == "offline" or self.is_cut_off:
+            return begin(mode="offline")
+        try:
+            return begin(mode=mode)
+        except Exception as error:
+            _warn(error, "; it goes on offline")
+            self.is_cut_off = True
+            self.wandb.teardown()  # its service still tries, and has the id as long as it does
+            return begin(mode="offline")
 
     def tell(self, row: dict[str, Any]) -> None:
         """Add a row to the history, unless it is there."""
@@ -191,22 +215,6 @@ class Teller:
             about = opening["config"]["about"]
             record = self.store.record(about["experiment"], about["name"])
             self.tell({ROW: name, **figures_of(self.wandb, record, self.folder)})
-
-
-def _init(wandb: Any, opening: dict[str, Any]) -> Any:
-    mode = opening.pop("mode")
-    if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
-    Path(opening["dir"]).mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(**dict.fromkeys(OFF, True), console="off", x_save_requirements=False)
-    begin = functools.partial(wandb.init, resume="allow", settings=settings, **opening)
-    try:
-        return begin(mode=mode)
-    except Exception as error:
-        if mode == "offline":
-            raise
-        _warn(error, "; it goes on offline")
-        return begin(mode="offline")
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ class Wandb:
             "project": self.project,
             "entity": self.entity,
             "mode": self.mode,
+            "seconds_to_connect": self.patience / 2,  # so that there is time to go on offline
             "dir": folder,
             "group": group_of(about),
             "job_type": about["method"][:LONGEST_TAG],

@@ -29,6 +29,9 @@ class Noted:
             raise ConnectionError("nobody answers")
         return self
 
+    def teardown(self) -> None:
+        self.calls.append(("teardown", None))
+
     def define_metric(self, name: str, **settings: Any) -> None: ...
 
     def log(self, row: dict[str, Any], step: int, commit: bool) -> None:
@@ -42,7 +45,7 @@ class Noted:
 
 
 def opening(root: Path, mode: str = "offline") -> dict[str, Any]:
-    return {"id": "imp-seed0", "dir": str(root), "mode": mode}
+    return {"id": "imp-seed0", "dir": str(root), "mode": mode, "seconds_to_connect": 1.0}
 
 
 @pytest.fixture
@@ -56,8 +59,12 @@ def test_where_wandb_cannot_be_reached_it_goes_on_offline(
     teller = child.Teller(noted)
     teller.hear("open", opening(tmp_path, "online"))
     teller.hear("close", {"state": "done"})
-    assert noted.calls == [("init", "online"), ("init", "offline"), ("finish", 0)]
+    told = [name for name, _ in noted.calls]
+    assert told == ["init", "teardown", "init", "finish"]
+    assert noted.calls[2] == ("init", "offline")
     assert "nobody answers; it goes on offline" in capsys.readouterr().err
+    teller.hear("open", opening(tmp_path, "online"))
+    assert noted.calls[4:] == [("init", "offline")], "it is not waited for again"
 
 
 def test_epochs_are_told_as_they_are_written_and_once(tmp_path: Path, noted: Noted) -> None:

@@ -227,7 +227,7 @@ def test_the_process_that_talks_to_wandb_outlives_the_signals(tmp_path: Path) ->
         return set(SIGNALS) <= blocked(child.pid)
 
     wait_until(keeps_signals_back, "signals are not kept back", every=0.01)
-    opening = {"id": "one", "project": "p", "mode": "offline", "dir": str(tmp_path)}
+    opening = {"id": "one", "mode": "offline", "seconds_to_connect": 10, "dir": str(tmp_path)}
     child.stdin.write(json.dumps(["open", opening]) + "\n")
     child.stdin.flush()
     wait_for(tmp_path / "wandb" / "latest-run" / "run-one.wandb")
