@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from sparsekit.report.collect import Result
 from sparsekit.report.figures.catalogue import draw_to_
+from sparsekit.report.figures.choosing import NothingToDraw
 from sparsekit.report.figures.quality import quality
 from sparsekit.report.rows import by_metric, rows_of
 
@@ -29,9 +31,14 @@ def plot_results(results: Sequence[Result], path: Path) -> None:
 
 
 def plot_each(results: Sequence[Result], folder: Path) -> list[Path]:
-    """Draw one figure for each primary metric, named after it; returns their paths."""
+    """Draw one figure for each primary metric, named after it; returns their paths.
+
+    None of networks whose outputs are not numbers.
+    """
     figures = []
     for metric, rows in by_metric(rows_of(results)).items():
-        figures.append(folder / f"{metric.name.replace('/', '_')}.png")
-        draw_to_([figures[-1]], quality, rows)
+        path = folder / f"{metric.name.replace('/', '_')}.png"
+        with contextlib.suppress(NothingToDraw):
+            draw_to_([path], quality, rows)
+            figures.append(path)
     return figures

@@ -13,7 +13,7 @@ from sparsekit.report.collect import collect
 from sparsekit.report.figures.choosing import dense_reference
 from sparsekit.report.figures.quality import quality
 from sparsekit.report.figures.style import look, styled
-from sparsekit.report.plots import plot_results
+from sparsekit.report.plots import plot_each, plot_results
 from sparsekit.report.rows import rows_of
 from tests.report.writer import Writer, output, three_seeds
 
@@ -130,3 +130,15 @@ def test_a_dense_network_by_itself_is_drawn(writer: Writer, tmp_path: Path) -> N
     writer.record("dense", 0, [(0.0, writer.ticket("dense", 0.9, 0.0))])
     plot_results(collect([writer.store.root]), tmp_path / "alone.png")
     assert (tmp_path / "alone.png").stat().st_size > 0
+
+
+def test_dense_networks_alone_and_outputs_that_are_no_numbers(
+    writer: Writer, tmp_path: Path
+) -> None:
+    writer.record("dense", 0, [(0.0, writer.ticket("dense0", 0.9, 0.0))])
+    writer.record("dense", 1, [(0.0, writer.ticket("dense1", 0.94, 0.0))])
+    assert list(figure_of(writer).axes[0].lines[0].get_xdata()) == pytest.approx([92.0])
+    broken = {"test_accuracy": None}
+    rows = [(s, writer.ticket(f"broken{s}", 0.0, s, more=broken)) for s in (0.5, 0.9)]
+    record = writer.record("imp", 0, rows, variant="broken")
+    assert plot_each(collect([record]), tmp_path) == []

@@ -53,8 +53,10 @@ def front(points: Sequence[Point]) -> list[Point]:
 def _draw(rows: Sequence[Row], name: str, title: str) -> Any:
     known = [row for row in rows if (row.known(name) or ZERO).mean > 0]
     lines = lines_of(known, lambda row: cost(row, name), lambda row: row.primary())
-    if not lines:
+    if not known:
         raise NothingToDraw(f"no result here knows its {title} ({name})")
+    if not lines:
+        raise NothingToDraw("there is no sparse network whose outputs are numbers")
     figure, axes = new_figure()
     costs = [cost(row, name) for row in known]
     set_factors_(axes.xaxis, min(costs) / 1.2, 1.2 * max(costs))

@@ -21,11 +21,13 @@ LONGEST_LINE = 30
 def ranked(rows: Sequence[Row], reference: Row | None) -> list[Row]:
     """Return the sparse rows by their primary metric, the worst first.
 
-    None unless each has a label of its own: a method at several sparsities is a curve. None either
-    if a dense row holds tickets that `reference`, the line across, does not: it would be in no
-    figure.
+    Without any it is the dense rows. None unless each has a label of its own: a method at several
+    sparsities is a curve. None either if a dense row holds tickets that `reference`, the line
+    across, does not: it would be in no figure.
     """
     sparse = [row for row in rows if row.sparsity > 0]
+    if not sparse:
+        return sorted(rows, key=lambda row: row.quality)
     alone = len({row.label for row in sparse}) == len(sparse) > 0
     dense = {one.ticket for row in rows if row.sparsity == 0 for one in row.results}
     shown = {one.ticket for one in reference.results} if reference else set()

@@ -33,7 +33,7 @@ def reliability(rows: Sequence[Row], sparsity: float | None = None) -> Any:
     if not studied:
         raise NothingToDraw(f"no result has the study `{STUDY}` (python -m sparsekit.study)")
     sparse = [row for row in studied if row.sparsity > 0]
-    chosen = at_sparsity(studied, sparsity) if sparse else []
+    chosen = at_sparsity(studied, sparsity) if sparse else studied
     reference = dense_reference(studied)
     looks = looks_of_rows(rows)
     named = [
@@ -48,8 +48,9 @@ def reliability(rows: Sequence[Row], sparsity: float | None = None) -> Any:
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)
     axes.set_xlabel("confidence (%)")
-    place = f"{where(chosen)}; " if chosen else ""
-    caption = f"{place}{seeds(studied)}; grey: calibrated; bins of at least 1 % of the examples"
+    caption = (
+        f"{where(chosen)}; {seeds(studied)}; grey: calibrated; bins of at least 1 % of the examples"
+    )
     axes.set_ylabel("test accuracy (%)")
     write_below_(figure, caption, names=[(end.text, end.look) for end in ends])
     return figure
