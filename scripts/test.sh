@@ -8,6 +8,14 @@ bin=.venv/bin
 export OMP_NUM_THREADS=1
 [ "$#" -eq 0 ] || exec $bin/python -m pytest "$@"
 
+# Pages are tested in a browser; without one their tests fail and say what is missing.
+if [ -z "${CHROMIUM:-}" ] && ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] \
+  && command -v apt-get >/dev/null; then
+  echo "installing Chromium for the tests of pages" >&2
+  apt-get install -y -qq chromium >/dev/null 2>&1 \
+    || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 || true
+fi
+
 $bin/ruff check .
 $bin/ruff format --check .
 # Beside the tests: types and contracts, which leave cores idle, and tests on a SLURM cluster, which

@@ -12,6 +12,7 @@ from sparsekit.report.collect import in_one_line, last_of, read_records, results
 from sparsekit.report.figures import options as of_figures
 from sparsekit.report.filters import Condition, conditions, filtered
 from sparsekit.report.options import add_selection
+from sparsekit.report.page.write import write_page
 from sparsekit.report.particles import STUDIES
 from sparsekit.report.plots import plot_results
 from sparsekit.report.rows import rows_of
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         records = filtered(read_records(options.paths, note=damaged.append), _conditions(options))
         shown = last_of(records) if options.last else records
         results = results_of(shown, studies=_studies(options), note=damaged.append)
+        if options.best_of and options.html:
+            raise ValueError("a page holds all runs: --best-of does not go with --html")
         if options.best_of:
             results = best_of(results, options.best_of, records)
         if damaged and not results:
@@ -46,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = rows_of(results, records)
         text, notes = written(rows, options)
         drawn = of_figures.figure_lines(rows, options)
+        if options.html:
+            write_page(Path(os.path.realpath(options.html)), shown, damaged=damaged)
         if options.plot:
             plot_results(results, Path(os.path.realpath(options.plot)))
     except (OSError, CorruptResult, ValueError) as error:
@@ -129,6 +134,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="write the figure of the primary metric against sparsity here; methods in order, if "
         "each has one sparsity",
+    )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write a page that needs no network",
     )
     of_figures.add_options_(parser)
     return parser

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparsekit.report.page.places import page_of
 from sparsekit.status.columns import Column, cut, fitted
 from sparsekit.status.views import RunView, StoreView, SweepView
 from sparsekit.status.wording import brief, duration, plural
@@ -77,6 +78,9 @@ def _footer(view: SweepView, store: str) -> list[str]:
     if waits and view.controller:
         lines.append(f"lost runs are submitted again by the controller, job {view.controller}")
     lines += damage_lines(view.damaged)
+    page = page_of(Path(view.folder).parent.parent, view.name)
+    if page.is_file():
+        lines.append(f"page: {page}")
     failed = next((run.number for run in view.runs if run.state in ("failed", "lost")), None)
     if failed is not None:
         lines.append(f"what went wrong: {PROGRAM} logs {name} {failed}{store}")

@@ -30,6 +30,7 @@ from sparsekit.sweeps.jobs import (
     may_cancel,
 )
 from sparsekit.sweeps.liveness import Observation, observe
+from sparsekit.sweeps.page import publish_page
 from sparsekit.sweeps.records import Sweep, member_of, number_of
 from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.scheduler import Queued
@@ -173,6 +174,7 @@ def look_after(sweep: Sweep, *, patience: int = MAX_PATIENCE) -> None:
         else:
             watchdogs = by_member(sweep, queued, kinds=(WATCHDOG,)).values()
             scheduler.cancel([one.job for one in watchdogs if may_cancel(one)])
+            publish_page(sweep)
 
 
 def watchdog(sweep: Sweep) -> None:

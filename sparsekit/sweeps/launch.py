@@ -26,6 +26,7 @@ from sparsekit.sweeps.clusters import Inline, Local, Slurm
 from sparsekit.sweeps.differences import differing
 from sparsekit.sweeps.freezing import freeze, settle
 from sparsekit.sweeps.inline import run_inline
+from sparsekit.sweeps.page import publish_page
 from sparsekit.sweeps.pool import run_pool
 from sparsekit.sweeps.private import NotReadable
 from sparsekit.sweeps.records import Sweep, member_of
@@ -242,6 +243,7 @@ def _with_path(sweep: Sweep, number: int) -> dict[str, Any]:
 def _finish(sweep: Sweep, records: Sequence[Mapping[str, Any]], *, num_runs: int) -> int:
     if records:
         conclude(Store(sweep.root), sweep.runs[0]["experiment"], records)
+    publish_page(sweep)
     if interruption.asked():
         remark("asked to end; the same command goes on from here")
         return STOPPED

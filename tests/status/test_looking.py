@@ -14,6 +14,7 @@ import pytest
 
 from sparsekit.status.views import Fit, RunView, SweepView
 from sparsekit.sweeps import scheduler
+from sparsekit.sweeps.page import publish_page
 from sparsekit.sweeps.records import list_sweeps
 from tests.status.sweeps import ROOT, Asked, started, status
 from tests.waiting import PATIENCE
@@ -50,6 +51,21 @@ def test_looking_changes_nothing(arguments: list[str], finished: Asked) -> None:
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert everything(finished.folder) == before
+
+
+def test_a_sweep_ends_with_a_page_that_is_named(
+    finished: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = finished.store / "pages" / f"{finished.sweep.name}.html"
+    content = page.read_text(encoding="utf-8")
+    assert all(run["name"] in content for run in finished.sweep.runs)
+    assert f"page: {page}" in status(capsys, finished.store, finished.sweep.name).out
+    shutil.rmtree(page.parent)
+    assert "page:" not in status(capsys, finished.store, finished.sweep.name).out
+    page.parent.write_text("in the way")
+    capsys.readouterr()
+    publish_page(finished.sweep)
+    assert f"there is no page of {finished.sweep.name}: " in capsys.readouterr().err
 
 
 def test_nothing_heavy_is_imported(finished: Asked) -> None:

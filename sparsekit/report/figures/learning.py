@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from sparsekit.report.collect import Result
 from sparsekit.report.figures.choosing import (
     NothingToDraw,
     at_sparsity,
@@ -18,12 +16,10 @@ from sparsekit.report.figures.choosing import (
 from sparsekit.report.figures.lines import Line, draw_lines_, looks_of_rows, seeds
 from sparsekit.report.figures.placing import label_y_, name_curves_
 from sparsekit.report.figures.style import DENSE, Look, new_figure
+from sparsekit.report.histories import History, histories
 from sparsekit.report.reading import header, is_number, scale
 from sparsekit.report.rows import Row
 from sparsekit.report.spread import Spread
-from sparsekit.store.store import Store
-
-History = Sequence[Mapping[str, Any]]
 
 
 def learning_curves(rows: Sequence[Row], sparsity: float | None = None) -> Any:
@@ -50,17 +46,6 @@ def learning_curves(rows: Sequence[Row], sparsity: float | None = None) -> Any:
     label_y_(axes, header(metric, "val"))
     name_curves_(axes, ends, f"{where(chosen)}; {seeds(chosen)}")
     return figure
-
-
-def histories(result: Result) -> list[History]:
-    """Read what the fits of a ticket wrote down; fits without a history are left out."""
-    store = Store(Path(result.store))
-    fits = [key for key in store.description(result.ticket)["inputs"] if key.startswith("fit-")]
-    return [store.read(key, "history.json") for key in fits if _has_history(store, key)]
-
-
-def _has_history(store: Store, key: str) -> bool:
-    return "history.json" in store.description(key)["files"]
 
 
 def _line(row: Row, name: str, look: Look) -> Line:
