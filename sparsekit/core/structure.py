@@ -33,3 +33,24 @@ def _of_layer(mask: Tensor) -> dict[str, Any]:
         "neurons": len(per_row),
         "fan_in": [min(active), max(active)] if active else [0, 0],
     }
+
+
+def emptied_neurons(before: Masks, after: Masks) -> dict[str, dict[str, int]]:
+    """Return of each layer how many neurons kept nothing `before`, how many came to keep nothing,
+    which is what ablation does, and how many came to keep something: `dead`, `ablated`, `revived`.
+
+    >>> import torch
+    >>> before, after = ([[1, 0], [1, 1], [0, 0]], [[1, 1], [0, 0], [0, 0]])
+    >>> emptied_neurons({"a": torch.tensor(before).bool()}, {"a": torch.tensor(after).bool()})["a"]
+    {'dead': 1, 'ablated': 1, 'revived': 0}
+    """
+    found = {}
+    for name, mask in before.items():
+        was = selection.rows(mask).any(dim=1)
+        now = selection.rows(after[name]).any(dim=1).to(was.device)
+        found[name] = {
+            "dead": selection.count(~was),
+            "ablated": selection.count(was & ~now),
+            "revived": selection.count(now & ~was),
+        }
+    return found

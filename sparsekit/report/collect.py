@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import hashlib
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sparsekit.report.asked import asked
-from sparsekit.report.procedure import COST, ReadStage, procedure_cost, stages
-from sparsekit.report.reading import metric_of
+from sparsekit.report.measured import measured_of, read_known
+from sparsekit.report.procedure import stages
 from sparsekit.report.studies import STUDIED
-from sparsekit.store import schemas
 from sparsekit.store.named import NAMED, read_record, record_files
 from sparsekit.store.named import read_records as read_files
 from sparsekit.store.references import STAGES
-from sparsekit.store.sealing import json_of
 from sparsekit.store.store import CorruptResult, Store
 from sparsekit.system import schema
-from sparsekit.system.files import MOST_BYTES, Damaged, read_bytes, refuse_links
+from sparsekit.system.files import Damaged, refuse_links
 from sparsekit.system.printing import printable
 
 
@@ -152,7 +148,7 @@ def results_of(
     it is verified: a result that is damaged, or gone, is left out, and `note` is told of it.
     """
     root_of = functools.cache(_store_root)
-    measured = functools.cache(functools.partial(_measured, stages(_read)))
+    measured = functools.cache(functools.partial(measured_of, stages(read_known)))
     study = functools.cache(_study)
     results = []
     for record in records:
@@ -242,43 +238,6 @@ def _result(
         skipped_studies=skipped,
         studies={name: study(store, keys[name], name) for name in read},
     )
-
-
-def _measured(stage: ReadStage, store: Store, ticket: str) -> tuple[Mapping[str, Any], float]:
-    """Return the metrics of a ticket, with what it cost, and how long its own fits took.
-
-    Beside the cost of the whole procedure, that of the teachers of its own fits.
-    """
-    own = stage(store, ticket)
-    fits = [key for key in own.inputs if key.startswith("fit-")]
-    costs = [stage(store, key).cost or store.read(key, COST) for key in fits]
-    seconds = float(sum(cost["seconds"] for cost in costs))
-    metrics = _read(store, ticket, "metrics.json", own.files)
-    try:
-        _check_metrics(metrics)
-    except ValueError as error:
-        raise CorruptResult(f"{ticket}: metrics.json is not that of a ticket: {error}") from error
-    taught = [cost["teacher_flops"] for cost in costs if "teacher_flops" in cost]
-    teachers = {"teacher_flops": sum(taught)} if taught else {}
-    return metrics | teachers | procedure_cost(store, ticket, stage), seconds
-
-
-def _check_metrics(metrics: Mapping[str, Any]) -> None:
-    schemas.ticket_metrics(metrics, "")
-    name = f"test_{metric_of(metrics).name}"
-    schema.mapping({name: schema.optional(schema.number())})(metrics, "")
-
-
-def _read(store: Store, key: str, name: str, files: Mapping[str, str]) -> Any:
-    """Read like `store.read`, with a description that is known: it is as long as all the rest.
-
-    What does not match its checksum is left to the store to refuse.
-    """
-    with contextlib.suppress(Damaged, OSError):
-        content = read_bytes(store.path(key) / name, most=MOST_BYTES)
-        if hashlib.sha256(content).hexdigest() == files.get(name):
-            return json_of(content, key, name)
-    return store.read(key, name)
 
 
 def _study(store: Store, key: str, name: str) -> Mapping[str, Any]:

@@ -10,12 +10,18 @@ from sparsekit.report.notes import caption
 from sparsekit.report.rows import Row
 from sparsekit.report.spread import Spread, mean_and_std
 
-HEADERS = ("layer", "weights", "kept (%)", "neurons (active/all)", "fan-in (min..max)")
+HEADERS = (
+    "layer", "weights", "kept (%)", "neurons (active/all)", "fan-in (min..max)", "ablated/revived",
+)  # fmt: skip
 COLUMNS = (
     "method", "sparsity", "n", "layer", "size", "kept", "neurons", "active_neurons",
-    "fan_in_min", "fan_in_max",
+    "fan_in_min", "fan_in_max", "dead_neurons", "ablated_neurons", "revived_neurons",
 )  # fmt: skip
 MEASURES = COLUMNS[4:]
+EXPLORED = (
+    "method", "sparsity", "all prunable layers", "layers that began sparse", "replaced per update",
+    "n",
+)  # fmt: skip
 
 Means = Mapping[str, float | None]
 
@@ -42,7 +48,9 @@ def structure(row: Row) -> Table:
 
     A neuron is a row of the mask: an output of a linear layer, a filter of a convolution. It is
     active if it keeps a weight; fan-in is the fewest and the most weights of an active one, one
-    number where they are equal. Tickets of older stores do not know them.
+    number where they are equal. Tickets of older stores do not know them. Where masks moved, those
+    are ablated that kept weights when the fit began and keep none at its end, and those revived
+    that kept none; the rest of the inactive ones was dead from the start.
     """
     return Table(
         headers=HEADERS,
@@ -63,13 +71,15 @@ def exploration(rows: Sequence[Row]) -> Table:
 
     In-Time Over-Parameterization (Liu et al. 2021, "Do We Actually Need Dense
     Over-Parameterization?"), over all prunable layers, and over those that did not begin dense:
-    a dense layer is fully explored from the start. Only rows that know it.
+    a dense layer is fully explored from the start. Beside them what each update of the masks
+    replaced: of the weights it found, the fraction that it dropped. Only rows that know it.
     """
-    rates = [(row, [row.known("itop"), row.known("itop_sparse")]) for row in rows]
+    measures = ("itop", "itop_sparse", "replaced_per_update")
+    rates = [(row, [row.known(name) for name in measures]) for row in rows]
     known = [(row, spreads) for row, spreads in rates if any(spreads)]
-    names = ("itop_mean", "itop_std", "itop_sparse_mean", "itop_sparse_std")
+    names = [f"{name}_{kind}" for name in measures for kind in ("mean", "std")]
     return Table(
-        headers=("method", "sparsity", "all prunable layers", "layers that began sparse", "n"),
+        headers=EXPLORED,
         cells=[
             [row.name, f"{100 * row.sparsity:.2f}", *map(_percent, spreads), str(row.count)]
             for row, spreads in known
@@ -104,7 +114,9 @@ def _cells(row: Row, name: str) -> list[str]:
     ends = [means["fan_in_min"], means["fan_in_max"]]
     neurons = [means["active_neurons"], means["neurons"]]
     fan_in = ends[:1] if ends[0] == ends[1] else ends
-    return [name, _size([row], name), _kept(means), _joined(neurons, "/"), _joined(fan_in, "..")]
+    moved = [means["ablated_neurons"], means["revived_neurons"]]
+    joined = [_joined(neurons, "/"), _joined(fan_in, ".."), _joined(moved, "/")]
+    return [name, _size([row], name), _kept(means), *joined]
 
 
 def _joined(numbers: Sequence[float | None], by: str) -> str:

@@ -126,6 +126,12 @@ FILES: Mapping[str, Check] = {
     "cost.json": mapping({"seconds": number(0)}, dict.fromkeys(COSTS, number(0))),
     "history.json": listing(mapping({})),
     "topology.json": mapping({}),
+    "updates.json": mapping(
+        {
+            **dict.fromkeys(("steps", "kept", "dropped", "grown"), listing(whole())),
+            "neurons": mapping_of(mapping(dict.fromkeys(("dead", "ablated", "revived"), whole()))),
+        }
+    ),
     "study.json": mapping({}),
     "network.json": mapping({}),
 }

@@ -22,7 +22,7 @@ from sparsekit.data.types import Data
 from sparsekit.networks.network import Network, stored_network
 from sparsekit.store.identity import Stage, describe, keys_in
 from sparsekit.store.store import SCRATCH, Store
-from sparsekit.store.tensors import MASK_HISTORY, PARTS_FILE, load_network, save_network
+from sparsekit.store.tensors import PARTS_FILE, load_network, save_network
 from sparsekit.system.files import write_json, write_measured
 from sparsekit.system.team import Call, Team
 from sparsekit.training.averaging import TrajectoryAverage
@@ -34,6 +34,7 @@ from sparsekit.training.freezing import freeze_
 from sparsekit.training.history import History
 from sparsekit.training.judge import device_of
 from sparsekit.training.layouts import check_channels_last
+from sparsekit.training.mask_updates import write_mask_history
 from sparsekit.training.masking import Masking
 from sparsekit.training.module import FitModule, reads_gradients
 from sparsekit.training.observing import (
@@ -204,8 +205,7 @@ class Results:
         record = self.network.record()
         save_network(self.folder, state=apply(state, masks), masks=masks, network=record)
         write_measured(self.folder / "history.json", fit.rows)
-        snapshots = {"num_snapshots": max(1, self.average.count)}
-        write_json(self.folder / MASK_HISTORY, {**fit.masking.mask_history.summary(), **snapshots})
+        write_mask_history(self.folder, fit.masking, num_snapshots=max(1, self.average.count))
         cost = {"seconds": time.time() - self.started, "devices": fit.trainer.world_size}
         cost |= cost_of_training(fit, self.network, masks, recalibrated=self.average.count > 0)
         cost |= module.cost_of_teacher()

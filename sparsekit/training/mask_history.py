@@ -10,11 +10,16 @@ from sparsekit.core.prune import num_kept, total_kept
 from sparsekit.core.training_flops import Change
 from sparsekit.core.types import Masks, Weights
 
+Update = tuple[int, int, int, int]
+"""Number of steps before it; weights kept after it; weights it dropped; weights it grew."""
+
 
 class MaskHistory:
     """Counts weights kept over steps, and which weights were ever active.
 
     `changes`: after how many steps a layer came to keep another number, and what each keeps then.
+    `updates`: each time masks became others, after how many steps, how many weights all of them
+    keep since, and how many were dropped and grown. `first`, `masks`: at the beginning, and now.
 
     The fraction ever active is the ITOP rate (Liu et al. 2021, "Do we actually need dense
     over-parameterization?"). It is given over all masks and over those that did not begin dense,
@@ -29,6 +34,10 @@ class MaskHistory:
         kept = num_kept(masks)
         self.num_kept = sum(kept.values())
         self.changes: list[Change] = [(0, kept)]
+        self.updates: list[Update] = []
+        self.first: Masks = masks
+        self.masks: Masks = masks
+        self._resumed = False
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -37,6 +46,7 @@ class MaskHistory:
             "kept_in_steps": self.kept_in_steps,
             "num_steps": self.num_steps,
             "changes": list(self.changes),
+            "updates": list(self.updates),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -46,16 +56,29 @@ class MaskHistory:
         self.num_steps = state["num_steps"]
         # What a checkpoint of an earlier release does not tell is not made up.
         self.changes = list(state.get("changes", ()))
+        self.updates = list(state.get("updates", ()))
+        self._resumed = True  # what is noted next are the masks of the checkpoint
 
     def note(self, masks: Masks) -> None:
         """Take these as the masks from now on."""
         self.explored = {n: self.explored[n].to(mask.device) | mask for n, mask in masks.items()}
         kept = num_kept(masks)
+        self._note_update(masks, sum(kept.values()))
         self.num_kept = sum(kept.values())
         if self.changes and self.changes[-1][0] == self.num_steps:
             self.changes.pop()
         if not self.changes or self.changes[-1][1] != kept:
             self.changes.append((self.num_steps, kept))
+
+    def _note_update(self, masks: Masks, kept: int) -> None:
+        last, self.masks = self.masks, masks
+        if self._resumed:
+            self._resumed = False
+            return
+        differing = total_kept({n: last[n].to(mask.device) ^ mask for n, mask in masks.items()})
+        if differing:
+            dropped = (differing + self.num_kept - kept) // 2
+            self.updates.append((self.num_steps, kept, dropped, differing - dropped))
 
     def count_step(self) -> None:
         """Count one optimizer step with the present masks."""

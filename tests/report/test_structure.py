@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from sparsekit.report.notes import ONE_SEED, SPREAD
 from sparsekit.report.records import plain_rows
 from sparsekit.report.storage import UNKNOWN
+from sparsekit.store.identity import Stage
+from sparsekit.system.files import write_json
 from tests.report.writer import Writer, output, three_seeds
 
 
@@ -106,7 +109,7 @@ def test_layers_for_machines(structured: Writer, capsys: pytest.CaptureFixture[s
     assert rows["0.9", "head"] == {
         "method": "srigl", "sparsity": "0.9", "n": "2", "layer": "head", "size": "300.0",
         "kept": "45.0", "neurons": "10.0", "active_neurons": "10.0", "fan_in_min": "1.5",
-        "fan_in_max": "9.0",
+        "fan_in_max": "9.0", "dead_neurons": "", "ablated_neurons": "", "revived_neurons": "",
     }  # fmt: skip
     assert output(capsys, structured.store.root, "--structure", "--format", "csv") == text
 
@@ -119,6 +122,7 @@ def test_sections_in_markdown_are_tables(
     assert (title, gap) == ("structure of srigl at 90.00 % (n = 2)", "")
     assert [cell.strip() for cell in header.split("|")[1:-1]] == [
         "layer", "weights", "kept (%)", "neurons (active/all)", "fan-in (min..max)",
+        "ablated/revived",
     ]  # fmt: skip
     assert set(rule) <= set("|-")
 
@@ -142,3 +146,42 @@ def test_storage_is_told_where_rows_and_all_parameters_are_known(
     assert float(line["smallest_mean"]) == 4 * 120 + 150 + 4 * 300 + 4 * 40
     row = next(row for row in plain_rows([structured.store.root]) if row["method"] == "static")
     assert row["storage.dense"] == 4 * 1540
+
+
+def test_what_updates_replaced_and_ablated_is_the_mean_over_fits(
+    writer: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two fits: 20 of 100 and 20 of 80 weights dropped; 30 of 120. Their neurons of `fc` differ."""
+    updates = (
+        {"steps": [2, 4], "kept": [80, 80], "dropped": [20, 20], "grown": [0, 20],
+         "neurons": {"fc": {"dead": 4, "ablated": 6, "revived": 0}}},
+        {"steps": [2], "kept": [90], "dropped": [30], "grown": [0],
+         "neurons": {"fc": {"dead": 4, "ablated": 3, "revived": 1}}},
+    )  # fmt: skip
+    fits = []
+    for number, content in enumerate(updates):
+
+        def write(folder: Path, content: Any = content) -> None:
+            write_json(folder / "cost.json", {"seconds": 1})
+            write_json(folder / "updates.json", content)
+
+        fits.append(writer.store.ensure(Stage("fit", {"name": f"moved {number}"}), write))
+    known = writer.ticket("like", 0.8, 0.9, more={"layers": SEEDS[0]})
+    metrics = writer.store.read(known, "metrics.json")
+    made = Stage("ticket", {"name": "moved"}, tuple(fits))
+    ticket = writer.store.ensure(made, lambda folder: write_json(folder / "metrics.json", metrics))
+    writer.record("srigl", 0, [(0.9, ticket)])
+    (row,) = plain_rows([writer.store.root])
+    assert row["replaced_per_update"] == pytest.approx((20 / 100 + 20 / 80 + 30 / 120) / 3)
+    assert row["num_mask_updates"] == 1.5
+    text = output(capsys, writer.store.root, "--structure")
+    assert section(text, "structure of srigl at 90.00 % (n = 1)")[:2] == [
+        ["fc", "1,200", "10.00", "20/30", "6", "4.5/0.5"],
+        ["head", "300", "10.00", "10/10", "1..9"],
+    ]
+    assert section(text, "weights ever active (ITOP rate, %)")[0] == [
+        "srigl",
+        "90.00",
+        "23.33",
+        "1",
+    ]
