@@ -133,6 +133,8 @@ function runBody(run, content) {
     metric ? cyclesTable(run, content, metric) : null,
     learning ? [element("h4", {}, "learning curves"), learning] : null,
     run.cycles.length ? layersOf(run, content) : null,
+    run.cycles.length ? [element("h4", {}, "how the last cycle was made"),
+      facts(Object.entries(content.tickets[run.cycles.at(-1).ticket].made))] : null,
     element("h4", {}, "configuration"), code(JSON.stringify(run.config, null, 2)),
   ].flat(Infinity).filter((child) => child !== null);
 }

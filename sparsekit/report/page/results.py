@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.report.collect import Kind, Record, Result, kind_of
+from sparsekit.report.commands import provenance_of
 from sparsekit.report.histories import histories
 from sparsekit.report.reading import header, is_measured, is_number, scale
 from sparsekit.report.rows import Row
@@ -109,6 +110,7 @@ def _ticket(result: Result, metric: Metric) -> Mapping[str, Any]:
         "seconds": round(result.seconds, 3),
         "layers": layers,
         "fits": list(_curves(result, metric)),
+        "made": {name: text for name, text in provenance_of(result).items() if text},
         "warnings": [str(text) for text in result.metrics.get("warnings", ())],
     }
 

@@ -130,7 +130,9 @@ def test_a_run_has_its_curves_layers_configuration_and_warnings(seen: Seen) -> N
     layers.locator("th button").first.click()
     names = layers.locator("td:first-child").all_inner_texts()
     assert names == [f"layer{number}.weight" for number in range(1, 12)]
-    assert "method=random" in run.locator("dl").inner_text()
+    told = " ".join(run.locator("dl").all_inner_texts())
+    assert "method=random" in told
+    assert "2.0 s for its own fits" in told
     assert EVIL in run.inner_text()
 
 
