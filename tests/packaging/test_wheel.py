@@ -44,4 +44,5 @@ def test_listing_and_a_run_from_the_wheel(installed: Path, tmp_path: Path) -> No
     printed = python(installed, tmp_path, "-m", "sparsekit.run", *tiny)
     assert "4 stages were computed" in printed
     assert (tmp_path / "runs" / "named" / "custom" / "accuracy.png").stat().st_size > 1000
-    assert "random" in python(installed, tmp_path, "-m", "sparsekit.report", "runs")
+    assert len(list((tmp_path / "runs" / "pages").glob("custom-*.html"))) == 1
+    assert "Random (ERK)" in python(installed, tmp_path, "-m", "sparsekit.report", "runs")
