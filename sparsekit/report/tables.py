@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 
 from sparsekit.report import formats
@@ -25,6 +26,7 @@ COSTS = ("seconds", "total_seconds", "training_flops", "training_flops_relative"
 TEACHER = "teacher_flops"
 WHERE_KNOWN = {"training_flops_relative": "training FLOPs (x dense)", TEACHER: "teacher FLOPs"}
 """Columns that a table for people has where any of its results knows them."""
+UNITS = {3600: "hours", 60: "minutes", 1: "seconds"}
 MEASURED = 2
 """Number of the column of the primary metric."""
 
@@ -35,15 +37,17 @@ def main_table(rows: Sequence[Row]) -> Table:
     For people, rows must have one primary metric: `main_sections` sees to it. For machines, there
     are columns for the primary metrics of all rows, then for every other metric of a split.
     `average parameters` are those that were there on average over the steps of training: what a
-    dense start costs. Tickets of older stores do not know it. `training FLOPs`, a column only where
-    any fits tell them, are those of the whole procedure, in dense trainings. `teacher FLOPs`, one
-    only where fits learned from a teacher, are those of all its forward passes.
+    dense start costs. Tickets of older stores do not know it. The time is that of all fits of the
+    procedure. `training FLOPs`, a column only where any fits tell them, are those of the whole
+    procedure, in dense trainings. `teacher FLOPs`, one only where fits learned from a teacher, are
+    those of all its forward passes.
     """
     names = _columns(rows)
+    unit = _unit(rows)
     columns = [f"{name}_{kind}" for name in names for kind in ("mean", "std")]
     return Table(
-        headers=_headers(rows),
-        cells=[_cells(row, _where_known(rows)) for row in rows],
+        headers=_headers(rows, UNITS[unit]),
+        cells=[_cells(row, unit, _where_known(rows)) for row in rows],
         columns=["method", "sparsity", "n", *columns, "metric"],
         values=[_values(row, names) for row in rows],
         notes=all_notes(rows),
@@ -99,18 +103,25 @@ def _written(
     return "\n\n".join(formats.section(title, write(table)) for title, table in sections)
 
 
-def _headers(rows: Sequence[Row]) -> list[str]:
+def _unit(rows: Sequence[Row]) -> int:
+    """Return the seconds of the largest unit of time that half of the rows fill."""
+    times = [spread.mean for row in rows if (spread := row.known("total_seconds"))]
+    typical = statistics.median(times) if times else 0
+    return next((unit for unit in UNITS if unit <= typical), 1)
+
+
+def _headers(rows: Sequence[Row], unit: str) -> list[str]:
     metric = rows[0].metric if rows else None
     test = header(metric, "test") if metric else "test"
     validation = header(metric, "val") if metric else "validation"
     return [
         "method", "sparsity", test, "n", "parameters", "average parameters", "FLOPs",
-        "sparsity (prunable)", "sparsity (all)", "seconds per fit",
+        "sparsity (prunable)", "sparsity (all)", f"{unit} in all",
         *(WHERE_KNOWN[name] for name in _where_known(rows)), validation,
     ]  # fmt: skip
 
 
-def _cells(row: Row, costs: Sequence[str]) -> list[str]:
+def _cells(row: Row, unit: int, costs: Sequence[str]) -> list[str]:
     return [
         row.name,
         f"{100 * row.sparsity:.2f}",
@@ -121,7 +132,7 @@ def _cells(row: Row, costs: Sequence[str]) -> list[str]:
         _mean(row.known("flops"), ",.0f"),
         _mean(row.known("sparsity_prunable"), ".3f", scale=100),
         _mean(row.known("sparsity_all"), ".3f", scale=100),
-        f"{row.seconds.mean:.1f}",
+        _mean(row.known("total_seconds"), ".3g", scale=1 / unit),
         *(_mean(row.known(name), ".3g") for name in costs),
         written(row.metric, row.known(f"val_{row.metric.name}")),
     ]

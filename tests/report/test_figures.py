@@ -14,6 +14,7 @@ from sparsekit.report.collect import collect
 from sparsekit.report.figures.catalogue import FIGURES, draw_figures
 from sparsekit.report.figures.cost import Point, front
 from sparsekit.report.figures.masks import overlap
+from sparsekit.report.figures.scales import set_sparsity_
 from sparsekit.report.figures.style import styled
 from sparsekit.report.rows import Row, rows_of
 from sparsekit.store.masks import read_masks
@@ -181,3 +182,12 @@ def test_masks_are_read_without_torch_and_refused_where_they_are_none(writer: Wr
     wrong = writer.ticket("wrong", 0.9, 0.5, masks={"layer": np.ones(3)})
     with pytest.raises(CorruptResult, match="mask of 'layer' is float64"):
         read_masks(writer.store, wrong)
+
+
+def test_a_sparsity_a_hair_above_a_round_one_has_its_number_on_the_axis() -> None:
+    from matplotlib.figure import Figure
+
+    with styled():
+        axes = Figure().subplots()
+        set_sparsity_(axes, [80.005, 95.0])
+    assert list(axes.get_xticks()) == [80, 85, 90, 95]

@@ -20,7 +20,7 @@ from sparsekit.report.compare import differences
 from sparsekit.report.notes import NOT_ALL, ONE_SEED, SPREAD
 from sparsekit.report.rows import rows_of
 from sparsekit.report.spread import Spread
-from sparsekit.report.tables import comma_separated, markdown, terminal
+from sparsekit.report.tables import comma_separated, main_table, markdown, terminal
 from sparsekit.store.identity import Stage
 from sparsekit.store.store import Store
 from tests.report.writer import Writer, output, three_seeds
@@ -53,17 +53,36 @@ def test_the_table_shows_literally(writer: Writer) -> None:
         "sparsity", "sparsity", "seconds", "validation",
     ]  # fmt: skip
     assert table[1].split() == [
-        "(%)", "parameters", "(prunable)", "(all)", "per", "fit", "accuracy", "(%)",
+        "(%)", "parameters", "(prunable)", "(all)", "in", "all", "accuracy", "(%)",
     ]  # fmt: skip
     assert table[3].split("  ")[0] == "imp"
     assert " ".join(table[3].split()) == (
-        "imp 0.00 93.00 +- 3.61 3 1,000 50,000 0.000 0.000 2.0 92.00 +- 3.61"
+        "imp 0.00 93.00 +- 3.61 3 1,000 50,000 0.000 0.000 2 92.00 +- 3.61"
     )
     assert " ".join(table[4].split()) == (
-        "imp 80.00 83.00 +- 3.61 3 200 10,000 80.000 40.000 2.0 82.00 +- 3.61"
+        "imp 80.00 83.00 +- 3.61 3 200 10,000 80.000 40.000 2 82.00 +- 3.61"
     )
     assert table[5:] == [SPREAD]
     assert max(map(len, table)) < 140
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        ([1, 50, 700], ["seconds", "1", "50", "700"]),
+        ([30, 600, 7200], ["minutes", "0.5", "10", "120"]),
+        ([3600, 7200], ["hours", "1", "2"]),
+    ],
+)
+def test_time_has_the_unit_that_half_of_the_rows_fill(
+    writer: Writer, seconds: list[float], shown: list[str]
+) -> None:
+    for number, one in enumerate(seconds):
+        ticket = writer.ticket(f"t{number}", 0.8, number / 10, seconds=one)
+        writer.record(f"m{number}", 0, [(number / 10, ticket)])
+    table = main_table(rows_of(collect([writer.store.root])))
+    column = list(table.headers).index(f"{shown[0]} in all")
+    assert [line[column] for line in table.cells] == shown[1:]
 
 
 def test_average_parameters_are_shown_where_all_seeds_know_them(writer: Writer) -> None:

@@ -40,9 +40,10 @@ def mask_overlap(rows: Sequence[Row], sparsity: float | None = None) -> Any:
         colour = "white" if value is not None and value > BRIGHT else "black"
         text = "n/a" if value is None else f"{value:.2f}"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=_size(len(chosen)))
-    names = [textwrap.fill(name, LONGEST, max_lines=2) for name in _names(chosen)]
-    axes.set_xticks(side, names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(side, names)
+    names = _names(chosen)
+    below = [textwrap.shorten(name, 2 * LONGEST, placeholder=" ...") for name in names]
+    axes.set_xticks(side, below, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(side, [textwrap.fill(name, LONGEST, max_lines=2) for name in names])
     axes.grid(False)
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, label="Jaccard index", fraction=0.05)

@@ -74,7 +74,8 @@ def set_sparsity_(axes: Any, percents: Sequence[float]) -> None:
     low, high = min(percents), max(percents)
     margin = 0.04 * (position(high) - position(low)) or 0.05
     axes.set_xscale("function", functions=(forward, lambda places: 100 - 10.0 ** (2 - places)))
-    axes.set_xlim(sparsity_at(position(low) - margin), sparsity_at(position(high) + margin))
-    shown = ticks(low, high) or [round(low, 2)]
+    ends = sparsity_at(position(low) - margin), sparsity_at(position(high) + margin)
+    axes.set_xlim(*ends)
+    shown = ticks(*ends) or [round(low, 2)]
     axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
     axes.set_xticks([], minor=True)
