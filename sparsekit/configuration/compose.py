@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sparsekit.configuration.claims import claims_in, grids_in, offer_of, refuse_untestable
 from sparsekit.configuration.config import ConfigError, Spine, check
 from sparsekit.configuration.groups import (
     Groups,
@@ -25,6 +26,7 @@ from sparsekit.configuration.overrides import (
     first_lines,
     key_of,
     quoted,
+    reason_of,
     refuse_hydra,
     value_of,
     values_of,
@@ -52,7 +54,7 @@ from sparsekit.store.published import published_override
 from sparsekit.system.secrets import masked
 
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
-NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep", "label")
+NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep", "label", "claims")
 Memory = dict[tuple[str, ...], tuple[Any, dict[str, str]]]
 
 
@@ -61,7 +63,8 @@ class Run:
     """One complete, checked configuration and the choices that led to it.
 
     Runs whose `variant` is equal differ in nothing but seed, sparsity and where they run. `labels`
-    are display names, on which no result depends (`configuration/labels.py`).
+    are display names and `claims` what the experiment states, None if nothing: no result depends on
+    either (`configuration/labels.py`, `claims.py`).
     """
 
     config: Mapping[str, Any]
@@ -69,6 +72,7 @@ class Run:
     choices: Mapping[str, str]
     overrides: tuple[str, ...]
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    claims: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def experiment(self) -> str:
@@ -119,9 +123,16 @@ def compose_runs(
     for one in chosen:
         run = _named((*one, "sweep=[]"), ask, shown=one if len(chosen) > 1 else ())
         refuse_unused_resources(overrides, run.config)
-        run = dataclasses.replace(run, overrides=tuple(map(published_override, one)))
+        claims = run.claims if sweep.claims is None else sweep.claims
+        asked = tuple(map(published_override, one))
+        run = dataclasses.replace(run, overrides=asked, claims=claims)
         same = repr((run.config, run.choices))
         runs[same] = run if same not in runs or RUN not in runs[same].labels else runs[same]
+    if any(run.claims for run in runs.values()):
+        grids = sweep.grids or grids_in(node for node, _ in ask.memory.values())
+        methods, is_open = list_groups(folders)["method"], not (grids or sweep.overrides)
+        offer = offer_of(grids, everything.values(), methods, is_open=is_open)
+        refuse_untestable(list(runs.values()), offer)
     return list(runs.values())
 
 
@@ -154,7 +165,7 @@ def compose_one(
         written = OmegaConf.to_container(composed, resolve=False)
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise ConfigError(_reason(error)) from error
+        raise ConfigError(reason_of(error)) from error
     except RecursionError as error:
         raise ConfigError("a configuration is nested too deeply, or refers to itself") from error
     except OSError as error:
@@ -168,12 +179,13 @@ def compose_one(
     # Grids are resolved in the runs they stand for: ${sparsity} is that of the run.
     config = {str(name): value for name, value in plain.items()} | {"sweep": written["sweep"]}
     check(config)
+    claims = claims_in(config.pop("claims"))
     labels = labels_of(config.pop("label"), method_label, choices, list_groups(folders))
     if not config["sweep"]:  # grids may choose another method
         refuse_unused_sparsity(overrides, written, choices)
         refuse_unused_retraining(overrides, config)
     asked = tuple(map(published_override, overrides))
-    return Run(config, _digest(written), choices, asked, labels)
+    return Run(config, _digest(written), choices, asked, labels, claims)
 
 
 def _composed(options: Sequence[str], folders: Sequence[Path]) -> tuple[Any, dict[str, str]]:
@@ -283,18 +295,3 @@ def _named(overrides: Combination, ask: _Ask, *, shown: Combination) -> Run:
     except ConfigError as error:
         said = " ".join(map(published_override, shown))
         raise ConfigError(f"{said}: {error}" if said else str(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    """Return Hydra's message; if it only names the override that failed, add why."""
-    text = first_lines(error)
-    if "No match in the defaults list" in text:
-        place = text.split("'")[1]
-        return (
-            f"{place}: nothing is chosen there that could be replaced; groups inside others are "
-            "chosen as GROUP@PLACE=OPTION, such as prune@method.prune=lamp for methods that prune"
-        )
-    if "Could not override" in text:
-        return text.partition(" To append")[0]
-    cause = error.__cause__
-    return f"{text}: {first_lines(cause)}" if isinstance(cause, Exception) else text

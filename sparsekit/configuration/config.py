@@ -42,6 +42,7 @@ class Spine:
     seed: int = 0
     sparsity: float = 0.9
     label: Any = None
+    claims: Any = None
     sweep: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 

@@ -51,11 +51,12 @@ def labels_of(
 
 def _is_inherited(label: str, choice: str, methods: Mapping[str, Path]) -> bool:
     own = methods.get(choice)
-    if own is None or _label_in(own) is not None:
+    if own is None or label_in(own) is not None:
         return False
-    return label in {_label_in(file) for file in methods.values()}
+    return label in {label_in(file) for file in methods.values()}
 
 
-def _label_in(file: Path) -> str | None:
+def label_in(file: Path) -> str | None:
+    """Return the display name that is written in the file of a method; None if there is none."""
     found = WRITTEN.search(file.read_text(encoding="utf-8", errors="replace"))
     return found["label"].strip("\"'") if found else None

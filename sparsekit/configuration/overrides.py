@@ -152,6 +152,21 @@ def first_lines(error: Exception) -> str:
     return " ".join(lines[:3])
 
 
+def reason_of(error: Exception) -> str:
+    """Return Hydra's message; if it only names the override that failed, add why."""
+    text = first_lines(error)
+    if "No match in the defaults list" in text:
+        place = text.split("'")[1]
+        return (
+            f"{place}: nothing is chosen there that could be replaced; groups inside others are "
+            "chosen as GROUP@PLACE=OPTION, such as prune@method.prune=lamp for methods that prune"
+        )
+    if "Could not override" in text:
+        return text.partition(" To append")[0]
+    cause = error.__cause__
+    return f"{text}: {first_lines(cause)}" if isinstance(cause, Exception) else text
+
+
 def _parsed(text: str) -> Any:
     from hydra.errors import HydraException
 

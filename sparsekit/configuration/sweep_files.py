@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sparsekit.configuration.claims import CLAIMS, claims_in
 from sparsekit.configuration.config import ConfigError, suggest
 from sparsekit.configuration.overrides import key_of, meaning, refuse_repetition, spelled, text_of
 
@@ -26,8 +27,8 @@ class SweepFile:
     """A sweep as written in a file: `name` is that of the file's folder, "" if there is none.
 
     `overrides` are as typed. The lists of the keys of one entry of `zipped` are walked in step. A
-    combination that agrees with an entry of `excluded` is left out. `grids` take the place of the
-    experiment's.
+    combination that agrees with an entry of `excluded` is left out. `grids` and `claims` take the
+    place of the experiment's.
     """
 
     name: str = ""
@@ -35,10 +36,17 @@ class SweepFile:
     zipped: tuple[tuple[str, ...], ...] = ()
     excluded: tuple[Point, ...] = ()
     grids: tuple[Mapping[str, Any], ...] = ()
+    claims: Sequence[Mapping[str, Any]] | None = None
 
 
 NO_FILE = SweepFile()
-FILE_KEYS = {"overrides": "overrides", ZIP: "zipped", EXCLUDE: "excluded", "sweep": "grids"}
+FILE_KEYS = {
+    "overrides": "overrides",
+    ZIP: "zipped",
+    EXCLUDE: "excluded",
+    "sweep": "grids",
+    CLAIMS: "claims",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +201,8 @@ def refuse_clash(sweep: SweepFile, typed: Sequence[str]) -> None:
     given = {key_of(text): text for text in sweep.overrides}
     if sweep.grids:
         given.setdefault("sweep", "sweep")
+    if sweep.claims is not None:
+        given.setdefault(CLAIMS, CLAIMS)
     for text in typed:
         if key_of(text) in given:
             raise ConfigError(
@@ -224,6 +234,7 @@ def _from_content(name: str, content: Mapping[str, Sequence[Any]]) -> SweepFile:
         zipped=tuple(tuple(map(_bare, keys)) for keys in content.get(ZIP, [])),
         excluded=_exclusions("exclude", content.get(EXCLUDE, [])),
         grids=tuple(content.get("sweep", [])),
+        claims=claims_in(content.get(CLAIMS)),
     )
 
 

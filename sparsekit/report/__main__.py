@@ -8,6 +8,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from sparsekit.report.claims import claims_of
 from sparsekit.report.collect import in_one_line, last_of, read_records, results_of, unfinished
 from sparsekit.report.figures import options as of_figures
 from sparsekit.report.filters import Condition, conditions, filtered
@@ -27,8 +28,8 @@ from sparsekit.system.streams import printed
 DESCRIPTION = "Mean +- sample standard deviation over n seeds, per method and sparsity."
 EPILOG = """\
 With --format csv one table is written, unrounded: of the layers, the storage, the particles, the
-knees, the differences, the seeds, the epochs or the studies if asked for, else the main one, with
-every metric. Every line that is no table then goes to the error stream.
+knees, the differences, the claims, the seeds, the epochs or the studies if asked for, else the main
+one, with every metric. Every line that is no table then goes to the error stream.
 """
 TOLERANCE = 0.01
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if damaged and not results:
             raise Damaged(in_one_line(damaged))
         rows = rows_of(results, records)
-        text, notes = written(rows, options)
+        text, notes = written(rows, options, claims_of(records))
         drawn = of_figures.figure_lines(rows, options)
         if options.html:
             write_page(Path(os.path.realpath(options.html)), shown, damaged=damaged)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-SHOWN_ELSEWHERE = ("seed", "method", "sparsity", "experiment", "label", "method.label", "sweep")
+SHOWN_ELSEWHERE = (
+    "seed", "method", "sparsity", "experiment", "label", "method.label", "claims", "sweep",
+)  # fmt: skip
 NOT_PART_OF_RESULTS = ("runtime", "cluster", "resources", "executor", "logger")
 
 

@@ -16,7 +16,7 @@ from sparsekit.report.rows import Row
 from sparsekit.store.store import Store
 
 PROGRAM = "python -m sparsekit.run"
-WHERE_IT_RAN = ("cluster", "resources", "executor", "label", "method.label")
+WHERE_IT_RAN = ("cluster", "resources", "executor", "label", "method.label", "claims")
 NO_SWEEP = "sweep=[]"
 FOLDERS = ("--config-dir", "-cd")
 

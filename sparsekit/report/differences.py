@@ -79,9 +79,9 @@ def differences(rows: Sequence[Row], against: str) -> Table:
     return _table(comparisons, notes)
 
 
-def label_of(name: str, rows: Sequence[Row]) -> str:
+def label_of(name: str, rows: Sequence[Row], *, option: str = "--against") -> str:
     """Return the label that a name means: the label itself, or the method's own name if it is of
-    one label; ValueError for any other."""
+    one label; ValueError for any other, with what the name was given as."""
     labels = list(dict.fromkeys(row.label for row in rows))
     if name in labels:
         return name
@@ -89,7 +89,7 @@ def label_of(name: str, rows: Sequence[Row]) -> str:
     if len(of_method) == 1:
         return next(iter(of_method))
     there = ", ".join(of_method or labels) or "nothing"
-    raise ValueError(f"--against {name}: there is {there}")
+    raise ValueError(f"{option} {name}: there is {there}")
 
 
 def _compare(
@@ -104,7 +104,7 @@ def _compare(
     if {one.ticket for one in row.results} <= {one.ticket for one in other.results}:
         return None
     try:
-        return Comparison(row, other, paired(_by_seed(row), _by_seed(other)))
+        return Comparison(row, other, paired(by_seed(row), by_seed(other)))
     except ValueError as error:
         return str(error)
 
@@ -112,12 +112,12 @@ def _compare(
 def paired_rows(first: Row, second: Row) -> Paired | None:
     """Compare two rows over the seeds that both have; None if there is none."""
     try:
-        return paired(_by_seed(first), _by_seed(second))
+        return paired(by_seed(first), by_seed(second))
     except ValueError:
         return None
 
 
-def _by_seed(row: Row) -> dict[int, float]:
+def by_seed(row: Row) -> dict[int, float]:
     """Return the primary metric on the test split by seed, without what is not a finite number."""
     name = f"test_{row.metric.name}"
     values = {result.seed: result.metrics[name] for result in row.results}

@@ -39,6 +39,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the best of each sparsity in bold, in Markdown and LaTeX, where seeds are evidence",
     )
+    parser.add_argument(
+        "--claims",
+        action="store_true",
+        help="what the experiments claim, each claim with its verdict and how it comes about",
+    )
     parser.add_argument("--seeds", action="store_true", help="every seed in a line of its own")
     parser.add_argument(
         "--epochs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
+from sparsekit.report.claims import Claim, answers
 from sparsekit.report.commands import command_lines, provenance_lines
 from sparsekit.report.differences import differences
 from sparsekit.report.differences import title as differences_title
@@ -24,6 +25,7 @@ from sparsekit.report.storage import storage
 from sparsekit.report.structure import exploration, has_inactive, layers, structure
 from sparsekit.report.studied import studies_table
 from sparsekit.report.tables import Section, all_metrics, main_sections, main_table
+from sparsekit.report.verdicts import claims_table, claims_title
 from sparsekit.tasks.metric import ACCURACY, Metric
 
 WRITERS: dict[str, Callable[[Table], str]] = {**FORMATS, "latex": latex}
@@ -31,15 +33,21 @@ BOLD = ("markdown", "latex")
 """Formats with bold type."""
 
 
-def written(rows: Sequence[Row], options: argparse.Namespace) -> tuple[str, Sequence[str]]:
-    """Return the text of all that is asked for, and for CSV the notes, which are not part of it."""
+def written(
+    rows: Sequence[Row], options: argparse.Namespace, claims: Sequence[Claim] = ()
+) -> tuple[str, Sequence[str]]:
+    """Return the text of all that is asked for, and for CSV the notes, which are not part of it.
+
+    `claims` are those of the experiments, with or without results.
+    """
     if options.bold and options.format not in BOLD:
         raise ValueError(f"--bold needs --format {' or '.join(BOLD)}: {options.format} has none")
     if options.format == "csv":
-        (table,) = in_order([_only_table(rows, options)], options.sort)
+        (table,) = in_order([_only_table(rows, options, claims)], options.sort)
         return FORMATS["csv"](table), [*table.notes, *_below(rows, options)]
     sections = [
         *main_sections(rows, bold=options.bold),
+        *_of_claims(rows, options, claims),
         *_of_seeds(rows, options),
         *_of_layers(rows, options),
         *_of_studies(rows, options),
@@ -64,6 +72,15 @@ def _section(title: str, text: str, form: str) -> str:
 def _below(rows: Sequence[Row], options: argparse.Namespace) -> list[str]:
     commands = command_lines(rows) if options.commands else []
     return [*commands, *(provenance_lines(rows) if options.provenance else [])]
+
+
+def _of_claims(
+    rows: Sequence[Row], options: argparse.Namespace, claims: Sequence[Claim]
+) -> list[Section]:
+    if not options.claims:
+        return []
+    found = answers(claims, rows)
+    return [(claims_title(found), claims_table(found))]
 
 
 def _of_seeds(rows: Sequence[Row], options: argparse.Namespace) -> list[Section]:
@@ -125,7 +142,7 @@ def _knees(metric: Metric, rows: Sequence[Row], tolerance: float) -> list[Sectio
     ]
 
 
-def _only_table(rows: Sequence[Row], options: argparse.Namespace) -> Table:
+def _only_table(rows: Sequence[Row], options: argparse.Namespace, claims: Sequence[Claim]) -> Table:
     """Return what a CSV holds; ValueError if several tables are asked for."""
     tables: dict[str, tuple[bool, Callable[[], Table]]] = {
         "--layers or --structure": (options.layers or options.structure, lambda: layers(rows)),
@@ -136,6 +153,7 @@ def _only_table(rows: Sequence[Row], options: argparse.Namespace) -> Table:
             lambda: essential_sparsities(_of_one_metric(rows), tolerance=options.knee),
         ),
         "--against": (options.against is not None, lambda: differences(rows, options.against)),
+        "--claims": (options.claims, lambda: claims_table(answers(claims, rows))),
         "--seeds": (options.seeds, lambda: seeds_table(rows)),
         "--epochs": (options.epochs, lambda: epochs(rows)),
         "--studies": (options.studies, lambda: studies_table(rows)),

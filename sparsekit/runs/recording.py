@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ def record(
         "choices": dict(prepared.run.choices),
         "overrides": list(prepared.run.overrides),
         "labels": _labels(prepared, before),
+        "claims": _claims(prepared, before),
         "origins": _origins(prepared, before),
         "seed": prepared.seed,
         "variant": prepared.run.variant,
@@ -59,16 +61,17 @@ def studied_before(prepared: PreparedRun) -> Mapping[str, Mapping[str, str]]:
     return {row["ticket"]: row.get("studies", {}) for row in rows}
 
 
-def relabel(prepared_runs: Iterable[PreparedRun]) -> None:
-    """Give the records of runs that are done the display names that are asked for now.
+def restate(prepared_runs: Iterable[PreparedRun]) -> None:
+    """Give the records of runs that are done the display names and claims that are stated now.
 
     A run that is done is not begun again, so that it would not do it itself.
     """
     for prepared in prepared_runs:
         before = record_before(prepared)
-        labels = _labels(prepared, before)
-        if before.get("status") == "done" and before.get("labels", {}) != labels:
-            content = {**before, "labels": labels}
+        known = {"labels": before.get("labels", {}), "claims": before.get("claims")}
+        stated = {"labels": _labels(prepared, before), "claims": _claims(prepared, before)}
+        if before.get("status") == "done" and known != stated:
+            content = {**before, **stated}
             with contextlib.suppress(OSError):  # a record of somebody else's keeps what it says
                 prepared.store.name(prepared.run.experiment, prepared.name, content)
 
@@ -81,6 +84,21 @@ def _labels(prepared: PreparedRun, before: Mapping[str, Any]) -> dict[str, str]:
     given = {name: label for name, label in before.get("labels", {}).items() if name == RUN}
     labels = {**given, **prepared.run.labels}
     return {name: label for name, label in labels.items() if label}
+
+
+def _claims(prepared: PreparedRun, before: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the claims of the experiment and when they were stated; None if there never were any.
+
+    Claims stay until others are stated, if only an empty list, and the same keep their time.
+    """
+    known: Mapping[str, Any] | None = before.get("claims")
+    claims = prepared.run.claims
+    if claims is None or (known is not None and known["list"] == list(claims)):
+        return known
+    now = prepared.origin.get("created", time.time())
+    if known is not None and known["time"] > now:  # a job that was asked for before that
+        return known
+    return {"time": now, "list": list(claims)}
 
 
 def _origins(prepared: PreparedRun, before: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -39,6 +39,19 @@ origin = mapping(
 )
 """How a run was asked for."""
 
+_better = mapping({"says": text(), "better": text(), "than": text()}, {"sparsity": number(0, 1)})
+_as_good = mapping(
+    {"says": text(), "as_good": text(), "as": text(), "within": number(0)},
+    {"sparsity": number(0, 1)},
+)
+
+
+def claim(value: Any, place: str) -> None:
+    """Accept what an experiment claims of two methods: that one is better, or as good."""
+    is_better = isinstance(value, Mapping) and "better" in value
+    (_better if is_better else _as_good)(value, place)
+
+
 row = mapping(
     {"cycle": whole(), "sparsity": number(0, 1), "ticket": key, "is_result": truth},
     {"studies": mapping_of(key), "skipped_studies": mapping_of(text())},
@@ -56,6 +69,7 @@ record = mapping(
     {
         "config": mapping({}, {"sparsity": optional(number(0, 1))}),
         "labels": mapping_of(text()),
+        "claims": optional(mapping({"time": time, "list": listing(claim)})),
         "origins": listing(origin),
         "error": optional(text()),
         "stages": listing(key),

@@ -14,7 +14,7 @@ from sparsekit.configuration import config
 from sparsekit.configuration.compose import Run, deciding
 from sparsekit.configuration.config import ConfigError
 from sparsekit.configuration.unpublishable import refuse_secrets
-from sparsekit.runs.recording import relabel
+from sparsekit.runs.recording import restate
 from sparsekit.runs.runner import (
     PreparedRun,
     prepare_run,
@@ -75,7 +75,7 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
             raise ConfigError(f"cluster.snapshot=true: {error}") from error
         code = {**content["code"], "snapshot": str(place)}
         sweep = freeze(root, label or _label(runs), {**content, "code": code})
-    relabel(prepared_runs)
+    restate(prepared_runs)
     return start(sweep, range(len(prepared_runs)))
 
 

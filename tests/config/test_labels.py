@@ -8,7 +8,7 @@ import pytest
 
 from sparsekit.configuration.compose import Run, compose_one, compose_runs, list_groups
 from sparsekit.configuration.config import ConfigError
-from sparsekit.runs.recording import record, relabel
+from sparsekit.runs.recording import record, restate
 from sparsekit.runs.runner import prepare_run
 from sparsekit.store.named import read_record
 from tests.conftest import TINY
@@ -75,7 +75,7 @@ def test_the_record_of_a_run_that_is_done_takes_another_label(tmp_path: Path) ->
         prepared = prepare_run(run)
         if not (tmp_path / "named").exists():
             record(prepared, [], status="done")
-        relabel([prepared])
+        restate([prepared])
         (file,) = (tmp_path / "named").rglob("*.json")
         return dict(read_record(file)["labels"])
 

@@ -152,8 +152,8 @@ def test_its_grids_take_the_place_of_the_experiments(write: Callable[[str], Path
 BROKEN = [
     ("overides: []", "overides: no such key in a sweep file; nearest: overrides"),
     ("seed: [0, 1]", "seed: no such key in a sweep file; nearest: sweep"),
-    ("", "expected overrides, zip, exclude, sweep; found None"),
-    ("- seed=0", "expected overrides, zip, exclude, sweep; found ['seed=0']"),
+    ("", "expected overrides, zip, exclude, sweep, claims; found None"),
+    ("- seed=0", "expected overrides, zip, exclude, sweep, claims; found ['seed=0']"),
     ("overrides: seed=0", "overrides='seed=0' is not a list"),
     ("overrides: [seed=0,1]", "overrides: 1 is not text; write one a line: - seed=0,1,2"),
     ("overrides: [", "sweep.yaml: while parsing"),

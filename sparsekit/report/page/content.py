@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sparsekit.report.claims import answers, claims_of
 from sparsekit.report.collect import Record, results_of, unfinished
 from sparsekit.report.formats import Table
 from sparsekit.report.notes import studied
@@ -14,6 +15,7 @@ from sparsekit.report.page.sweeps import Facts, failures, sweeps_of
 from sparsekit.report.rows import Row, by_metric, kind_of_result, rows_of
 from sparsekit.report.studied import studies_table
 from sparsekit.report.tables import main_table
+from sparsekit.report.verdicts import claims_table, claims_title
 
 
 def content_of(
@@ -47,6 +49,7 @@ def content_of(
             }
             for metric, several in by_metric(rows).items()
         ],
+        "claims": _claims(records, rows),
         "runs": runs(records, results, labels),
         "tickets": tickets(rows),
         "studies": _studies(rows),
@@ -63,6 +66,15 @@ def table_facts(table: Table, *, without: Sequence[str] = ()) -> Mapping[str, An
         "rows": [list(line) for line in table.cells],
         "notes": [note for note in table.lines_below if note not in without],
     }
+
+
+def _claims(records: Sequence[Record], rows: Sequence[Row]) -> Mapping[str, Any] | None:
+    """Return what the experiments claim: each claim in words, and the table behind the verdicts."""
+    found = answers(claims_of(records), rows)
+    if not found:
+        return None
+    stated = [{"says": one.claim.says, "verdict": one.verdict} for one in found]
+    return {"stated": stated, "title": claims_title(found), **table_facts(claims_table(found))}
 
 
 def _studies(rows: Sequence[Row]) -> Mapping[str, Any] | None:

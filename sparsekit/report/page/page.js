@@ -73,6 +73,16 @@ function results(content) {
   ]));
 }
 
+// Every claim looks the same, whatever became of it: the verdict is a word before it.
+function claims(content) {
+  if (!content.claims) return null;
+  const { stated, title, headers, rows, notes } = content.claims;
+  return section("claims", "Claims",
+    element("dl", { class: "claims" }, stated.map(({ says, verdict }) => [
+      element("dt", {}, verdict), element("dd", {}, says)])),
+    element("h3", {}, title), sortableTable(headers, rows, { notes }));
+}
+
 function figures(content) {
   return section("figures", "Figures", content.groups.flatMap((group) => {
     const layers = layerFigure(group, content.tickets);
@@ -178,7 +188,8 @@ function list(id, title, lines) {
 
 function buildPage(content) {
   const sections = [
-    failures(content), whatWasRun(content), results(content), figures(content), studies(content),
+    failures(content), whatWasRun(content), claims(content), results(content), figures(content),
+    studies(content),
     runs(content), list("unfinished", "Not done", content.unfinished),
     list("damaged", "Damaged, left out", content.damaged),
   ].filter((one) => one !== null);

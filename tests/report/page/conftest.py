@@ -18,6 +18,11 @@ from tests.report.writer import Writer
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{content}}"
 TRACEBACK = f"Traceback (most recent call last):\n  ValueError: {EVIL}"
 SWEEP = "test-0123abcd"
+CLAIMS = [
+    {"says": "imp keeps more", "better": "imp", "than": "random"},
+    {"says": EVIL, "better": "random", "than": "imp", "sparsity": 0.9},
+    {"says": "snip is as good", "as_good": "snip", "as": "imp", "within": 0.01},
+]
 
 
 def history(last: float) -> list[dict[str, float]]:
@@ -47,7 +52,8 @@ def fill_(writer: Writer) -> None:
                 )
                 for sparsity in (0.5, 0.9, 0.95)
             ]
-            writer.record(method, seed, tickets, variant=method, overrides=[f"method={method}"])
+            writer.record(method, seed, tickets, variant=method, overrides=[f"method={method}"],
+                          claims={"time": 1.0, "list": CLAIMS})  # fmt: skip
     evil = writer.ticket("evil", 0.5, 0.9)
     writer.record("imp", 0, [(0.9, evil)], variant="evil", overrides=[f"note={EVIL}"])
     writer.record("imp", 7, [], variant="imp", status="failed", error=TRACEBACK)

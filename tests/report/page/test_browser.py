@@ -54,6 +54,10 @@ def test_what_users_wrote_is_text(seen: Seen) -> None:
     assert seen.page.title() == EVIL
     assert EVIL in seen.page.locator("#what pre").inner_text()
     assert EVIL in seen.page.locator("#failures pre").last.inner_text()
+    claims = seen.page.locator("#claims dl").inner_text().splitlines()
+    assert [line for line in claims if line] == [
+        "supported", "imp keeps more", "contradicted", EVIL, "not testable", "snip is as good",
+    ]  # fmt: skip
     assert seen.page.locator("img").count() == 0
 
 

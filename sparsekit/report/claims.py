@@ -1,0 +1,189 @@
+"""What experiments claim of their methods: read from the records of their runs, and judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sparsekit.evaluation.significance import holm, paired
+from sparsekit.report.collect import Record
+from sparsekit.report.differences import NO_EVIDENCE, Comparison, by_seed, label_of
+from sparsekit.report.rows import Row, last_parts, rows_of
+
+SUPPORTED, CONTRADICTED, NOT_TESTABLE = "supported", "contradicted", "not testable"
+WEAKEST_FIRST = (CONTRADICTED, NOT_TESTABLE, NO_EVIDENCE, SUPPORTED)
+SLACK = 1.05
+"""How many times more or fewer weights may be kept at a sparsity that counts as the stated one."""
+LEAST_SEEDS = 2
+SAME = "both are the same networks"
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """That `first` is better than `second`, or as good `within` a margin; at every sparsity that
+    both have, unless one is stated."""
+
+    experiment: str
+    says: str
+    first: str
+    second: str
+    within: float | None = None
+    sparsity: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A claim at one sparsity: what was compared, or the reason why nothing could be."""
+
+    sparsity: float | None
+    comparison: Comparison | None = None
+    reason: str = ""
+
+    @property
+    def p(self) -> float:
+        """The p value that counts in the correction: 1 for what is planned and not there yet."""
+        if self.comparison is None:
+            return 1.0
+        found = self.comparison.found
+        if math.isnan(found.p_t):  # all differences are equal: t is infinite, or nothing differs
+            return 0.0 if found.is_evidence else 1.0
+        return found.p_t
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A line with its p value, corrected for all lines of its experiment, and its verdict."""
+
+    line: Line
+    p: float | None
+    verdict: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A claim and what results say of it, at each sparsity and as a whole."""
+
+    claim: Claim
+    lines: tuple[Judged, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The weakest verdict of all lines: what speaks of all sparsities must hold at all."""
+        return min((one.verdict for one in self.lines), key=WEAKEST_FIRST.index)
+
+
+def claims_of(records: Iterable[Record]) -> list[Claim]:
+    """Return what each experiment claims, as it was stated last."""
+    latest: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        experiment, stated = record.content["experiment"], record.content.get("claims")
+        if stated and stated["time"] >= latest.get(experiment, stated)["time"]:
+            latest[experiment] = stated
+    return [_claim(name, one) for name, stated in latest.items() for one in stated["list"]]
+
+
+def _claim(experiment: str, stated: Mapping[str, Any]) -> Claim:
+    says, sparsity = stated["says"], stated.get("sparsity")
+    if "better" in stated:
+        return Claim(experiment, says, stated["better"], stated["than"], sparsity=sparsity)
+    return Claim(experiment, says, stated["as_good"], stated["as"], stated["within"], sparsity)
+
+
+def answers(claims: Iterable[Claim], rows: Sequence[Row]) -> list[Answer]:
+    """Judge claims by the results in rows, those of an experiment by its own.
+
+    p values are corrected (Holm) for all lines that the claims of the experiment plan.
+    """
+    by_experiment: dict[str, list[Claim]] = {}
+    for claim in claims:
+        by_experiment.setdefault(claim.experiment, []).append(claim)
+    return [
+        answer
+        for experiment, several in by_experiment.items()
+        for answer in _answers(several, _rows_of(experiment, rows))
+    ]
+
+
+def _rows_of(experiment: str, rows: Sequence[Row]) -> list[Row]:
+    """Return rows of one experiment alone, so that labels tell no experiments apart."""
+    results = [one for row in rows for one in row.results if one.experiment == experiment]
+    return last_parts(rows_of(results))
+
+
+def _answers(claims: Sequence[Claim], rows: Sequence[Row]) -> list[Answer]:
+    planned = [(claim, _lines(claim, rows)) for claim in claims]
+    corrected = iter(holm([line.p for _, lines in planned for line in lines]))
+    return [
+        Answer(claim, tuple(_judged(claim, line, next(corrected)) for line in lines))
+        for claim, lines in planned
+    ]
+
+
+def _lines(claim: Claim, rows: Sequence[Row]) -> list[Line]:
+    """Return a line for each sparsity of a claim, or the one that says why there is none."""
+    try:
+        labels = [label_of(name, rows, option="method") for name in (claim.first, claim.second)]
+    except ValueError as error:
+        return [Line(claim.sparsity, reason=str(error))]
+    ours, theirs = ([row for row in rows if row.label == label] for label in labels)
+    if claim.sparsity is not None:
+        return [_line(claim.sparsity, ours, theirs, SLACK)]
+    sparsities = sorted({row.sparsity for row in (*ours, *theirs)})
+    shared = [s for s in sparsities if _at(ours, s) and _at(theirs, s)]
+    lines = [_line(s, ours, theirs) for s in shared]
+    told = [line for line in lines if line.reason != SAME]
+    return told or lines[:1] or [Line(None, reason="the two have no sparsity in common")]
+
+
+def _line(sparsity: float, ours: Sequence[Row], theirs: Sequence[Row], slack: float = 1.0) -> Line:
+    first, second = _at(ours, sparsity, slack), _at(theirs, sparsity, slack)
+    if first is None or second is None:
+        label = (ours if first is None else theirs)[0].label
+        return Line(sparsity, reason=f"{label} has no result at {100 * sparsity:g} %")
+    if first.metric != second.metric:
+        return Line(sparsity, reason=f"{first.metric.name} is not {second.metric.name}")
+    if {one.ticket for one in first.results} <= {one.ticket for one in second.results}:
+        return Line(sparsity, reason=SAME)
+    try:
+        found = paired(by_seed(first), by_seed(second))
+    except ValueError as error:
+        return Line(sparsity, reason=str(error))
+    if found.count < LEAST_SEEDS:
+        return Line(sparsity, reason=f"one seed in common; it takes {LEAST_SEEDS} or more")
+    return Line(sparsity, Comparison(first, second, found))
+
+
+def _at(rows: Sequence[Row], sparsity: float, slack: float = 1.0) -> Row | None:
+    """Return the row at a sparsity; of a method that is dense alone, that one at any.
+
+    One that keeps up to `slack` times more or fewer weights counts: budgets are whole weights.
+    """
+    near = min(rows, key=lambda row: abs(row.sparsity - sparsity))
+    kept, asked = 1 - near.sparsity, 1 - sparsity
+    is_near = kept <= slack * asked and asked <= slack * kept
+    return near if is_near or all(row.sparsity == 0 for row in rows) else None
+
+
+def _judged(claim: Claim, line: Line, p: float) -> Judged:
+    if line.comparison is None:
+        return Judged(line, None, NOT_TESTABLE)
+    found = line.comparison.found
+    if claim.within is not None:
+        verdict = _equivalence(found.low, found.high, claim.within)
+    else:
+        said = line.comparison.verdict(p)
+        verdict = {"better": SUPPORTED, "worse": CONTRADICTED}.get(said, said)
+    return Judged(line, None if math.isnan(found.p_t) else p, verdict)
+
+
+def _equivalence(low: float, high: float, within: float) -> str:
+    """Say whether an interval lies inside a margin around 0.
+
+    >>> [_equivalence(*ends, 0.5) for ends in ((-0.1, 0.4), (0.6, 0.9), (0.4, 0.6))]
+    ['supported', 'contradicted', 'no evidence']
+    """
+    if -within <= low and high <= within:
+        return SUPPORTED
+    return CONTRADICTED if low > within or high < -within else NO_EVIDENCE
