@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sparsekit.configuration.claims import claims_in
+from sparsekit.configuration.claims import SLACK, claims_in
 from sparsekit.configuration.compose import Run, compose_one, compose_runs
 from sparsekit.configuration.config import ConfigError
 from sparsekit.configuration.sweep_files import NO_FILE, read_sweep
+from sparsekit.report.claims import SLACK as SLACK_OF_VERDICTS
 from sparsekit.runs.recording import record, restate
 from sparsekit.runs.runner import prepare_run
 from sparsekit.store.named import read_record
+from sparsekit.store.schemas import claim
 from tests.conftest import TINY
 
 EXPERIMENT = """\
@@ -90,6 +92,18 @@ def test_what_no_result_of_the_sweep_can_test_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         composed(tmp_path, claims)
+
+
+def test_refusals_and_verdicts_agree_on_what_counts_as_the_stated_sparsity() -> None:
+    assert SLACK == SLACK_OF_VERDICTS
+
+
+def test_records_with_claims_of_another_form_are_damaged() -> None:
+    good = {"says": "a", "as_good": "imp", "as": "snip", "within": 0.01, "sparsity": 0.9}
+    claim(good, "claims")
+    for wrong in ({"within": "x"}, {"as": None}, {"sparsity": 90}, {"better": "imp"}):
+        with pytest.raises(ValueError, match="claims"):
+            claim({**good, **wrong}, "claims")
 
 
 def test_claims_of_a_sweep_file_take_the_place_of_the_experiment_s(tmp_path: Path) -> None:
