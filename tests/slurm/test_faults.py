@@ -41,7 +41,8 @@ def test_evicted_by_a_higher_partition(own_cluster: Any, tmp_path: Path, partiti
 
 
 def test_time_limit_hit_twice(cluster: Any, tmp_path: Path) -> None:
-    asked = Asked(tmp_path, ("method=random", "seed=0"), pace=2.2)
+    """The fit takes more than two limits, although SLURM looks at limits twice a minute only."""
+    asked = Asked(tmp_path, ("method=random", "seed=0"), pace=5)
     sweep = asked.submit("resources.minutes=2", "cluster.signal_seconds=40")
     settled(sweep)
     assert sweep.last_status("0000")["attempts"] >= 3, "the limit was not hit twice"
