@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sparsekit.report.budget import budget_notes
 from sparsekit.report.collect import Result
@@ -86,10 +86,15 @@ def skipped(rows: Sequence[Row]) -> list[str]:
         for result in row.results:
             for name, reason in result.skipped_studies.items():
                 found.setdefault((name, reason), {})[_where(row)] = None
+    everywhere = {_where(row) for row in rows}
     return [
-        f"study {name} was skipped for {', '.join(places)}: {reason}"
+        f"study {name} was skipped for {_places(places, everywhere)}: {reason}"
         for (name, reason), places in found.items()
     ]
+
+
+def _places(places: Collection[str], everywhere: Collection[str]) -> str:
+    return "every row" if 1 < len(everywhere) == len(places) else ", ".join(places)
 
 
 def _seeds_with(

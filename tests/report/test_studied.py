@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 
 import pytest
 
 from sparsekit.report import __main__ as report
+from sparsekit.report.collect import collect
+from sparsekit.report.notes import skipped
+from sparsekit.report.rows import rows_of
 from sparsekit.report.studied import measures
 from tests.report.writer import Writer, output
 
@@ -95,3 +99,15 @@ def test_studies_are_one_table_of_a_csv(
     root = str(studied.store.root)
     assert report.main([root, "--format", "csv", "--studies", "--particles"]) == 2
     assert "2 are asked: --particles, --studies" in capsys.readouterr().err
+
+
+def test_a_study_that_was_skipped_everywhere_is_one_short_line(writer: Writer) -> None:
+    writer.record("imp", 0, [(s, writer.ticket(f"t{s}", 0.8, s)) for s in (0.5, 0.9)])
+    half, most = (
+        dataclasses.replace(one, skipped_studies={"calibration": "no classes"})
+        for one in collect([writer.store.root])
+    )
+    line = "study calibration was skipped for {}: no classes"
+    assert skipped(rows_of([half, most])) == [line.format("every row")]
+    some = rows_of([half, dataclasses.replace(most, skipped_studies={})])
+    assert skipped(some) == [line.format("imp at 50.00 %")]
