@@ -112,7 +112,9 @@ class Asked:
     def _undisturbed(self) -> Path:
         """A store with the same runs that nobody disturbed; made once, for all tests that ask."""
         name = hashlib.sha256(" ".join([*self.runs, *self.alike]).encode()).hexdigest()[:8]
-        store = self.folder.parent.parent / f"undisturbed-{name}"
+        workers_have_folders = "PYTEST_XDIST_WORKER" in os.environ
+        session = self.folder.parent.parent if workers_have_folders else self.folder.parent
+        store = session / f"undisturbed-{name}"
         if not (store / "whole").exists():
             self._run(self._command(store, "cluster=inline", *self.alike))
             assert list(Store(store).keys("ticket"))
