@@ -17,6 +17,7 @@ TRAINED_ELSEWHERE = {"method_zoo"}  # every run of it, in test_method_zoo.py
 EXPERIMENTS = sorted(
     {file.stem for file in (CONFIGS / "experiment").glob("*.yaml")} - TRAINED_ELSEWHERE
 )
+SMALLER = {"python_text": ["data.num_bytes=100000"]}
 FILES: dict[str, Callable[[Path], None]] = {"mnist": write_mnist, "cifar10": write_cifar10}
 
 
@@ -53,6 +54,7 @@ def test_one_batch(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixtur
         "runtime.accelerator=cpu",
         f"runtime.data={tmp_path}",
         f"runtime.store={tmp_path / 'runs'}",
+        *SMALLER.get(runs[0].choices["data"], []),
     ]
     data = runs[0].choices["data"]
     if data in FILES:
