@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sparsekit.core import overlap
-from sparsekit.core.prune import apply
+from sparsekit.core.prune import apply, require_same_layers
 from sparsekit.core.types import Masks
 from sparsekit.evaluation import calibration as sure
 from sparsekit.evaluation import disparity
@@ -219,9 +219,10 @@ def _require_several(group: Sequence[str]) -> None:
 
 
 def _require_same_layers(first: Masks, second: Masks) -> None:
-    shapes = [{name: mask.shape for name, mask in one.items()} for one in (first, second)]
-    if shapes[0] != shapes[1]:
-        raise CannotStudy("needs two networks with the same prunable weights")
+    try:
+        require_same_layers(first, second)
+    except ValueError as error:
+        raise CannotStudy("needs two networks with the same prunable weights") from error
 
 
 def _density(masks: Masks) -> float:

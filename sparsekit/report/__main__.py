@@ -87,6 +87,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--last", action="store_true", help="only the last cycle of every run: methods side by side"
     )
+    _add_tables_(parser)
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        help="write the figure of the primary metric against sparsity here; methods in order, if "
+        "each has one sparsity",
+    )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write a page that needs no network",
+    )
+    of_figures.add_options_(parser)
+    return parser
+
+
+def _add_tables_(parser: argparse.ArgumentParser) -> None:
+    """Add the options that ask for tables beside the main one."""
     parser.add_argument(
         "--layers",
         action="store_true",
@@ -130,20 +149,6 @@ def _parser() -> argparse.ArgumentParser:
         "where its curve bends most; absolute, in the primary metric, shares of 1 for percent "
         "(%(const)s unless given)",
     )
-    parser.add_argument(
-        "--plot",
-        type=Path,
-        help="write the figure of the primary metric against sparsity here; methods in order, if "
-        "each has one sparsity",
-    )
-    parser.add_argument(
-        "--html",
-        type=Path,
-        metavar="FILE",
-        help="write a page that needs no network",
-    )
-    of_figures.add_options_(parser)
-    return parser
 
 
 def _tolerance(text: str) -> float:
