@@ -1,0 +1,207 @@
+"""Running a graph: a list of calls that is made once, each intermediate freed after its last use.
+
+Around every operation there is little more than its call: small networks spend their time there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from sparsekit.inference.dense import DENSE, CsrLinear
+from sparsekit.inference.graph import Graph, Node, Of, references
+from sparsekit.inference.layers import SparseConv2d, SparseLinear
+from sparsekit.inference.operations import (
+    ATEN,
+    LAYERS,
+    NUMBERS,
+    aten,
+    makes_tensors,
+    parameters,
+)
+
+
+class SparseNetwork(nn.Module):
+    """A graph as a module; outputs have the form of the network it was made of.
+
+    `layers` holds its sparse layers by the names of their nodes, "/" for ".".
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        for name, tensor in graph.tensors.items():
+            self.register_buffer(_member(name), tensor)
+        layers = {_member(node.name): layer_of(node, graph) for node in graph.nodes}
+        made = {name: layer for name, layer in layers.items() if layer is not None}
+        self.layers = nn.ModuleDict(made)
+        slots = slots_of(graph)
+        self._slots = slots
+        self._dense = [(slots[name], _member(name)) for name in graph.tensors]
+        self._steps = [step_of(node, slots, layers[_member(node.name)]) for node in graph.nodes]
+        _free_(self._steps, {slots[name] for name in references(graph.outputs)})
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return the outputs; ValueError for inputs of another number, shape or type."""
+        require_inputs(self.graph, inputs)
+        values: list[Any] = [*inputs] + [None] * (len(self._slots) - len(inputs))
+        buffers = self._buffers
+        for slot, name in self._dense:
+            values[slot] = buffers[name]
+        for step in self._steps:
+            step.run(values)
+        return _collected(self.graph.outputs, values, self._slots)
+
+
+@dataclass(slots=True)
+class Step:
+    """One call: `arguments` with the values of slots put in their places."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: list[Any]
+    places: list[tuple[int, int]]
+    options: dict[str, Any]
+    slot: int
+    frees: tuple[int, ...] = ()
+
+    def run(self, values: list[Any]) -> None:
+        """Call the function, keep what it returns, and forget what nobody reads any more."""
+        arguments = self.arguments.copy()
+        for place, source in self.places:
+            arguments[place] = values[source]
+        values[self.slot] = self.function(*arguments, **self.options)
+        for slot in self.frees:
+            values[slot] = None
+
+
+def slots_of(graph: Graph) -> dict[str, int]:
+    """Return the place of every input, tensor and result, in this order."""
+    names = [*(one.name for one in graph.inputs), *graph.tensors]
+    names += [node.name for node in graph.nodes]
+    return {name: place for place, name in enumerate(names)}
+
+
+def layer_of(node: Node, graph: Graph) -> nn.Module | None:
+    """Return the module of a node with a sparse weight; None for others."""
+    if node.op not in LAYERS or "rows" not in LAYERS[node.op].values():
+        return None
+    arguments = node.arguments
+    rows = graph.weights[arguments["weight"].name]
+    bias = graph.tensors[arguments["bias"].name] if arguments["bias"] else None
+    activation = arguments["activation"]
+    if node.op == "sparse_conv2d":
+        pairs = ("kernel_size", "stride", "padding", "dilation")
+        shape: Any = {name: tuple(arguments[name]) for name in pairs}
+        return SparseConv2d(rows, bias, **shape, groups=arguments["groups"], activation=activation)
+    kind = CsrLinear if node.op == "csr_linear" else SparseLinear
+    return kind(rows, bias, activation=activation)
+
+
+def step_of(node: Node, slots: Mapping[str, int], layer: nn.Module | None) -> Step:
+    """Return the call of a node; `layer` is that of `layer_of`."""
+    function, arguments, options = _called(node, layer, Of(next(iter(slots))))
+    nested = [one for one in arguments if isinstance(one, list) and any(references(one))]
+    if nested:
+        return _nested_step(node, function, arguments, options, slots)
+    places = [(at, slots[one.name]) for at, one in enumerate(arguments) if isinstance(one, Of)]
+    fixed = [None if isinstance(one, Of) else one for one in arguments]
+    return Step(node.name, function, fixed, places, options, slots[node.name])
+
+
+def require_inputs(graph: Graph, inputs: tuple[Tensor, ...]) -> None:
+    """Raise ValueError for inputs of another number, shape or type."""
+    if len(inputs) != len(graph.inputs):
+        names = ", ".join(one.name for one in graph.inputs)
+        raise ValueError(f"expected {len(graph.inputs)} inputs ({names}), got {len(inputs)}")
+    for expected, given in zip(graph.inputs, inputs, strict=True):
+        sizes = zip(expected.shape, given.shape, strict=False)
+        fits = len(given.shape) == len(expected.shape) and all(a in (None, b) for a, b in sizes)
+        if not fits or given.dtype != expected.dtype:
+            raise ValueError(
+                f"input {expected.name} must be {expected.dtype} {list(expected.shape)}, None for "
+                f"any size; got {given.dtype} {list(given.shape)}"
+            )
+
+
+def _called(
+    node: Node, layer: nn.Module | None, first_input: Of
+) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
+    given = node.arguments
+    if layer is not None:
+        return layer, [given["x"], given["residual"]], {}
+    if node.op in LAYERS:
+        return DENSE[node.op], [given[name] for name in LAYERS[node.op]], {}
+    if node.op in NUMBERS:
+        return NUMBERS[node.op], [given["one"], given["other"]], {}
+    assert node.op in ATEN, node.op
+    known = parameters(node.op)
+    by_place = [one for one in known if not one.by_name]
+    while by_place and by_place[-1].name not in given:
+        by_place.pop()
+    arguments = [given.get(one.name, one.default) for one in by_place]
+    options = {one.name: given[one.name] for one in known if one.by_name and one.name in given}
+    if makes_tensors(node.op):
+        return _made_where(aten(node.op)), [first_input, *arguments], options
+    return aten(node.op), arguments, options
+
+
+def _made_where(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a function that makes its tensor on the device of its first argument."""
+
+    def make(like: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        return function(*arguments, **options, device=like.device)
+
+    return make
+
+
+def _nested_step(
+    node: Node,
+    function: Callable[..., Any],
+    arguments: list[Any],
+    options: dict[str, Any],
+    slots: Mapping[str, int],
+) -> Step:
+    """Return a call with references inside of lists: those are put together when it is made."""
+    names = list(references(arguments))
+
+    def together(*values: Any) -> Any:
+        left = iter(values)
+        return function(*(_filled(one, left) for one in arguments), **options)
+
+    places = [(at, slots[name]) for at, name in enumerate(names)]
+    return Step(node.name, together, [None] * len(names), places, {}, slots[node.name])
+
+
+def _filled(argument: Any, values: Iterator[Any]) -> Any:
+    if isinstance(argument, Of):
+        return next(values)
+    if isinstance(argument, list):
+        return [_filled(one, values) for one in argument]
+    return argument
+
+
+def _free_(steps: list[Step], kept: set[int]) -> None:
+    seen = set(kept)
+    for step in reversed(steps):
+        last = {source for _, source in step.places} - seen
+        step.frees = tuple(sorted(last))
+        seen |= last
+
+
+def _collected(outputs: Any, values: list[Any], slots: Mapping[str, int]) -> Any:
+    if isinstance(outputs, Of):
+        return values[slots[outputs.name]]
+    if isinstance(outputs, Mapping):
+        return {name: _collected(one, values, slots) for name, one in outputs.items()}
+    if isinstance(outputs, list | tuple):
+        return tuple(_collected(one, values, slots) for one in outputs)
+    return outputs
+
+
+def _member(name: str) -> str:
+    """Return the name of a buffer or layer: PyTorch allows no dots in it."""
+    return name.replace(".", "/")
