@@ -1,0 +1,1 @@
+"""Tests of exports: codings, folders, the command, and what reads them."""
