@@ -18,17 +18,21 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
+from sparsekit.measuring.tables import markdown as markdown
+from sparsekit.measuring.tables import shown as shown
+from sparsekit.measuring.timing import Clock, Spread
+from sparsekit.measuring.timing import interleave as interleave
+from sparsekit.measuring.timing import spread as spread
+from sparsekit.measuring.timing import timed as timed
+
 ROOT = Path(__file__).parent.parent
 HEAD = ("way", "median", "ratio", "middle half", "range")
-Sample = TypeVar("Sample")
 Times = Mapping[str, Sequence[float]]
-Clock = Callable[[], float]
 CLOCKS: Mapping[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -75,48 +79,6 @@ def read_options(
     return Options(chosen, given.threads, given.quick, given.out, given.clock, commit())
 
 
-def interleave(
-    ways: Mapping[str, Callable[[], Sample]], *, rounds: int, warm_up: int = 1
-) -> dict[str, list[Sample]]:
-    """What each way returned in each round; in a round every way has its turn, in order."""
-    samples: dict[str, list[Sample]] = {name: [] for name in ways}
-    for turn in range(-warm_up, rounds):
-        for name, way in ways.items():
-            sample = way()
-            if turn >= 0:
-                samples[name].append(sample)
-    return samples
-
-
-def timed(work: Callable[[], object], clock: Clock) -> Callable[[], float]:
-    """A way that does `work` and returns how many seconds it took by `clock`."""
-
-    def way() -> float:
-        started = clock()
-        work()
-        return clock() - started
-
-    return way
-
-
-@dataclasses.dataclass(frozen=True)
-class Spread:
-    """Median, middle half (quartiles) and range of some numbers."""
-
-    median: float
-    lower: float
-    upper: float
-    lowest: float
-    highest: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """The spread of at least one number."""
-    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
-    lower, median, upper = quartiles or (values[0],) * 3
-    return Spread(median, lower, upper, min(values), max(values))
-
-
 def paired(times: Times, way: str, base: str) -> Spread:
     """Spread of `way` / `base`, each ratio taken within one round."""
     return spread([a / b for a, b in zip(times[way], times[base], strict=True)])
@@ -132,29 +94,6 @@ def rows(times: Times, *, base: str) -> list[list[str]]:
         median = shown(statistics.median(times[way]))
         table.append([way, median, f"{ratio.median:.3f}", half, whole])
     return table
-
-
-def shown(seconds: float) -> str:
-    """A time with three digits and a fitting unit.
-
-    >>> shown(0.00234)
-    '2.34 ms'
-    """
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
-
-
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its columns aligned."""
-    widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in (head, *body)
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def at_most(what: str, value: Spread, target: float) -> str:
