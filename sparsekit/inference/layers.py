@@ -7,6 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsekit.inference import gpu
 from sparsekit.inference.rows import SparseRows
 
 Activation = Literal["relu"]
@@ -30,6 +31,8 @@ class SparseLinear(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Return the outputs; `residual` [..., out] is added before the activation."""
+        if x.is_cuda:
+            return gpu.linear(self, x, residual)
         return _finished(F.linear(x, self.rows.dense(), self.bias), residual, self.activation)
 
 
@@ -62,6 +65,8 @@ class SparseConv2d(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Return the outputs [N, out, H', W']; `residual` is added before the activation."""
+        if x.is_cuda:
+            return gpu.conv2d(self, x, residual)
         weight = self.rows.dense().view(self.rows.num_rows, -1, *self.kernel_size)
         out = F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         return _finished(out, residual, self.activation)
