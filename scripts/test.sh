@@ -6,6 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
 bin=.venv/bin
 export OMP_NUM_THREADS=1
+# Where it is set, every interpreter that a test starts would compile the package anew.
+export PYTHONDONTWRITEBYTECODE=
 [ "$#" -eq 0 ] || exec $bin/python -m pytest "$@"
 
 # Pages are tested in a browser; without one their tests fail and say what is missing.
