@@ -28,13 +28,10 @@ from sparsekit.configuration.sweep_files import key_of
 from sparsekit.runs.runner import PreparedRun, prepare_run, run_prepared
 from sparsekit.store.store import Store
 from sparsekit.system import interruption
-from tests import warm
+from tests import memory, warm
 from tests.slurm import warm_jobs
 
 torch.set_num_threads(1)
-# What is imported stays: collections pass over it, and forked processes share its memory.
-gc.collect()
-gc.freeze()
 atexit.register(gc.unfreeze)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell; tests interrupt what they start.
@@ -52,6 +49,8 @@ TINY = (
     "runtime.progress=none",
 )
 
+FEW = 50
+"""Tests, for which it does not pay to prepare the memory of this process."""
 SPARSE = "sparsity=0.8"  # of the methods that refer to it
 BY_HYDRA = compose._composed
 
@@ -77,6 +76,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide GPUs unless their tests are asked for: what forks and counts devices expects none."""
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """All is imported that tests need, and many of them fork; those on a cluster have it done."""
+    if len(session.items) > FEW and session.config.option.markexpr != "slurm":
+        memory.settle()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import importlib
 import json
 import os
@@ -21,7 +20,7 @@ import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests import warm
+from tests import memory, warm
 
 NEEDED = ("sparsekit.runs.runner", "sparsekit.sweeps.job", "sklearn.datasets", "torch._dynamo")
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -32,8 +31,7 @@ def python() -> str:
     """Return what jobs run instead of Python; the server behind it ends with this process."""
     for module in NEEDED:
         importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # forked processes share what collections pass over
+    memory.settle()
     path = Path(tempfile.mkdtemp(prefix="sparsekit-warm-")) / "socket"
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(path))
