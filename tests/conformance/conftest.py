@@ -62,6 +62,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 
 
 @pytest.fixture(scope="session")
+def diary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Places at which runs of this process died."""
+    diary = tmp_path_factory.mktemp("deaths") / "diary"
+    diary.touch()
+    return diary
+
+
+@pytest.fixture(scope="session")
 def died_everywhere() -> defaultdict[tuple[str, ...], Computed]:
     """Stages in whose computation runs were killed at every place, by the kinds of places."""
     return defaultdict(Computed)

@@ -16,6 +16,9 @@ from sparsekit.training.observing import RunningFit
 
 WITHIN_FITS = ("step", "saved")
 AROUND_STAGES = ("claimed", "computed", "sealed", "published")
+OF_THE_STORE = ("claimed", "sealed")
+"""Places between which no code of a method runs: what follows is the same for all stages of a kind.
+Whoever goes on empties the folder first, down to checkpoints, of which there are none then."""
 
 
 def run_through_deaths(
@@ -25,9 +28,11 @@ def run_through_deaths(
 
     Places: after a claim, in the middle of a fit (after a step, after a checkpoint), and before
     and after a stage is published; each is "KIND KEY", within fits with the number of a step. Every
-    place of the `kinds` asked for kills once. Returns the places in order.
+    place of the `kinds` asked for kills once, unless it is in the diary already. Returns the places
+    in order, as the diary knows them.
     """
     diary.touch()
+    known = len(diary.read_text().splitlines())
     while True:
         pid = os.fork()
         if pid == 0:
@@ -35,8 +40,17 @@ def run_through_deaths(
         _, status = os.waitpid(pid, 0)
         if os.WIFEXITED(status):
             assert os.WEXITSTATUS(status) == 0, "the run failed instead of being killed"
-            return diary.read_text().splitlines()
+            return diary.read_text().splitlines()[known:]
         assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def in_diary(place: str) -> str:
+    """What a place is in the diary; those of the store are one for all stages of a kind.
+
+    >>> in_diary("sealed fit-0123"), in_diary("computed fit-0123")
+    ('sealed fit', 'computed fit-0123')
+    """
+    return place.partition("-")[0] if place.split()[0] in OF_THE_STORE else place
 
 
 def _live_and_die(function: Callable[[], Any], diary: Path, kinds: Sequence[str]) -> None:
@@ -51,9 +65,10 @@ def _live_and_die(function: Callable[[], Any], diary: Path, kinds: Sequence[str]
 
 def _set_traps(diary: Path, kinds: Sequence[str]) -> None:
     def die(place: str) -> None:
-        if place.split()[0] in kinds and place not in diary.read_text().splitlines():
+        noted = in_diary(place)
+        if place.split()[0] in kinds and noted not in diary.read_text().splitlines():
             with diary.open("a") as file:
-                file.write(place + "\n")
+                file.write(noted + "\n")
             os.kill(os.getpid(), signal.SIGKILL)
 
     claim, seal, rename = store_module.claim, store_module.seal, os.rename
@@ -85,7 +100,7 @@ def _trap_training(die: Callable[[str, int], None]) -> None:
 
     def trapped_step(self: FitModule, *args: Any, **kwargs: Any) -> None:
         step(self, *args, **kwargs)
-        if self.step % 3 == 2:
+        if self.step % 4 == 3:  # on the disk is the step before: never one that was saved below
             die("step", self.step)
 
     def trapped_save(self: Checkpoints, fit: RunningFit) -> None:

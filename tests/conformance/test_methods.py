@@ -18,7 +18,7 @@ from sparsekit.store.sealing import SESSION
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
 from tests.conformance.conftest import Computed, Undisturbed
-from tests.conformance.deaths import AROUND_STAGES, WITHIN_FITS, run_through_deaths
+from tests.conformance.deaths import AROUND_STAGES, WITHIN_FITS, in_diary, run_through_deaths
 from tests.conftest import run_to_its_end, short, tiny_run
 
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
@@ -98,18 +98,20 @@ def test_killed_everywhere_same_bits(
     kinds: tuple[str, ...],
     undisturbed: Undisturbed,
     died_everywhere: Mapping[tuple[str, ...], Computed],
+    diary: Path,
     tiny: Callable[..., PreparedRun],
-    tmp_path: Path,
 ) -> None:
     """Within fits apart: a death when all is computed starts the fit afresh, and would hide what
     the resumed fits before it had lost. Stages that methods have in common: once."""
+    known = set(diary.read_text().splitlines())
     expected, tickets = undisturbed(overrides)
     job = tiny(*overrides, "runtime.checkpoint_seconds=0", store="killed")
     handed = died_everywhere[kinds].hand_to(job)
-    places = run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=kinds)
+    places = run_through_deaths(lambda: run_prepared(job, "test"), diary, kinds=kinds)
     computed = ["fit"] if kinds == WITHIN_FITS else expected.kinds()
     died_in = {key for kind in computed for key in expected.keys(kind)} - handed
-    assert {tuple(place.split()[:2]) for place in places} == set(product(kinds, died_in))
+    due = {in_diary(f"{kind} {key}") for kind, key in product(kinds, died_in)} - known
+    assert {" ".join(place.split()[:2]) for place in places} == due
     assert differences(expected, job.store) == []
     assert not list((job.store.root / "work").glob("*-*/*")), "work was left behind"
     assert not (job.store.root / "corrupt").exists(), "a whole checkpoint was taken for damaged"

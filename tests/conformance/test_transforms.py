@@ -17,7 +17,7 @@ from sparsekit.runs.runner import PreparedRun, run_prepared
 from sparsekit.store.sealing import SESSION
 from sparsekit.store.tensors import load_network
 from tests.conformance.conftest import Computed, Undisturbed
-from tests.conformance.deaths import AROUND_STAGES, run_through_deaths
+from tests.conformance.deaths import AROUND_STAGES, in_diary, run_through_deaths
 from tests.conftest import run_to_its_end, tiny_run
 
 REMOVED = "+transform=remove_channels"
@@ -46,8 +46,8 @@ def test_killed_everywhere_same_bits_and_nothing_twice(
     overrides: list[str],
     undisturbed: Undisturbed,
     died_everywhere: Mapping[tuple[str, ...], Computed],
+    diary: Path,
     tiny: Tiny,
-    tmp_path: Path,
 ) -> None:
     expected, tickets = undisturbed(overrides)
     assert sorted(stage.key for stage in plan_run(tiny(*overrides))) == sorted(
@@ -58,10 +58,12 @@ def test_killed_everywhere_same_bits_and_nothing_twice(
     assert expected.ancestors(*tickets) == before
     assert all(stage["provenance"]["session"] == SESSION for stage in before.values())
     job = tiny(*overrides, store="killed")
+    known = set(diary.read_text().splitlines())
     handed, kinds = died_everywhere[AROUND_STAGES].hand_to(job), AROUND_STAGES
-    places = run_through_deaths(lambda: run_prepared(job, "test"), tmp_path / "diary", kinds=kinds)
+    places = run_through_deaths(lambda: run_prepared(job, "test"), diary, kinds=kinds)
     died_in = {key for kind in expected.kinds() for key in expected.keys(kind)} - handed
-    assert {tuple(place.split()) for place in places} == set(product(kinds, died_in))
+    due = {in_diary(f"{kind} {key}") for kind, key in product(kinds, died_in)} - known
+    assert set(places) == due
     assert differences(expected, job.store) == []
     died_everywhere[kinds].keep(job.store, tickets)
 
