@@ -1,5 +1,7 @@
 """Stored networks as plain modules, and their masks: `sparsekit.load` and `sparsekit.masks`.
 
+Those of a store, and those that were exported as weights and masks.
+
 Neither data set nor Lightning is needed. Nothing is unpickled: weights are safetensors, the rest is
 JSON. But network.json names its builder by import path, and that builder is called.
 """
@@ -9,15 +11,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from sparsekit.configuration.signatures import imported
 from sparsekit.core.prune import apply
 from sparsekit.core.types import Masks, State
+from sparsekit.inference.files import DamagedExport
+from sparsekit.inference.manifest import is_export, open_export
+from sparsekit.inference.reading import weights
 from sparsekit.models.tied import load_state_, under_every_name
-from sparsekit.networks.network import Network, stored_network
+from sparsekit.networks.network import Network, network_of, stored_network
 from sparsekit.store.references import Reference, locate
 from sparsekit.store.source import SOURCE, source_digest
 from sparsekit.store.store import Store
@@ -30,6 +35,9 @@ ABOUT_NETWORKS = {
 }
 """Kinds of stages that are about networks, and what to call them."""
 
+BUILDERS = ("sparsekit.models.", "sparsekit.networks.")
+"""What is called for an export, which anyone may have written."""
+
 
 def load(
     reference: Reference, *, store: str | Path | None = None, cycle: int | None = None
@@ -38,15 +46,15 @@ def load(
 
     `reference`: the key of a stage (`ticket-...`), looked up in `store`, else in $SPARSEKIT_STORE,
     else in `runs`; the folder of a stage; a record below named/ (its last result, or that of
-    `cycle`); or a row of `sparsekit.results`.
+    `cycle`); a row of `sparsekit.results`; or the folder of an export that holds weights and masks.
 
     What is read is verified: CorruptResult for a damaged file. LookupError for an unknown key and
     for a builder that cannot be imported, FileNotFoundError for what is not there, ValueError for
     a stage without a network and for weights that do not fit what the builder makes today. A
     builder whose code was edited since is a warning.
     """
-    network, state, masks, key = _read(reference, store=store, cycle=cycle)
-    return _loaded(network, apply(state, masks), key)
+    network, state, masks, key = read(reference, store=store, cycle=cycle)
+    return loaded(network, apply(state, masks), key)
 
 
 def masks(
@@ -57,18 +65,52 @@ def masks(
     A tied weight has its mask under each of its names. Parameters without a mask are not prunable.
     Arguments and errors are those of `load`.
     """
-    network, state, found, key = _read(reference, store=store, cycle=cycle)
-    return under_every_name(_loaded(network, state, key), found)
+    network, state, found, key = read(reference, store=store, cycle=cycle)
+    return under_every_name(loaded(network, state, key), found)
 
 
-def _read(
-    reference: Reference, *, store: str | Path | None, cycle: int | None
+def read(
+    reference: Reference, *, store: str | Path | None = None, cycle: int | None = None
 ) -> tuple[Network, State, Masks, str]:
+    """Return how a stored network is built, its weights, not yet masked, its masks, and its key.
+
+    Nothing is built. Arguments and errors are those of `load`.
+    """
+    if exported(reference):
+        return _read_export(Path(cast(str, reference)).expanduser(), store=store, cycle=cycle)
     there, key = locate(reference, store=store, cycle=cycle)
     _require_network(there, key)
     network = stored_network(there, key)
     _check_code(network, key)
     return network, *load_network(there, key), key
+
+
+def exported(reference: Reference) -> bool:
+    """Say whether it is the folder of an export that is named."""
+    return isinstance(reference, str | Path) and is_export(Path(reference).expanduser())
+
+
+def _read_export(folder: Path, **given: Any) -> tuple[Network, State, Masks, str]:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name}={value!r} means nothing for {folder}, which is an export")
+    state, masks = weights(folder)
+    export = open_export(folder)
+    record = export.json(NETWORK)
+    try:
+        network = network_of(record)
+    except (ValueError, TypeError) as error:
+        raise DamagedExport(f"{folder / NETWORK}: {error}") from error
+    for leaf in _leaves(record):
+        if not str(leaf["_target_"]).startswith(BUILDERS):
+            raise ValueError(
+                f"{folder}: {leaf['_target_']} is not of sparsekit, and what came as files is not "
+                "called: build the module yourself and load what "
+                "sparsekit.inference.reading.weights returns"
+            )
+    key = str(export.manifest["source"])
+    _check_code(network, key)
+    return network, state, masks, key
 
 
 def _require_network(store: Store, key: str) -> None:
@@ -86,7 +128,8 @@ def _require_network(store: Store, key: str) -> None:
     )
 
 
-def _loaded(network: Network, state: State, key: str) -> nn.Module:
+def loaded(network: Network, state: State, key: str) -> nn.Module:
+    """Return the module of a stored network, in eval mode; ValueError where they do not fit."""
     model = _built(network, key)
     try:
         load_state_(model, state)
