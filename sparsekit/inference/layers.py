@@ -2,48 +2,91 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsekit.inference import gpu
+from sparsekit.inference.convolving import Convolution, Pair, Shape
+from sparsekit.inference.fallback import Fallback
+from sparsekit.inference.library import library
+from sparsekit.inference.multiplying import Product
 from sparsekit.inference.rows import SparseRows
 
 Activation = Literal["relu"]
-Pair = tuple[int, int]
 
 
-class SparseLinear(nn.Module):
+class _Sparse(nn.Module):
+    bias: Tensor | None
+
+    def __init__(
+        self, rows: SparseRows, bias: Tensor | None, activation: Activation | None
+    ) -> None:
+        super().__init__()
+        if bias is not None and bias.shape != (rows.num_rows,):
+            raise ValueError(f"{rows.num_rows} rows have no bias of shape {tuple(bias.shape)}")
+        self.rows, self.activation = rows, activation
+        self.register_buffer("bias", None if bias is None else bias.detach().float().contiguous())
+
+    @functools.cached_property
+    def _fallback(self) -> Fallback:
+        return Fallback(self.rows)
+
+    def extra_repr(self) -> str:
+        """Return shape and density of the weight."""
+        rows = self.rows
+        density = rows.kept / max(rows.num_rows * rows.num_columns, 1)
+        return f"{rows.num_columns} -> {rows.num_rows}, density={density:.3f}"
+
+
+class SparseLinear(_Sparse):
     """x [..., in] -> activation(x W^T + bias + residual) [..., out], float32.
 
-    Results keep whatever strides suit the kernels; values and shapes are those of `F.linear`.
+    x may be a transposed view, [features, samples] in memory; with `by_feature` the result is one.
     """
 
-    bias: Tensor | None
+    by_feature = False
 
     def __init__(
         self, rows: SparseRows, bias: Tensor | None = None, *, activation: Activation | None = None
     ) -> None:
-        super().__init__()
-        self.rows, self.activation = rows, activation
-        self.register_buffer("bias", bias)
+        super().__init__(rows, bias, activation)
+
+    @functools.cached_property
+    def _product(self) -> Product | None:
+        kernels = library()
+        relu = self.activation == "relu"
+        return None if kernels is None else Product(kernels, self.rows, relu=relu)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Return the outputs; `residual` [..., out] is added before the activation."""
         if x.is_cuda:
             return gpu.linear(self, x, residual)
-        return _finished(F.linear(x, self.rows.dense(), self.bias), residual, self.activation)
+        _require_float32(x)
+        columns, product = self.rows.num_columns, self._product
+        shape = (*x.shape[:-1], self.rows.num_rows)
+        bias = self._buffers["bias"]
+        if product is not None and x.numel() == columns:
+            return product.one(x, bias, residual).view(shape)
+        flat = x if x.ndim == 2 else x.reshape(-1, columns)
+        if residual is not None and residual.ndim != 2:
+            residual = residual.reshape(-1, self.rows.num_rows)
+        if product is not None and len(flat):
+            out = product.many(flat, bias, residual, by_feature=self.by_feature)
+        else:
+            out = _finished(self._fallback.product(flat, bias), residual, self.activation)
+        return out if x.ndim == 2 else out.view(shape)
 
 
-class SparseConv2d(nn.Module):
+class SparseConv2d(_Sparse):
     """x [N, C, H, W] -> activation(convolution(x) + bias + residual), zero-padded, float32.
 
     The columns of `rows` are those of the weight [out, C / groups, kernel height, kernel width],
-    flattened.
+    flattened. Results lie in memory as the next such layer wants them, see `convolving`.
     """
-
-    bias: Tensor | None
 
     def __init__(
         self,
@@ -57,19 +100,44 @@ class SparseConv2d(nn.Module):
         groups: int = 1,
         activation: Activation | None = None,
     ) -> None:
-        super().__init__()
-        self.rows, self.activation = rows, activation
+        super().__init__(rows, bias, activation)
+        taps = kernel_size[0] * kernel_size[1]
+        if rows.num_columns % taps or rows.num_rows % groups:
+            raise ValueError(
+                f"{rows.num_rows} rows of {rows.num_columns} columns are no convolution of "
+                f"{kernel_size} in {groups} groups"
+            )
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.dilation, self.groups = dilation, groups
-        self.register_buffer("bias", bias)
+        self.in_channels = rows.num_columns // taps * groups
+
+    @functools.cached_property
+    def _convolution(self) -> Convolution | None:
+        kernels = library()
+        shape = Shape(
+            self.in_channels, self.kernel_size, self.stride, self.padding, self.dilation, self.groups
+        )
+        relu = self.activation == "relu"
+        return None if kernels is None else Convolution(kernels, self.rows, shape, relu=relu)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Return the outputs [N, out, H', W']; `residual` is added before the activation."""
         if x.is_cuda:
             return gpu.conv2d(self, x, residual)
-        weight = self.rows.dense().view(self.rows.num_rows, -1, *self.kernel_size)
+        _require_float32(x)
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"expected [N, {self.in_channels}, H, W], got {tuple(x.shape)}")
+        convolution = self._convolution
+        if convolution is not None and len(x):
+            return convolution(x, self._buffers["bias"], residual)
+        weight = self._fallback.dense.view(self.rows.num_rows, -1, *self.kernel_size)
         out = F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         return _finished(out, residual, self.activation)
+
+
+def _require_float32(x: Tensor) -> None:
+    if x.dtype is not torch.float32:
+        raise TypeError(f"sparse layers take float32, got {x.dtype}")
 
 
 def _finished(out: Tensor, residual: Tensor | None, activation: Activation | None) -> Tensor:

@@ -1,0 +1,95 @@
+/* What is called from outside, for every type of value and index; macros as in product.h. */
+
+/* Work is split into pieces: a tile of columns, and some of the rows where tiles are few. */
+#define PIECES(tiles, rows, threads)                                                               \
+  const long chunks = (tiles) >= 2 * (threads) || (rows) < 16 * (threads) ? 1 : (threads);         \
+  const long pieces = (tiles) * chunks;
+
+long NAME(sparsekit_single)(const INDEX *index, const VALUE *value, const int32_t *starts, long rows,
+                            const float *x, float *y, const float *bias, const float *residual,
+                            long relu, long gathers, long threads) {
+  const struct epilogue after = {bias, residual, 1, relu};
+  PARALLEL for (long piece = 0; piece < threads; piece++) {
+    const long from = rows * piece / threads, to = rows * (piece + 1) / threads;
+    NAME(single)(index, value, starts, from, to, x, y, &after, gathers);
+  }
+  return 0;
+}
+
+/* x[b * x_sample + f * x_feature] for batch samples -> y[b * y_sample + r * y_feature]; one of each
+   pair is 1. residual, if any, lies as y does. Returns 1 where memory runs out. */
+long NAME(sparsekit_linear)(const INDEX *index, const VALUE *value, const int32_t *starts, long rows,
+                            long features, const float *x, long x_sample, long x_feature,
+                            long batch, float *y, long y_sample, long y_feature,
+                            const float *bias, const float *residual, long relu, long threads) {
+  const struct epilogue whole = {bias, residual, 0, relu}, *after = &whole;
+  const long tiles = tile_count(batch);
+  PIECES(tiles, rows, threads)
+  long failed = 0;
+  PARALLEL for (long piece = 0; piece < pieces; piece++) {
+    const long chunk = piece % chunks, first = tile_start(piece / chunks);
+    const long from = rows * chunk / chunks, to = rows * (chunk + 1) / chunks;
+    const long columns = tile_width(piece / chunks, batch);
+    const long width = columns < NARROWEST ? NARROWEST : columns;
+    const long pitch = (width + 15) / 16 * 16;
+    const long direct = x_sample == 1 && batch >= NARROWEST && x_feature % 256;
+    float *packed = scratch(features * pitch * !direct + CHUNK * pitch);
+    if (!packed) { failed = 1; continue; }
+    float *block = packed + features * pitch * !direct;
+    if (!direct) pack(x + first * x_sample, x_sample, x_feature, features, columns, packed, pitch);
+    const float *input = direct ? x + first : packed;
+    const long input_pitch = direct ? x_feature : pitch;
+    for (long row = from; row < to; row += CHUNK) {
+      const long stop = row + CHUNK < to ? row + CHUNK : to;
+      const struct epilogue bias = {.bias = after->bias ? after->bias + row : NULL,
+                                    .relu = after->residual ? 0 : after->relu};
+      NAME(tile)(index, value, starts + row, 0, stop - row, input, input_pitch, width, block, pitch,
+                 &bias);
+      unpack(block, pitch, stop - row, columns, y + first * y_sample + row * y_feature, y_sample,
+             y_feature, after, first * y_sample + row * y_feature);
+    }
+  }
+  return failed;
+}
+
+/* Planes of an image, in x at index * x_pitch, in y apart by y_pitch. There are `runs`
+   of `length` columns, `x_step` apart in x; of each `segment` of `stride` columns (one segment a run
+   unless runs are flattened) the first are kept, one after the other in y. */
+long NAME(sparsekit_planes)(const INDEX *index, const VALUE *value, const int32_t *starts, long rows,
+                            const float *x, long x_pitch, long runs, long length, long x_step, long segment,
+                            long stride, float *y, long y_pitch, const float *bias,
+                            const float *residual, long residual_pitch, long relu, long threads) {
+  const struct epilogue all = {bias, residual, residual_pitch, relu}, *after = &all;
+  const long tiles = tile_count(length), whole = segment == stride || segment == length;
+  PIECES(runs * tiles, rows, threads)
+  long failed = 0;
+  PARALLEL for (long piece = 0; piece < pieces; piece++) {
+    const long chunk = piece % chunks, run = piece / chunks / tiles, tile = piece / chunks % tiles;
+    const long from = rows * chunk / chunks, to = rows * (chunk + 1) / chunks;
+    const long first = tile_start(tile), columns = tile_width(tile, length);
+    const float *input = x + run * x_step + first;
+    if (whole && columns >= NARROWEST) {
+      const long at = run * length + first;
+      const struct epilogue here = {after->bias, after->residual ? after->residual + at : NULL,
+                                    after->residual_pitch, after->relu};
+      NAME(tile)(index, value, starts, from, to, input, x_pitch, columns, y + at, y_pitch, &here);
+      continue;
+    }
+    const long width = columns < NARROWEST ? NARROWEST : columns;
+    float *block = scratch(CHUNK * WIDEST);
+    if (!block) { failed = 1; continue; }
+    for (long row = from; row < to; row += CHUNK) {
+      const long stop = row + CHUNK < to ? row + CHUNK : to;
+      const struct epilogue bias = {.bias = after->bias ? after->bias + row : NULL,
+                                    .relu = after->residual ? 0 : after->relu};
+      NAME(tile)(index, value, starts + row, 0, stop - row, input, x_pitch, width, block,
+                 WIDEST, &bias);
+      for (long r = row; r < stop; r++)
+        keep_segments(block + (r - row) * WIDEST, first, columns, segment, stride, y + r * y_pitch,
+                      after->residual ? after->residual + r * after->residual_pitch : NULL,
+                      after->relu);
+    }
+  }
+  return failed;
+}
+#undef PIECES

@@ -1,0 +1,53 @@
+/* Vectors as wide as the level this is compiled for: vector extensions of GCC, no intrinsics. */
+#ifndef SPARSEKIT_VECTORS_H
+#define SPARSEKIT_VECTORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define TILE_VECTORS 4
+#elif defined(__AVX2__)
+#define LANES 8
+#define TILE_VECTORS 8
+#else
+#define LANES 4
+#define TILE_VECTORS 8
+#endif
+
+/* So many columns are computed at a time; a last tile may be one vector wider. */
+#define TILE (LANES * TILE_VECTORS)
+#define WIDEST (TILE + LANES)
+/* No tile has fewer columns. */
+#define NARROWEST 8
+
+typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float vector8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t mask_of_vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t mask_of_vector8 __attribute__((vector_size(32), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+typedef uint16_t bfloat16;
+
+INLINE float as_float(float value) { return value; }
+
+INLINE float widened(bfloat16 value) {
+  union { uint32_t bits; float value; } both = {.bits = (uint32_t)value << 16};
+  return both.value;
+}
+
+/* What is done with a sum before it is stored. */
+struct epilogue {
+  const float *bias;     /* of each row, or NULL */
+  const float *residual; /* added to each output, or NULL */
+  long residual_pitch;   /* from row to row */
+  long relu;
+};
+
+INLINE float finished(float sum, long relu) { return relu && sum < 0 ? 0 : sum; }
+
+#endif

@@ -1,0 +1,143 @@
+"""The compiled kernels: which library serves this CPU, found, built at first use, or none.
+
+SPARSEKIT_KERNELS chooses: `avx512`, `avx2`, `portable`, or `torch` for PyTorch alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sparsekit.inference import building
+
+TORCH = "torch"
+CHOICES = (*building.LEVELS, TORCH)
+_LEVEL_OF_CPU = {"AVX512": "avx512", "AVX2": "avx2"}
+_NAMES = {"avx512": "AVX-512", "avx2": "AVX2", "portable": "portable"}
+
+_P, _L = ctypes.c_void_p, ctypes.c_long
+_SIGNATURES = {
+    "sparsekit_single": [_P, _P, _P, _L, _P, _P, _P, _P, _L, _L, _L],
+    "sparsekit_linear": [_P, _P, _P, _L, _L, _P, _L, _L, _L, _P, _L, _L, _P, _P, _L, _L],
+    "sparsekit_planes": [
+        *(_P, _P, _P, _L, _P, _L, _L, _L, _L, _L, _L, _P, _L, _P, _P, _L, _L, _L),
+    ],
+}  # fmt: skip
+
+
+Kernel = Callable[..., int]
+
+
+@dataclass(frozen=True)
+class Library:
+    """A loaded library, and whether gathers are faster than plain loads on this CPU."""
+
+    level: str
+    functions: ctypes.CDLL
+    gathers: bool
+    threaded: bool
+
+    def function(self, name: str, values: torch.dtype, columns: torch.dtype) -> Kernel:
+        """Return `sparsekit_NAME` for a type of values and of indices."""
+        value = "bfloat16" if values == torch.bfloat16 else "float32"
+        width = "16" if columns == torch.uint16 else "32"
+        kernel: Kernel = getattr(self.functions, f"sparsekit_{name}_{value}_{width}")
+        return kernel
+
+
+def level() -> str:
+    """Return the level in use, one of CHOICES: what $SPARSEKIT_KERNELS says, else the CPU's best.
+
+    ValueError for another word, and for a level that this CPU does not have.
+    """
+    best = _LEVEL_OF_CPU.get(torch.backends.cpu.get_cpu_capability(), "portable")
+    wanted = os.environ.get("SPARSEKIT_KERNELS") or best
+    if wanted not in CHOICES:
+        raise ValueError(f"SPARSEKIT_KERNELS={wanted} is not one of {', '.join(CHOICES)}")
+    if CHOICES.index(wanted) < CHOICES.index(best):
+        raise ValueError(f"SPARSEKIT_KERNELS={wanted}: this CPU has {_NAMES[best]} at most")
+    return wanted
+
+
+@functools.cache
+def library() -> Library | None:
+    """Return the library of the level in use, built if need be; None where PyTorch must do.
+
+    The choice is made once in a process.
+    """
+    return _loaded(level())[0]
+
+
+def description() -> str:
+    """Return one line on what multiplies: `C, AVX-512`, or `PyTorch alone` and why."""
+    found, why = _loaded(level())
+    if found is None:
+        return f"PyTorch alone: {why}"
+    return f"C, {_NAMES[found.level]}{'' if found.threaded else ', one thread'}"
+
+
+@functools.cache
+def _loaded(level: str) -> tuple[Library | None, str]:
+    if level == TORCH:
+        return None, "SPARSEKIT_KERNELS=torch"
+    try:
+        functions = ctypes.CDLL(str(_file(level)))
+    except (building.CannotBuild, OSError) as error:
+        return None, str(error).splitlines()[0]
+    for name, arguments in _SIGNATURES.items():
+        for types in ("float32_16", "float32_32", "bfloat16_16", "bfloat16_32"):
+            function = getattr(functions, f"{name}_{types}")
+            function.argtypes, function.restype = arguments, _L
+    functions.sparsekit_halo.argtypes = [_P, *[_L] * 13, _P, _L, _L]
+    functions.sparsekit_halo.restype = None
+    gathers = level != "portable" and _gathers_are_faster(functions)
+    return Library(level, functions, gathers, bool(functions.sparsekit_threaded())), ""
+
+
+def _file(level: str) -> Path:
+    for folder in _folders():
+        if (path := folder / building.file_name(level)).exists():
+            return path
+    return building.build(level, _cache())
+
+
+def _folders() -> Iterator[Path]:
+    yield building.BUILT
+    yield _cache()
+
+
+def _cache() -> Path:
+    """Return where libraries that were built at first use are kept, for this user alone."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "sparsekit"
+
+
+def _gathers_are_faster(functions: ctypes.CDLL) -> bool:
+    """Time both on a small product, a tenth of a millisecond each, and return which won."""
+    rows, kept = 64, 256
+    columns = (torch.arange(rows * kept + 8) * 37 % 3072).to(torch.uint16)
+    values, x = torch.ones(rows * kept + 8), torch.ones(3072)
+    starts, y = torch.arange(rows + 1, dtype=torch.int32) * kept, torch.empty(rows)
+    arrays = [address(tensor) for tensor in (columns, values, starts)]
+    spent = {True: [], False: []}  # type: dict[bool, list[float]]
+    for _ in range(9):
+        for gathers, times in spent.items():
+            begun = time.perf_counter()
+            functions.sparsekit_single_float32_16(
+                *arrays, rows, address(x), address(y), None, None, 0, int(gathers), 1
+            )
+            times.append(time.perf_counter() - begun)
+    return min(spent[True]) < min(spent[False])
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Return where the elements of a tensor begin."""
+    return None if tensor is None else tensor.data_ptr()
