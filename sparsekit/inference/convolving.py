@@ -1,9 +1,9 @@
 """A convolution as rows times columns: where each weight finds its inputs.
 
-Images lie channel by channel, samples innermost: [C][H][W][N], as tensors of shape [N, C, H, W] with
-those strides; for one sample that is the usual layout. What output p reads through one weight lies at
-a constant distance from p, once the borders are zeros in memory and every stride-th row and column
-has a plane of its own. So every convolution is one product, whose columns are output positions.
+Images lie channel by channel, samples innermost: [C][H][W][N], as tensors of shape [N, C, H, W]
+with those strides; for one sample that is the usual layout. What output p reads through one weight
+lies at a constant distance from p, once the borders are zeros in memory and every stride-th row and
+column has a plane of its own. So every convolution is one product; its columns are the positions.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Convolution:
         self._plans: dict[tuple[int, int, int], Plan] = {}
 
     def __call__(self, x: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
-        """Return activation(convolution(x) + bias + residual) [N, out, H', W'], samples innermost."""
+        """Return activation(convolution(x) + bias + residual) [N, out, H', W']."""
         n, channels, height, width = x.shape
         size = (n, height, width)
         if (found := self._plans.get(size)) is None:
@@ -161,8 +161,7 @@ def in_planes(x: Tensor) -> Tensor:
     wanted = ((n, 1), (width, n), (height, width * n), (channels, height * width * n))
     strides = (x.stride(0), x.stride(3), x.stride(2))
     same = all(
-        size == 1 or stride == step
-        for (size, step), stride in zip(wanted, strides, strict=False)
+        size == 1 or stride == step for (size, step), stride in zip(wanted, strides, strict=False)
     )
     if same and x.stride(1) >= max(height * width * n, _NARROWEST):
         return x

@@ -115,7 +115,12 @@ class SparseConv2d(_Sparse):
     def _convolution(self) -> Convolution | None:
         kernels = library()
         shape = Shape(
-            self.in_channels, self.kernel_size, self.stride, self.padding, self.dilation, self.groups
+            self.in_channels,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
         )
         relu = self.activation == "relu"
         return None if kernels is None else Convolution(kernels, self.rows, shape, relu=relu)

@@ -74,6 +74,7 @@ def test_what_refuses_is_named() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("batch", [1, 8, 300])
 def test_layers_on_a_gpu_compute_what_they_do_on_the_cpu(batch: int) -> None:
     mask = torch.rand(70, 90) < 0.1

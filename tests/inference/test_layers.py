@@ -1,0 +1,188 @@
+"""Sparse layers against dense ones of PyTorch, on every level of kernels this CPU has."""
+
+import itertools
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sparsekit.inference import building, library
+from sparsekit.inference.layers import SparseConv2d, SparseLinear
+from sparsekit.inference.rows import sparse_rows
+
+
+def levels():
+    best = library._LEVEL_OF_CPU.get(torch.backends.cpu.get_cpu_capability(), "portable")
+    return library.CHOICES[library.CHOICES.index(best) :]
+
+
+@pytest.fixture(params=levels())
+def kernels(request, monkeypatch):
+    """Make layers use one level; it must be what was asked for."""
+    found, why = library._loaded(request.param)
+    assert (found is None) == (request.param == "torch"), why
+    for module in ("sparsekit.inference.layers.library", "sparsekit.inference.library.library"):
+        monkeypatch.setattr(module, lambda: found)
+    return found
+
+
+def sample(cases, count):
+    """Return some of the combinations, the same each time."""
+    return random.Random(0).sample(list(itertools.product(*cases)), count)
+
+
+def test_the_worked_example(kernels):
+    weight = torch.tensor([[0, 1, 0, 2, 0], [0] * 5, [3, 0, 0, 0, 4], [0, 0, 5, 6, 0]]).float()
+    bias = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    layer = SparseLinear(sparse_rows(weight, weight != 0), bias)
+    x = torch.tensor([[1.0, 2, 3, 4, 5], [0, 1, 0, -1, 2]])
+    expected = torch.tensor([[10.1, 0.2, 23.3, 39.4], [-0.9, 0.2, 8.3, -5.6]])
+    assert torch.allclose(layer(x), expected)
+    assert torch.allclose(layer(x[0]), expected[0])
+    assert layer(x[:0]).shape == (0, 4)
+
+
+LINEAR = (
+    [5, 130], [7, 300], [1, 2, 7, 8, 9, 17, 64, 80, 81, 197],
+    [torch.float32, torch.bfloat16], [False, True], [False, True], [False, True], [None, "relu"],
+)  # fmt: skip
+
+
+def test_linear_layers(kernels):
+    torch.manual_seed(0)
+    for out, width, batch, dtype, by_feature, transposed, added, activation in sample(LINEAR, 150):
+        mask = torch.rand(out, width) < 0.1
+        mask[0] = False
+        rows = sparse_rows(torch.randn(out, width), mask, dtype=dtype)
+        layer = SparseLinear(rows, torch.randn(out), activation=activation)
+        layer.by_feature = by_feature
+        x = torch.randn(width, batch).t() if transposed else torch.randn(batch, width)
+        residual = torch.randn(batch, out) if added else None
+        expected = F.linear(x, rows.dense(), layer.bias) + (0 if residual is None else residual)
+        expected = expected.relu() if activation else expected
+        assert torch.allclose(layer(x, residual), expected, atol=1e-4), (out, width, batch)
+
+
+def test_a_chain_keeps_its_layout(kernels):
+    torch.manual_seed(0)
+    first, second = (
+        SparseLinear(sparse_rows(weight, weight > 0.5), activation="relu")
+        for weight in (torch.randn(24, 12), torch.randn(6, 24))
+    )
+    x = torch.randn(3, 5, 12)
+    expected = second(first(x))
+    first.by_feature = True
+    between = first(x)
+    assert between.shape == (3, 5, 24)
+    if kernels:
+        assert between.stride(-1) > 1
+    assert torch.allclose(second(between), expected, atol=1e-5)
+
+
+CONVOLUTIONS = (
+    [1, 2, 16, 17], [4, 24], [6, 32], [1, 5, 14], [7, 13, 30], [(1, 1), (3, 3), (2, 5)],
+    [(1, 1), (2, 2), (2, 1)], [(0, 0), (1, 1), (2, 1)], [1, 2], [1, 2], [False, True],
+    [None, "relu"],
+)  # fmt: skip
+
+
+def test_convolutions(kernels):
+    torch.manual_seed(0)
+    tried = 0
+    for n, channels, out, height, width, kernel, stride, padding, dilation, groups, *rest in sample(
+        CONVOLUTIONS, 250
+    ):
+        added, activation = rest
+        extents = zip((height, width), kernel, padding, strict=True)
+        if any(size + 2 * p < dilation * (k - 1) + 1 for size, k, p in extents):
+            continue
+        tried += 1
+        weight = torch.randn(out, channels // groups, *kernel)
+        mask = torch.rand_like(weight) < 0.2
+        options = {"stride": stride, "padding": padding, "groups": groups}
+        layer = SparseConv2d(
+            sparse_rows(weight, mask), torch.randn(out), kernel_size=kernel,
+            dilation=(dilation, dilation), activation=activation, **options,
+        )  # fmt: skip
+        x = torch.randn(n, channels, height, width)
+        expected = F.conv2d(x, weight * mask, layer.bias, dilation=dilation, **options)
+        residual = torch.randn_like(expected) if added else None
+        expected = expected if residual is None else expected + residual
+        expected = expected.relu() if activation else expected
+        assert torch.allclose(layer(x, residual), expected, atol=1e-4), (n, kernel, stride, padding)
+        assert torch.allclose(layer(x, residual), expected, atol=1e-4)
+    assert tried > 150
+
+
+def test_layouts_of_images(kernels):
+    """Whatever lies in memory how, the result is the same; a sparse layer's needs no copy."""
+    torch.manual_seed(0)
+    weight = torch.randn(8, 8, 3, 3)
+    layer = SparseConv2d(sparse_rows(weight, weight > 1), kernel_size=(3, 3), padding=(1, 1))
+    x = torch.randn(3, 8, 6, 6)
+    expected = layer(layer(x))
+    for format in (torch.contiguous_format, torch.channels_last):
+        between = layer(x.contiguous(memory_format=format)).contiguous(memory_format=format)
+        assert torch.allclose(layer(between), expected, atol=1e-4)
+    if kernels:
+        assert layer(x).stride(0) == 1
+
+
+def test_several_threads_give_the_same_bits(kernels):
+    torch.manual_seed(0)
+    weight, image = torch.randn(70, 90), torch.randn(2, 10, 9, 9)
+    linear = SparseLinear(sparse_rows(weight, weight > 1))
+    convolution = SparseConv2d(
+        sparse_rows(weight.view(70, 10, 3, 3), weight.view(70, 10, 3, 3) > 1), kernel_size=(3, 3)
+    )
+    if kernels is None:
+        pytest.skip("PyTorch decides itself how it splits work")
+    found = []
+    before = torch.get_num_threads()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        try:
+            found.append([linear(weight[:1]), linear(weight), convolution(image)])
+        finally:
+            torch.set_num_threads(before)
+    for others in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
+
+
+def test_refusals():
+    rows = sparse_rows(torch.ones(4, 6), torch.ones(4, 6, dtype=torch.bool))
+    with pytest.raises(TypeError, match=r"take float32, got torch.float64"):
+        SparseLinear(rows)(torch.ones(1, 6).double())
+    with pytest.raises(ValueError, match=r"4 rows have no bias of shape \(3,\)"):
+        SparseLinear(rows, torch.ones(3))
+    with pytest.raises(ValueError, match=r"4 rows of 6 columns are no convolution of \(2, 2\)"):
+        SparseConv2d(rows, kernel_size=(2, 2))
+    layer = SparseConv2d(rows, kernel_size=(1, 1))
+    with pytest.raises(ValueError, match=r"expected \[N, 6, H, W\], got \(1, 5, 2, 2\)"):
+        layer(torch.ones(1, 5, 2, 2))
+    wide = SparseConv2d(rows, kernel_size=(2, 3))
+    with pytest.raises(ValueError, match="too small"):
+        wide(torch.ones(1, 1, 1, 3))
+
+
+def test_without_a_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(building.CannotBuild, match="no C compiler"):
+        building.build("portable", tmp_path)
+    monkeypatch.setenv("CC", "/bin/false")
+    with pytest.raises(building.CannotBuild, match="refused the portable kernels"):
+        building.build("portable", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [("sse", "SPARSEKIT_KERNELS=sse is not one of avx512, avx2, portable, torch"), ("avx512", "")],
+)
+def test_choosing_a_level(monkeypatch, wanted, message):
+    monkeypatch.setenv("SPARSEKIT_KERNELS", wanted)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    with pytest.raises(ValueError, match=message or "this CPU has AVX2 at most"):
+        library.level()
