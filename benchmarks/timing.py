@@ -33,7 +33,11 @@ from sparsekit.measuring.timing import timed as timed
 ROOT = Path(__file__).parent.parent
 HEAD = ("way", "median", "ratio", "middle half", "range")
 Times = Mapping[str, Sequence[float]]
-CLOCKS: Mapping[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
+CLOCKS: Mapping[str, Clock] = {
+    "wall": time.perf_counter,
+    "cpu": time.process_time,
+    "thread's CPU": time.thread_time,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Options:
     """What every benchmark is told; `quick` asks for the smallest run that uses every line.
 
     `commit` is read at the start: the code that was imported, whatever is committed meanwhile.
+    `parts`: those of a benchmark in several.
     """
 
     rounds: int
@@ -49,6 +54,7 @@ class Options:
     out: Path | None
     clock_name: str
     commit: str
+    parts: tuple[str, ...] = ()
 
     @property
     def clock(self) -> Clock:
@@ -62,10 +68,12 @@ def read_options(
     *,
     rounds: int,
     clocks: Sequence[str] = ("wall",),
+    parts: Sequence[str] = (),
 ) -> Options:
     """The options on the command line; sets the number of threads.
 
-    `rounds` is the default, `clocks` are those that make sense, the default first.
+    `rounds` is the default, `clocks` are those that make sense, the default first; of `parts` all
+    run unless some are named.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, help=f"default {rounds}; 2 with --quick")
@@ -73,10 +81,13 @@ def read_options(
     parser.add_argument("--quick", action="store_true", help="seconds; the numbers mean nothing")
     parser.add_argument("--out", type=Path, help="append the report to this file")
     parser.add_argument("--clock", choices=clocks, default=clocks[0], help="what is measured")
+    if parts:
+        parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="default all")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     chosen = given.rounds or (2 if given.quick else rounds)
-    return Options(chosen, given.threads, given.quick, given.out, given.clock, commit())
+    named = tuple(given.parts) if parts else ()
+    return Options(chosen, given.threads, given.quick, given.out, given.clock, commit(), named)
 
 
 def paired(times: Times, way: str, base: str) -> Spread:

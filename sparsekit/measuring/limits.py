@@ -16,7 +16,7 @@ from sparsekit.measuring.timing import Clock, timed
 
 LARGEST = 512 * 2**20
 """Bytes of the largest buffer that is read to measure bandwidth."""
-SMALLEST = 2**12
+SMALLEST = 2**18
 PASS = 64 * 2**20
 """Bytes that one measurement of bandwidth reads at least: small buffers several times."""
 REPEATS = 3

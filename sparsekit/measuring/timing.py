@@ -66,12 +66,15 @@ def timed(work: Callable[[], object], clock: Clock, calls: int = 1) -> Callable[
 def repeated(
     work: Callable[[], object], clock: Clock, seconds: float = SAMPLE
 ) -> Callable[[], float]:
-    """Return `timed` work, called once before each sample and as often as to take `seconds`.
+    """Return `timed` work, as often as to take `seconds`, and called once before each sample.
 
-    The call before brings back to the caches what the other ways have driven out.
+    The call before brings back to the caches what the other ways have driven out. Work that takes
+    ten samples' time by itself is not repeated: it drives that out as well.
     """
     work()
     once = min(timed(work, clock)() for _ in range(2))
+    if once > 10 * seconds:
+        return timed(work, clock)
     sample = timed(work, clock, max(1, round(seconds / max(once, 1e-7))))
 
     def way() -> float:

@@ -48,6 +48,15 @@ def test_short_work_is_repeated_until_a_sample_is_long_enough() -> None:
     assert clock.now - before == 5 * 0.25, "four that count, and one before them"
 
 
+def test_long_work_is_done_once() -> None:
+    clock = Ticking()
+    way = repeated(clock.work(11.0), clock, seconds=1.0)
+    before = clock.now
+
+    assert way() == 11.0
+    assert clock.now - before == 11.0
+
+
 def test_how_many_times_as_fast_is_taken_round_by_round() -> None:
     times = {"sparse": [1.0, 2.0, 4.0], "dense": [3.0, 4.0, 4.0]}
 
