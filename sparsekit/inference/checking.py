@@ -154,11 +154,12 @@ def _require_layer(node: Node, given: list[Tensor], result: Tensor) -> None:
         return
     if wrong := [one.dtype for one in given if one.dtype != torch.float32]:
         raise ValueError(f"layers take torch.float32, not {wrong[0]}")
-    last = len(given) - 1
-    shapes = {"bias": (given[1].shape[0],), "residual": tuple(result.shape)}
-    places = {"bias": 2, "residual": last}
+    shapes = {"residual": tuple(result.shape)}
+    if "weight" in node.arguments:
+        shapes["bias"] = (len(given[1]),)
+    places = {"bias": 2, "residual": len(given) - 1}
     for name, shape in shapes.items():
-        if node.arguments[name] and tuple(given[places[name]].shape) != shape:
+        if node.arguments.get(name) and tuple(given[places[name]].shape) != shape:
             raise ValueError(f"{name} must be {shape}, got {tuple(given[places[name]].shape)}")
 
 
@@ -168,7 +169,7 @@ def dense_form(graph: Graph) -> Graph:
     nodes = []
     for node in graph.nodes:
         arguments = dict(node.arguments)
-        if node.op in LAYERS and arguments["weight"].name in graph.weights:
+        if node.op in LAYERS and "rows" in LAYERS[node.op].values():
             name = arguments["weight"].name
             kernel = arguments.pop("kernel_size", ())
             tensors[name] = _weight(graph.weights[name], kernel, node.name)

@@ -40,6 +40,11 @@ def conv2d(
     return finished_(out, residual, activation)
 
 
+def affine(x: Tensor, scale: Tensor, shift: Tensor, activation: Activation | None) -> Tensor:
+    """Return activation(x * scale + shift), in the layout of x."""
+    return finished_(torch.addcmul(shift, x, scale), None, activation)
+
+
 class CsrLinear(nn.Module):
     """x [..., in] -> activation(x W^T + bias + residual), by PyTorch's own CSR matrices."""
 
@@ -77,4 +82,4 @@ def finished_(out: Tensor, residual: Tensor | None, activation: Activation | Non
     return out.relu_() if activation == "relu" else out
 
 
-DENSE: dict[str, Any] = {"linear": linear, "conv2d": conv2d}
+DENSE: dict[str, Any] = {"affine": affine, "linear": linear, "conv2d": conv2d}

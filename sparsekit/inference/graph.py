@@ -57,6 +57,10 @@ class Graph:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     weights: Mapping[str, SparseRows] = field(default_factory=dict)
 
+    def read(self) -> set[str]:
+        """Return the names of all that nodes and outputs refer to."""
+        return {*references(self.outputs), *(name for node in self.nodes for name in node.reads())}
+
     def record(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the graph as data for a JSON file, and all tensors by name.
 

@@ -107,14 +107,15 @@ CONV: Mapping[str, Kind] = {
     "groups": "count",
 }
 LAYERS: Mapping[str, Mapping[str, Kind]] = {
+    "affine": {"x": "value", "scale": "tensor", "shift": "tensor", "activation": "activation"},
     "linear": LINEAR,
     "conv2d": CONV,
     "csr_linear": {**LINEAR, "weight": "rows"},
     "sparse_linear": {**LINEAR, "weight": "rows"},
     "sparse_conv2d": {**CONV, "weight": "rows", "kernel_size": "pair"},
 }
-"""Our operations, and of what kind their arguments are; all must be given, bias, residual and
-activation may be None."""
+"""Our operations, and of what kind their arguments are; all must be given; bias, residual
+and activation may be None. "affine" is a factor and a summand per channel."""
 
 ACTIVATIONS = (None, "relu")
 

@@ -42,10 +42,13 @@ class SparseNetwork(nn.Module):
         self._slots = slots
         self._dense = [(slots[name], _member(name)) for name in graph.tensors]
         self._steps = [step_of(node, slots, layers[_member(node.name)]) for node in graph.nodes]
-        _free_(self._steps, {slots[name] for name in references(graph.outputs)})
+        kept = {slots[name] for name in (*graph.tensors, *references(graph.outputs))}
+        _free_(self._steps, kept)
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Any:
         """Return the outputs; ValueError for inputs of another number, shape or type."""
+        if named:
+            inputs = _in_order(self.graph, inputs, named)
         require_inputs(self.graph, inputs)
         values: list[Any] = [*inputs] + [None] * (len(self._slots) - len(inputs))
         buffers = self._buffers
@@ -125,6 +128,15 @@ def require_inputs(graph: Graph, inputs: tuple[Tensor, ...]) -> None:
                 f"input {expected.name} must be {expected.dtype} {list(expected.shape)}, None for "
                 f"any size; got {given.dtype} {list(given.shape)}"
             )
+
+
+def _in_order(
+    graph: Graph, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]
+) -> tuple[Tensor, ...]:
+    names = [one.name for one in graph.inputs[len(inputs) :]]
+    if sorted(names) != sorted(named):
+        raise ValueError(f"expected the inputs {', '.join(names)}, got {', '.join(named)}")
+    return (*inputs, *(named[name] for name in names))
 
 
 def _called(

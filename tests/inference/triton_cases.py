@@ -6,12 +6,15 @@ begins with a Triton that was imported without, all of which in Python is theref
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import torch
 
 from sparsekit.inference.gpu import by_pytorch
 from sparsekit.inference.rows import SparseRows, sparse_rows
+
+ROWS = "sparsekit.inference.triton_rows"
 
 
 def constant_fan_in(dtype: torch.dtype) -> SparseRows:
@@ -41,7 +44,8 @@ def main() -> None:
     for name in [one for one in sys.modules if f"{one}.".startswith("triton.")]:
         if not name.startswith("triton._C"):
             del sys.modules[name]
-    from sparsekit.inference import triton_rows
+    sys.modules.pop(ROWS, None)
+    triton_rows = importlib.import_module(ROWS)
 
     torch.manual_seed(0)
     constant, narrow = constant_fan_in(torch.float32), constant_fan_in(torch.bfloat16)
