@@ -30,6 +30,7 @@ EPILOG = """\
   python -m sparsekit.export exports/ticket-...-delta format=onnx out=model
 
 RUN is what sparsekit.load takes: a key, the folder of a stage, a record, an export. Formats:
+  condensed      the kept weights row by row, and what runs them: sparsekit.inference.load
   dense_mask     all weights, and the masks
   csr            values, column indices and row pointers
   two_four       2 of every 4 weights and their positions; for masks that are 2:4
@@ -38,6 +39,7 @@ RUN is what sparsekit.load takes: a key, the folder of a stage, a record, an exp
   onnx           a model of ONNX; pip install 'sparsekit[onnx]'
 Settings: out (else exports/KEY-FORMAT), dtype=bfloat16 for stored values, batch_size and threads
 that it is run with, store and cycle as in sparsekit.load, data for the examples it is compared on.
+docs/inference.md says more.
 """
 
 

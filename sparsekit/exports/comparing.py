@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsekit.data.batches import Inputs, concatenate, num_examples, part
 from sparsekit.measuring.timing import clock_for, interleave, repeated
 from sparsekit.models.examples import tensors_in
 
@@ -39,6 +40,12 @@ def _difference(one: Tensor, other: Tensor) -> float:
     is_same = (one == other) | (one.isnan() & other.isnan())
     apart = (one - other).abs().masked_fill(is_same, 0.0).nan_to_num(nan=torch.inf)
     return apart.max().item() if apart.numel() else 0.0
+
+
+def batch_of(inputs: Inputs, size: int) -> Inputs:
+    """Return the first so many examples; fewer are repeated."""
+    times = -(-size // num_examples(inputs))
+    return part(concatenate([inputs] * times), 0, size)
 
 
 def median_times(works: Mapping[str, Callable[[], object]], num_threads: int) -> dict[str, float]:

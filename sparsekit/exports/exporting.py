@@ -8,8 +8,14 @@ from typing import Any
 
 import torch
 
-from sparsekit.data.batches import Inputs, call, concatenate, num_examples, part
-from sparsekit.exports.comparing import largest_difference, magnitude, median_times, threads
+from sparsekit.data.batches import call, num_examples, part
+from sparsekit.exports.comparing import (
+    batch_of,
+    largest_difference,
+    magnitude,
+    median_times,
+    threads,
+)
 from sparsekit.exports.folder import placed, same_export, write_manifest
 from sparsekit.exports.formats import Format, format_named
 from sparsekit.exports.original import Original
@@ -95,14 +101,9 @@ def _times(original: Original, run: Run, chosen: Format, settings: Settings) -> 
     """Return the median times of a batch; of formats that are only stored there is none."""
     if not chosen.runs:
         return {}
-    batch = _batch(original.inputs, settings.batch_size)
+    batch = batch_of(original.inputs, settings.batch_size)
     functions = {
         "seconds": functools.partial(run, batch),
         "seconds_of_dense": functools.partial(call, original.model, batch),
     }
     return median_times(functions, settings.threads)
-
-
-def _batch(inputs: Inputs, size: int) -> Inputs:
-    times = -(-size // num_examples(inputs))
-    return part(concatenate([inputs] * times), 0, size)

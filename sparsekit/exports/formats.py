@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sparsekit.data.batches import call
-from sparsekit.exports import programs
+from sparsekit.exports import condensed, programs
 from sparsekit.exports.original import Original
 from sparsekit.exports.settings import DTYPES, Run, Settings
 from sparsekit.inference.layout import Stored, encoded, plain, written
@@ -105,6 +105,7 @@ def _storage(*codings: str) -> Format:
 
 
 FORMATS: Mapping[str, Format] = {
+    "condensed": Format(condensed.write_condensed, condensed.open_condensed, dtypes=tuple(DTYPES)),
     "dense_mask": _storage("dense"),
     "csr": _storage("csr"),
     "two_four": _storage("two_four"),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsekit.inference.codings import CODINGS, Parts
+from sparsekit.inference.codings import CODINGS, Parts, num_bytes_of
 
 PLAIN = "plain"
 """The coding of a tensor without a mask: itself, as the part of the same name."""
@@ -80,7 +80,7 @@ def decoded(stored: Sequence[Stored]) -> tuple[dict[str, Tensor], dict[str, Tens
         if one.same_as is not None:
             state[one.name] = state[one.same_as]
         elif one.coding == PLAIN:
-            state[one.name] = plain_tensor(one)
+            state[one.name] = _plain_tensor(one)
         else:
             try:
                 state[one.name], masks[one.name] = CODINGS[one.coding].decode(one.parts, one.shape)
@@ -89,7 +89,7 @@ def decoded(stored: Sequence[Stored]) -> tuple[dict[str, Tensor], dict[str, Tens
     return state, masks
 
 
-def plain_tensor(stored: Stored) -> Tensor:
+def _plain_tensor(stored: Stored) -> Tensor:
     """Return a tensor that is stored as it is; ValueError where it has another shape."""
     if set(stored.parts) != {PLAIN} or tuple(stored.parts[PLAIN].shape) != stored.shape:
         raise ValueError(f"{stored.name} is not there in the shape {list(stored.shape)}")
@@ -147,5 +147,5 @@ def encoded(
         found = {coding: CODINGS[coding].encode(weight, mask, dtype) for coding in codings}
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    best = min(found, key=lambda coding: sum(part.nbytes for part in found[coding].values()))
+    best = min(found, key=lambda coding: num_bytes_of(found[coding]))
     return Stored(name, tuple(weight.shape), best, found[best])

@@ -16,7 +16,7 @@ from sparsekit.inference.codings import condensed_rows, csr_rows
 from sparsekit.inference.files import DamagedExport
 from sparsekit.inference.form import PARTS
 from sparsekit.inference.graph import Graph
-from sparsekit.inference.layout import PLAIN, Stored, decoded, plain_tensor, read
+from sparsekit.inference.layout import Stored, decoded, read
 from sparsekit.inference.manifest import GRAPH, LAYOUT, STORED, WEIGHTS, Export, open_export
 from sparsekit.inference.rows import SparseRows
 from sparsekit.inference.running import SparseNetwork
@@ -68,16 +68,15 @@ def weights(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def graph_of(record: Mapping[str, Any], stored: Sequence[Stored]) -> Graph:
-    """Return the graph of a record whose tensors are stored; ValueError as in `from_record`."""
-    tensors: dict[str, Tensor] = {}
+    """Return the graph of a record whose tensors are stored; ValueError as in `from_record`.
+
+    What is stored row by row is a sparse weight, all else is decoded.
+    """
+    tensors, _ = decoded([one for one in stored if one.coding not in ROWS])
     for one in stored:
         if one.coding in ROWS:
             rows = _rows(one)
             tensors |= {f"{one.name}.{part}": getattr(rows, part) for part in PARTS}
-        elif one.coding == PLAIN and one.same_as is None:
-            tensors[one.name] = plain_tensor(one)
-        else:
-            raise ValueError(f"{one.name} is stored in a way that no graph is")
     return Graph.from_record(record, tensors)
 
 
