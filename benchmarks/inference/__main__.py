@@ -1,9 +1,10 @@
-"""Sparse layers against the best dense ones and the best stock CSR.
+"""Sparse layers and networks against the best dense ones and the best stock CSR.
 
 `layers`: 3072 -> 768, 768 -> 3072 and 4096 -> 4096 at four sparsities and batch sizes 1 (hot and
 cold caches), 8, 64 and 256. `paths`: the first of them with every kernel there is, and with PyTorch
-alone, each in a process of its own. `gpu`: layers on a GPU. `headline` is what `paths` runs. All
-ways take turns; with one thread the CPU time of that thread counts, with several it is wall time.
+alone, each in a process of its own. `networks`: ResNet-50 and ViT-B/16 as a whole. `gpu`: layers on
+a GPU. `headline` is what `paths` runs. All ways take turns; with one thread the CPU time of that
+thread counts, with several it is wall time.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from benchmarks import timing
-from benchmarks.inference import layers, on_gpu
+from benchmarks.inference import layers, networks, on_gpu
 from sparsekit.inference.library import CHOICES, description
 from sparsekit.measuring.hardware import hardware, versions
 
-PARTS = ("layers", "paths", "gpu", "headline")
+PARTS = ("layers", "paths", "networks", "gpu", "headline")
 NOTES = """\
 Aims are those for 3072 -> 768 on AVX-512; two thirds of them on AVX2, 0.9 of dense for PyTorch
 alone, 0.8 of them where rows differ in length. Over: how many times as fast, median of the ratios
@@ -76,6 +77,10 @@ def _paths(options: timing.Options) -> list[str]:
     return parts
 
 
+def _networks(options: timing.Options) -> list[str]:
+    return networks.sections(options)
+
+
 def _gpu(options: timing.Options) -> list[str]:
     return on_gpu.sections(options)
 
@@ -83,6 +88,7 @@ def _gpu(options: timing.Options) -> list[str]:
 SECTIONS: Mapping[str, Callable[[timing.Options], list[str]]] = {
     "layers": _layers,
     "paths": _paths,
+    "networks": _networks,
     "gpu": _gpu,
     "headline": _headline,
 }

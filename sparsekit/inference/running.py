@@ -23,19 +23,23 @@ from sparsekit.inference.operations import (
     parameters,
 )
 
+MakeLayer = Callable[[Node, Graph], nn.Module | None]
+
 
 class SparseNetwork(nn.Module):
     """A graph as a module; outputs have the form of the network it was made of.
 
-    `layers` holds its sparse layers by the names of their nodes, "/" for ".".
+    `layers` holds its sparse layers by the names of their nodes, "/" for "."; they are made by
+    `make_layer`, which may make others of the same values.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, make_layer: MakeLayer | None = None) -> None:
         super().__init__()
         self.graph = graph
         for name, tensor in graph.tensors.items():
             self.register_buffer(_member(name), tensor)
-        layers = {_member(node.name): layer_of(node, graph) for node in graph.nodes}
+        make = make_layer or layer_of
+        layers = {_member(node.name): make(node, graph) for node in graph.nodes}
         made = {name: layer for name, layer in layers.items() if layer is not None}
         self.layers = nn.ModuleDict(made)
         slots = slots_of(graph)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.inference import __main__ as inference
-from benchmarks.inference import cases, targets
+from benchmarks.inference import cases, networks, targets
 from benchmarks.inference.cases import Case
 
 HOT = Case(3072, 768, 0.9, 1)
@@ -26,6 +26,18 @@ def test_layers_are_measured_and_reported(
     assert printed in out.read_text()
     for text in ("### 48 -> 32", *cases.OURS, "Sparse loses", "kernels: ", "thread's CPU time"):
         assert text in printed
+
+
+def test_networks_are_masked_as_asked() -> None:
+    kind = networks.QUICK["ResNet-20"]
+
+    model, masks = networks.masked(kind, 0.9)
+
+    assert set(kind.dense) <= set(model.state_dict())
+    assert "conv.weight" not in masks
+    assert all(abs(float(mask.float().mean()) - 0.1) < 0.01 for mask in masks.values())
+    assert all(bool((model.get_parameter(n)[~mask] == 0).all()) for n, mask in masks.items())
+    assert not model.training
 
 
 def test_copies_of_a_cold_layer_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,10 +95,11 @@ def draw_to_(
     with styled():
         figure = draw(last_parts(rows), sparsity)
         for path in paths:
-            _write(figure, path)
+            write_figure(figure, path)
 
 
-def _write(figure: Any, path: Path) -> None:
+def write_figure(figure: Any, path: Path) -> None:
+    """Write a figure to a file of the kind that its name says, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = path.suffix.removeprefix(".").lower()
     # Never through a link that lies where the figure belongs.

@@ -1,0 +1,92 @@
+"""What was compared, as tables and sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from sparsekit.bench.comparing import Compared
+from sparsekit.bench.ways import OURS
+from sparsekit.measuring.tables import shown, significant
+from sparsekit.measuring.timing import Spread
+
+HEAD = (
+    "batch",
+    "way",
+    "median",
+    "middle half",
+    "examples/s",
+    "over best dense",
+    "limit",
+    "bound by",
+    "times the limit",
+)
+Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
+NOTES = (
+    "Over best dense: how many times as fast as the fastest of eager, compiled and onnxruntime, "
+    "median and middle half of the ratios of each round.",
+    "Limit: the least time that moving the weights once, or multiplying by them, takes at the "
+    "bandwidth and the peak measured here, whichever is longer.",
+)
+
+
+def table(results: Sequence[Compared], form: Table) -> str:
+    """Return one row for each batch size and way, those that cannot be had with the reason."""
+    return form(HEAD, [row for one in results for row in _rows(one)])
+
+
+def _rows(one: Compared) -> list[list[str]]:
+    rows = []
+    for way in one.times:
+        seconds, allowed = one.seconds(way), one.limits[way]
+        rows.append(
+            [
+                str(one.batch_size),
+                way,
+                shown(seconds.median),
+                f"{shown(seconds.lower)} .. {shown(seconds.upper)}",
+                significant(one.batch_size / seconds.median),
+                _ratio(one.speedup(way)),
+                shown(allowed.seconds),
+                allowed.bound_by,
+                significant(seconds.median / allowed.seconds),
+            ]
+        )
+    blank = [""] * (len(HEAD) - 3)
+    rows += [[str(one.batch_size), way, reason, *blank] for way, reason in one.refused.items()]
+    return rows
+
+
+def _ratio(ratio: Spread | None) -> str:
+    if ratio is None:
+        return ""
+    return f"{ratio.median:.2f} ({ratio.lower:.2f} .. {ratio.upper:.2f})"
+
+
+def verdict(one: Compared) -> str:
+    """Say in one line whether the sparse network wins at this batch size."""
+    best, ratio = one.best_dense, one.speedup(OURS)
+    if best is None or ratio is None:
+        return f"Batch {one.batch_size}: no dense way was measured, so nothing is won or lost."
+    what = f"sparse is {ratio.median:.2f} times as fast as {best}, the best dense"
+    if ratio.lower > 1:
+        return f"Batch {one.batch_size}: {what}."
+    if ratio.upper < 1:
+        return f"Batch {one.batch_size}: SPARSE LOSES, {what}."
+    return f"Batch {one.batch_size}: {what}: not told apart from equal."
+
+
+def layers_line(one: Compared) -> str:
+    """Say what became of the layers, and how much of the time is theirs."""
+    layers = one.conversion.layers
+    kinds = Counter(layer.kind for layer in layers)
+    named = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    text = f"Batch {one.batch_size}: layers are {named}"
+    measured = [layer.seconds[layer.kind] for layer in layers if layer.seconds]
+    if not measured:
+        return f"{text}."
+    share = sum(measured) / one.seconds(OURS).median
+    return (
+        f"{text}; the {len(measured)} with masks took {shown(sum(measured))} when each was "
+        f"measured for itself, {share:.0%} of the whole."
+    )
