@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sparsekit.exports.capture import Captured
 from sparsekit.inference.graph import Graph, Node, Of
+from sparsekit.inference.layouts import as_kernels_want
 from sparsekit.inference.rows import SparseRows, sparse_rows
 from sparsekit.inference.running import layer_of, slots_of, step_of
 
@@ -135,7 +136,7 @@ class _Choosing:
         """Run the network once, deciding on each layer when it is reached."""
         graph = self.captured.graph
         slots = slots_of(graph)
-        values: list[Any] = [*inputs, *graph.tensors.values()]
+        values: list[Any] = [*inputs, *as_kernels_want(graph).values()]
         values += [None] * (len(slots) - len(values))
         for node in graph.nodes:
             kinds = self.kinds(node)

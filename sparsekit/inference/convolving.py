@@ -165,6 +165,8 @@ def in_planes(x: Tensor) -> Tensor:
     )
     if same and x.stride(1) >= max(height * width * n, _NARROWEST):
         return x
+    if n > 1 and x.is_contiguous(memory_format=torch.channels_last):
+        x = x.contiguous()  # in two steps, each of which moves whole lines, twice as fast
     copied = _as_images(planes(channels, height * width * n), n, (height, width))
     return copied.copy_(x)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sparsekit.inference.dense import DENSE, CsrLinear
 from sparsekit.inference.graph import Graph, Node, Of, references
 from sparsekit.inference.layers import SparseConv2d, SparseLinear
+from sparsekit.inference.layouts import as_kernels_want
 from sparsekit.inference.operations import (
     ATEN,
     LAYERS,
@@ -22,6 +23,10 @@ from sparsekit.inference.operations import (
     makes_tensors,
     parameters,
 )
+from sparsekit.inference.pooling import max_pool2d
+
+FASTER: Mapping[str, Callable[..., Any]] = {"aten.max_pool2d.default": max_pool2d}
+"""Functions of ours in the place of PyTorch's, with their arguments and results."""
 
 MakeLayer = Callable[[Node, Graph], nn.Module | None]
 
@@ -36,7 +41,7 @@ class SparseNetwork(nn.Module):
     def __init__(self, graph: Graph, make_layer: MakeLayer | None = None) -> None:
         super().__init__()
         self.graph = graph
-        for name, tensor in graph.tensors.items():
+        for name, tensor in as_kernels_want(graph).items():
             self.register_buffer(_member(name), tensor)
         make = make_layer or layer_of
         layers = {_member(node.name): make(node, graph) for node in graph.nodes}
@@ -162,7 +167,7 @@ def _called(
     options = {one.name: given[one.name] for one in known if one.by_name and one.name in given}
     if makes_tensors(node.op):
         return _made_where(aten(node.op)), [first_input, *arguments], options
-    return aten(node.op), arguments, options
+    return FASTER.get(node.op, aten(node.op)), arguments, options
 
 
 def _made_where(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
