@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
 
 from sparsekit.core.patterns import n_of_m
 from sparsekit.core.types import Masks
@@ -14,6 +15,26 @@ from sparsekit.store.store import Store
 from sparsekit.store.tensors import save_network
 from tests.networks.networks import drawn_state, network
 
+
+class Tied(nn.Module):
+    """An embedding whose weight is that of the head."""
+
+    def __init__(self, num_tokens: int) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(num_tokens, 8), nn.Linear(8, num_tokens)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return as many numbers per token as there are tokens."""
+        return self.head(self.embedding(tokens))
+
+
+def tied(input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    """Build it."""
+    return Tied(num_outputs)
+
+
+TIED = network(tied, 6, dtype="int64")
 MLP = network(mlp, 1, 8, 8)
 CNN = network(lenet_5, 1, 28, 28)
 

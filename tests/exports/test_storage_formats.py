@@ -22,7 +22,7 @@ from sparsekit.inference.files import DamagedExport
 from sparsekit.inference.manifest import LAYOUT, MANIFEST, NETWORK, WEIGHTS, sealed
 from sparsekit.inference.reading import load, weights
 from sparsekit.store.store import Store
-from tests.exports.networks import MLP, publish, two_four_masks
+from tests.exports.networks import MLP, TIED, publish, two_four_masks
 
 
 def exported(ticket: Path, out: Path, *settings: str) -> Path:
@@ -51,6 +51,20 @@ def test_two_of_four(store: Store, tmp_path: Path) -> None:
     assert state["1.weight"].equal(wanted["1.weight"].bfloat16().float())
     assert state["1.bias"].equal(wanted["1.bias"])
     assert masks["5.weight"].equal(sparsekit.masks(ticket)["5.weight"])
+
+
+def test_tied_weights_are_stored_once(store: Store, tmp_path: Path) -> None:
+    masks = {"embedding.weight": torch.rand(10, 8) < 0.4}
+    ticket = store.path(publish(store, TIED, masks, "tied"))
+    folder = exported(ticket, tmp_path / "a", "format=delta")
+    assert set(load_file(folder / WEIGHTS)) < {
+        "embedding.weight:values", "embedding.weight:gaps", "embedding.weight:bits",
+        "head.bias:plain",
+    }  # fmt: skip
+    state, found = weights(folder)
+    assert state["head.weight"] is state["embedding.weight"]
+    assert state["head.weight"].equal(sparsekit.load(ticket).get_parameter("head.weight"))
+    assert found["embedding.weight"].equal(masks["embedding.weight"])
 
 
 def test_a_mask_that_is_not_two_of_four_is_named(
