@@ -149,13 +149,14 @@ def states(sweep: Sweep) -> list[str]:
 
 def settled(sweep: Sweep) -> list[Observation]:
     """What became of the runs when nothing of the sweep is in the queue any more."""
-    wait(lambda: not jobs_of(sweep) and not any(one.is_live for one in observe(sweep)))
+    # It takes long, and what is asked costs the machine on which the jobs run.
+    wait(lambda: not jobs_of(sweep) and not any(one.is_live for one in observe(sweep)), every=1)
     return observe(sweep)
 
 
-def wait(condition: Callable[[], object]) -> None:
-    """Until `condition` holds."""
-    wait_until(condition, _queue, every=0.3)
+def wait(condition: Callable[[], object], *, every: float = 0.3) -> None:
+    """Until `condition` holds; `every` so many seconds it is looked."""
+    wait_until(condition, _queue, every=every)
 
 
 def _queue() -> str:
