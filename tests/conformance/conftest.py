@@ -13,7 +13,7 @@ import pytest
 from sparsekit.runs.planning import plan_run
 from sparsekit.runs.runner import PreparedRun
 from sparsekit.store.store import Store
-from tests.conftest import run_to_its_end, tiny_run
+from tests.conftest import run_to_its_end, short, tiny_run
 
 Undisturbed = Callable[[Sequence[str]], tuple[Store, list[str]]]
 
@@ -37,6 +37,13 @@ class Computed:
         for key in keys:
             self.folders.setdefault(key, store.path(key))
         return keys
+
+
+@pytest.fixture
+def overrides(request: pytest.FixtureRequest) -> Sequence[str]:
+    """Those given, or those that make a method short, which Hydra composes for a tenth of a second:
+    only where a test needs it."""
+    return short(request.param) if isinstance(request.param, Path) else request.param
 
 
 @pytest.fixture(scope="session")

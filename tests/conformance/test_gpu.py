@@ -74,7 +74,7 @@ def is_exact(job: PreparedRun, masks: Masks) -> bool:
     return any(0 <= number <= left_over(job, masks) for number in missing)
 
 
-@pytest.mark.parametrize("overrides", ON_A_GPU)
+@pytest.mark.parametrize("overrides", ON_A_GPU, indirect=True)
 def test_killed_within_fits_same_bits(overrides: list[str], tiny: Tiny, tmp_path: Path) -> None:
     asked = [*overrides, "runtime.accelerator=gpu"]
     undisturbed = trained(tiny(*asked, store="undisturbed"), tmp_path / "undisturbed.txt")

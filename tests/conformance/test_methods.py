@@ -19,7 +19,7 @@ from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
 from tests.conformance.conftest import Computed, Undisturbed
 from tests.conformance.deaths import AROUND_STAGES, WITHIN_FITS, in_diary, run_through_deaths
-from tests.conftest import run_to_its_end, short, tiny_run
+from tests.conftest import run_to_its_end, tiny_run
 
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
 TEXT = (
@@ -30,7 +30,7 @@ TEXT = (
     "model.width=16",
     "train=text",
 )
-CASES = [pytest.param(short(file), id=file.stem) for file in METHODS]
+CASES = [pytest.param(file, id=file.stem) for file in METHODS]
 ADAMW = "train.optimizer={_target_:sparsekit.training.optimizers.adamw}"
 CASES += [
     pytest.param(["method=imp", "method.cycles=2", "method.rewind_step=3"], id="imp, rewind 3"),
@@ -65,7 +65,7 @@ def left_over(job: PreparedRun, masks: Masks) -> int:
     return sum(len(mask) for mask in masks.values()) - 1
 
 
-@pytest.mark.parametrize("overrides", CASES)
+@pytest.mark.parametrize("overrides", CASES, indirect=True)
 def test_budget_zeros_and_no_second_computation(
     overrides: list[str], undisturbed: Undisturbed
 ) -> None:
@@ -92,7 +92,7 @@ def test_budget_zeros_and_no_second_computation(
 @pytest.mark.parametrize(
     "kinds", [WITHIN_FITS, AROUND_STAGES], ids=["within fits", "around stages"]
 )
-@pytest.mark.parametrize("overrides", CASES)
+@pytest.mark.parametrize("overrides", CASES, indirect=True)
 def test_killed_everywhere_same_bits(
     overrides: list[str],
     kinds: tuple[str, ...],

@@ -11,10 +11,9 @@ from sparsekit.runs.planning import plan_run
 from sparsekit.runs.runner import PreparedRun
 from sparsekit.store.store import Store
 from tests.conformance.conftest import Undisturbed
-from tests.conftest import short
 
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
-CASES = [pytest.param(short(file), id=file.stem) for file in METHODS]
+CASES = [pytest.param(file, id=file.stem) for file in METHODS]
 VARIATIONS = "method.variations=[{epochs:0.4},{seed:5},{weight_decay:0.1,peak:0.2}]"
 CASES += [
     pytest.param(["method=imp", "method.cycles=2", "method.rewind_step=3"], id="imp, rewind 3"),
@@ -41,7 +40,7 @@ def planned(job: PreparedRun) -> list[str]:
     return sorted(keys)
 
 
-@pytest.mark.parametrize("overrides", CASES)
+@pytest.mark.parametrize("overrides", CASES, indirect=True)
 def test_planned_keys_are_those_published(
     overrides: Sequence[str], undisturbed: Undisturbed, tiny: Callable[..., PreparedRun]
 ) -> None:

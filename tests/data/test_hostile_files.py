@@ -1,6 +1,7 @@
 """Files that somebody hostile, or a full disk, put into a data set: refused at once, by name."""
 
 import contextlib
+import functools
 import gzip
 import io
 import os
@@ -42,9 +43,19 @@ def idx(shape: tuple[int, ...], content: bytes, *, kind: int = 8) -> bytes:
     return bytes((0, 0, kind, len(shape))) + sizes + content
 
 
-def zeros(begin: bytes) -> bytes:
+def zeros(begin: bytes) -> Callable[[Path], object]:
     """A gzip file of 0.1 MB that unpacks to a hundred."""
-    return gzip.compress(begin + bytes(ZEROS), 9)
+    return lambda path: path.write_bytes(gzip.compress(begin + bytes(ZEROS), 9))
+
+
+def bomb(kind: bytes) -> Callable[[Path], object]:
+    """A small picture with a chunk that unpacks to a hundred MB."""
+    return lambda path: path.write_bytes(png(8, 8, more=chunk(kind, b"k\0\0" + packed_zeros())))
+
+
+@functools.cache
+def packed_zeros() -> bytes:
+    return zlib.compress(bytes(ZEROS))
 
 
 def png(width: int, height: int, *, more: bytes = b"") -> bytes:
@@ -92,7 +103,7 @@ def missing(path: Path) -> None:
     pass
 
 
-Content = bytes | Callable[[Path], None]
+Content = bytes | Callable[[Path], object]
 SPECIAL = {"pipe": pipe, "folder": folder, "device": device, "loop": loop, "sparse": sparse}
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 IDX: dict[str, tuple[str, Content]] = {
@@ -129,8 +140,8 @@ PICTURES: dict[str, Content] = {
     "12,000 x 12,000 pixels": png(12_000, 12_000),
     "2^31 x 2^31 pixels": png(2**31 - 1, 2**31 - 1),
     "no pixels": png(0, 8),
-    "a text bomb": png(8, 8, more=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(ZEROS)))),
-    "a profile bomb": png(8, 8, more=chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(ZEROS)))),
+    "a text bomb": bomb(b"zTXt"),
+    "a profile bomb": bomb(b"iCCP"),
     "a chunk of 2 GB": png(8, 8, more=struct.pack(">I", 2**31 - 1) + b"tEXt"),
     "a program for Ghostscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n",
     "another format": gif(),
