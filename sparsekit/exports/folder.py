@@ -31,9 +31,12 @@ def placed(out: Path) -> Iterator[Path]:
 
     FileExistsError where somebody else was faster.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.with_name(f".{out.name}.{uuid.uuid4().hex}.partial")
-    folder.mkdir()
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        error.filename = str(out)  # which is what was asked for
+        raise
     try:
         yield folder
         for path in folder.iterdir():

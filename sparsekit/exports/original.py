@@ -62,7 +62,8 @@ def original(
         _require_same_form(inputs, network)
     except (OSError, ValueError, LookupError) as error:
         inputs = drawn_inputs(network, num_inputs)
-        are = f"drawn at random ({str(error).splitlines()[0]})"
+        reason = str(error).splitlines()[0].split(". ")[0]
+        are = f"drawn at random ({reason})"
     return Original(key, network, model, masks, inputs, are)
 
 

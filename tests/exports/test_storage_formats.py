@@ -121,6 +121,16 @@ MISTAKES = {
 }
 
 
+def test_a_place_that_cannot_be_is_named(
+    mlp_ticket: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "a"
+    assert export.main([str(mlp_ticket), "format=csr", f"out={out}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"Not a directory: '{out}'")
+
+
 @pytest.mark.parametrize("what", MISTAKES)
 def test_mistakes(what: str, mlp_ticket: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings, message = MISTAKES[what]
