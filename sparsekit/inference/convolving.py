@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparsekit.inference.library import Library, address
-from sparsekit.inference.packed import Packed, odd_lines, packed, planes
+from sparsekit.inference.library import Kernel, Library, address
+from sparsekit.inference.packed import Packed, odd_lines, packed
 from sparsekit.inference.rows import SparseRows
 
 Pair = tuple[int, int]
+Size = tuple[int, int, int, int]
 
 _LONG_RUN = 112
 """Rows of an image with so many columns are runs of their own; shorter ones are joined."""
@@ -58,23 +59,48 @@ class Shape:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How one weight meets images of one size: arguments of the kernels."""
+    """How one weight meets images of one size: what the kernels are called with.
+
+    `copied`: floats of a copy with borders, 0 if inputs are read where they are; `halo`: arguments
+    it is made with. `runs`: see `sparsekit_planes`.
+    """
 
     weight: Packed
-    in_place: bool
+    copied: int
     halo: tuple[int, ...]
-    columns: int
+    pitch: int
     runs: tuple[int, int, int, int, int]
-    out: tuple[int, int]
+    kernel: Kernel
+    size: Size
+    strides: Size
 
 
-def plan(rows: SparseRows, shape: Shape, size: tuple[int, int, int]) -> Plan:
+def plan(library: Library, rows: SparseRows, shape: Shape, size: tuple[int, int, int]) -> Plan:
     """Return how `rows` meet images of [N, H, W] = size."""
     n, height, width = size
-    out_height, out_width = out = shape.out_size(height, width)
-    if shape.reads_in_place and shape.groups == 1 and height * width * n >= _NARROWEST:
-        length = height * width * n
-        return Plan(packed(rows), True, (), length, (1, length, 0, length, length), out)
+    out_height, out_width = shape.out_size(height, width)
+    length = height * width * n
+    halo: tuple[int, ...] = ()
+    pitch, runs = 0, (1, length, 0, length, length)
+    if not shape.reads_in_place or shape.groups > 1 or length < _NARROWEST:
+        halo, steps, columns = _halo(shape, size, out_width)
+        pitch = odd_lines(columns)
+        runs = _runs(steps[1], out_height, out_width * n)
+        weight = packed(rows, _offsets(rows, shape, steps, halo[5], pitch), by_length=True)
+    else:
+        weight = packed(rows, by_length=True)
+    return Plan(
+        weight, shape.channels * pitch, halo, pitch, runs, weight.function(library, "planes"),
+        *_images(n, rows.num_rows, out_height, out_width),
+    )  # fmt: skip
+
+
+def _halo(
+    shape: Shape, size: tuple[int, int, int], out_width: int
+) -> tuple[tuple[int, ...], tuple[int, int, int], int]:
+    """Return the arguments of a copy with borders; its steps from phase to phase, row to row and
+    column to column; and how many columns it has in all."""
+    n, height, width = size
     phases = tuple(
         min(s, 1 + max((k * d) % s for k in range(extent)))
         for s, d, extent in zip(shape.stride, shape.dilation, shape.kernel_size, strict=True)
@@ -85,19 +111,20 @@ def plan(rows: SparseRows, shape: Shape, size: tuple[int, int, int]) -> Plan:
     # The zeros right of a row are those left of the next one.
     shared = max(width + left, out_width)
     pitch = shared if step_columns == 1 else -(-(width + 2 * left) // step_columns)
-    columns = phases[0] * phases[1] * lines * pitch * n + left * n + _NARROWEST
-    halo = (height, width, n, top, left, step_rows, step_columns, *phases, lines, pitch)
-    offsets = _offsets(rows, shape, (lines * pitch * n, pitch * n, n), phases[1], columns)
-    row = out_width * n
-    if row >= _LONG_RUN or out_height == 1:
-        runs = (out_height, row, pitch * n, row, row)
-    else:
-        runs = (1, (out_height - 1) * pitch * n + row, 0, row, pitch * n)
-    return Plan(packed(rows, offsets), False, halo, columns, runs, out)
+    steps = (lines * pitch * n, pitch * n, n)
+    columns = phases[0] * phases[1] * steps[0] + left * n + _NARROWEST
+    return (top, left, step_rows, step_columns, *phases, lines, pitch), steps, columns
+
+
+def _runs(step: int, lines: int, columns: int) -> tuple[int, int, int, int, int]:
+    """Return runs for so many lines of outputs: each line by itself, or short ones joined."""
+    if columns >= _LONG_RUN or lines == 1:
+        return lines, columns, step, columns, columns
+    return 1, (lines - 1) * step + columns, 0, columns, step
 
 
 def _offsets(
-    rows: SparseRows, shape: Shape, steps: tuple[int, int, int], phase_columns: int, columns: int
+    rows: SparseRows, shape: Shape, steps: tuple[int, int, int], phase_columns: int, pitch: int
 ) -> Tensor:
     """Return how far from its position an output reads through each weight, int32 [kept].
 
@@ -111,7 +138,7 @@ def _offsets(
     group = rows.row_numbers() // (rows.num_rows // shape.groups)
     channel = channel + group * (shape.channels // shape.groups)
     where = phase * steps[0] + y // shape.stride[0] * steps[1] + x // shape.stride[1] * steps[2]
-    return (channel * odd_lines(columns) + where).to(torch.int32)
+    return (channel * pitch + where).to(torch.int32)
 
 
 def _divided(number: Tensor, divisor: int) -> tuple[Tensor, Tensor]:
@@ -123,55 +150,73 @@ class Convolution:
 
     def __init__(self, library: Library, rows: SparseRows, shape: Shape, *, relu: bool) -> None:
         self._library, self._rows, self._shape, self._relu = library, rows, shape, int(relu)
+        self._halo = library.functions.sparsekit_halo
         self._plans: dict[tuple[int, int, int], Plan] = {}
 
     def __call__(self, x: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
         """Return activation(convolution(x) + bias + residual) [N, out, H', W']."""
         n, channels, height, width = x.shape
-        size = (n, height, width)
-        if (found := self._plans.get(size)) is None:
-            found = self._plans[size] = plan(self._rows, self._shape, size)
+        if (found := self._plans.get((n, height, width))) is None:
+            found = self._plan(n, height, width)
         threads = torch.get_num_threads()
-        x = in_planes(x)
-        start, pitch = x, x.stride(1)
-        if not found.in_place:
-            start = planes(channels, found.columns)
-            self._library.functions.sparsekit_halo(
-                x.data_ptr(), channels, *found.halo[:3], pitch, *found.halo[3:], start.data_ptr(),
-                start.stride(0), threads,
-            )  # fmt: skip
+        start = x = in_planes(x)
+        pitch = x.stride(1)
+        if found.copied:
+            start = torch.empty(found.copied)
+            self._halo(x.data_ptr(), channels, height, width, n, pitch, *found.halo,
+                       start.data_ptr(), found.pitch, threads)  # fmt: skip
             pitch = 1
-        out = planes(self._rows.num_rows, found.out[0] * found.out[1] * n)
-        y = _as_images(out, n, found.out)
+        out = torch.empty_strided(found.size, found.strides)
         if residual is not None:
-            residual = in_planes(residual.expand(y.shape))
-        failed = found.weight.function(self._library, "planes")(
-            *found.weight.addresses, start.data_ptr(), pitch, *found.runs, out.data_ptr(),
-            out.stride(0), address(bias), address(residual),
+            residual = in_planes(residual.expand(found.size))
+        failed = found.kernel(
+            *found.weight.addresses, found.weight.order.data_ptr(), channels, start.data_ptr(),
+            pitch, *found.runs, out.data_ptr(), found.strides[1], address(bias), address(residual),
             0 if residual is None else residual.stride(1), self._relu, threads,
         )  # fmt: skip
         if failed:
             raise MemoryError("a convolution found no memory for its sums")
-        return y
+        return out
+
+    def _plan(self, n: int, height: int, width: int) -> Plan:
+        """Return the plan for images of a size, and keep it."""
+        found = plan(self._library, self._rows, self._shape, (n, height, width))
+        self._plans[n, height, width] = found
+        return found
+
+
+def max_pool(library: Library, x: Tensor, window: Pair, step: Pair, padding: Pair) -> Tensor:
+    """Return `F.max_pool2d` of x [N, C, H, W], float32, laid out as convolutions lay theirs."""
+    n, channels, height, width = x.shape
+    x = in_planes(x)
+    shape = Shape(channels, window, step, padding, (1, 1), channels)
+    size = shape.out_size(height, width)
+    out = torch.empty_strided(*_images(n, channels, *size))
+    library.functions.sparsekit_max_pool(
+        x.data_ptr(), channels, height, width, n, x.stride(1), *window, *step, *padding, *size,
+        out.data_ptr(), out.stride(1), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
 
 
 def in_planes(x: Tensor) -> Tensor:
     """Return x [N, C, H, W] with samples innermost and rows side by side; x itself if it is so."""
     n, channels, height, width = x.shape
-    wanted = ((n, 1), (width, n), (height, width * n), (channels, height * width * n))
-    strides = (x.stride(0), x.stride(3), x.stride(2))
-    same = all(
-        size == 1 or stride == step for (size, step), stride in zip(wanted, strides, strict=False)
-    )
-    if same and x.stride(1) >= max(height * width * n, _NARROWEST):
+    sample, plane, row, column = x.stride()
+    if (
+        column == n
+        and row == width * n
+        and plane >= max(height * row, _NARROWEST)
+        and (n == 1 or sample == 1)
+    ):
         return x
     if n > 1 and x.is_contiguous(memory_format=torch.channels_last):
         x = x.contiguous()  # in two steps, each of which moves whole lines, twice as fast
-    copied = _as_images(planes(channels, height * width * n), n, (height, width))
+    copied = torch.empty_strided(*_images(n, channels, height, width))
     return copied.copy_(x)
 
 
-def _as_images(out: Tensor, n: int, size: Pair) -> Tensor:
-    height, width = size
-    strides = (1, out.stride(0), width * n, n)
-    return out.as_strided((n, out.shape[0], height, width), strides)
+def _images(n: int, channels: int, height: int, width: int) -> tuple[Size, Size]:
+    """Return size and strides of images as kernels lay them out."""
+    strides = (1, odd_lines(height * width * n), width * n, n)
+    return (n, channels, height, width), strides

@@ -28,7 +28,7 @@ _SIGNATURES = {
     "sparsekit_single": [_P, _P, _P, _L, _P, _P, _P, _P, _L, _L, _L],
     "sparsekit_linear": [_P, _P, _P, _L, _L, _P, _L, _L, _L, _P, _L, _L, _P, _P, _L, _L],
     "sparsekit_planes": [
-        *(_P, _P, _P, _L, _P, _L, _L, _L, _L, _L, _L, _P, _L, _P, _P, _L, _L, _L),
+        *(_P, _P, _P, _L, _P, _L, _P, *[_L] * 6, _P, _L, _P, _P, _L, _L, _L),
     ],
 }  # fmt: skip
 
@@ -97,7 +97,8 @@ def _loaded(level: str) -> tuple[Library | None, str]:
             function = getattr(functions, f"{name}_{types}")
             function.argtypes, function.restype = arguments, _L
     functions.sparsekit_halo.argtypes = [_P, *[_L] * 13, _P, _L, _L]
-    functions.sparsekit_halo.restype = None
+    functions.sparsekit_max_pool.argtypes = [_P, *[_L] * 13, _P, _L, _L]
+    functions.sparsekit_halo.restype = functions.sparsekit_max_pool.restype = None
     gathers = level != "portable" and _gathers_are_faster(functions)
     return Library(level, functions, gathers, bool(functions.sparsekit_threaded())), ""
 

@@ -20,11 +20,16 @@ _LINE = 16
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Arrays of a sparse weight for the kernels, and their addresses."""
+    """Arrays of a sparse weight for the kernels, and the addresses they are called with.
+
+    `order`: which output each row is. Rows of equal length lie one after the other in it, so that a
+    CPU foresees where each ends.
+    """
 
     values: Tensor
     columns: Tensor
     starts: Tensor
+    order: Tensor
     addresses: tuple[int | None, int | None, int | None, int]
 
     def function(self, library: Library, name: str) -> Kernel:
@@ -32,14 +37,24 @@ class Packed:
         return library.function(name, self.values.dtype, self.columns.dtype)
 
 
-def packed(rows: SparseRows, columns: Tensor | None = None) -> Packed:
-    """Return the arrays of `rows`, perhaps with other column indices, with slack at their ends."""
+def packed(rows: SparseRows, columns: Tensor | None = None, *, by_length: bool = False) -> Packed:
+    """Return the arrays of `rows`, perhaps with other column indices, with slack at their ends.
+
+    `by_length`: rows are sorted by how much they keep; else they stay in the order of outputs.
+    """
     index = rows.columns if columns is None else columns
-    values = F.pad(rows.values, (0, _SLACK))
-    wide = F.pad(index.to(torch.int32), (0, _SLACK))
-    narrow, starts = wide.to(index.dtype), rows.starts.contiguous()
+    counts = rows.starts.diff().long()
+    order = counts.argsort(stable=True) if by_length else torch.arange(rows.num_rows)
+    starts = F.pad(counts[order].cumsum(0), (1, 0))
+    entry = torch.arange(rows.kept)
+    if by_length:
+        moved = rows.starts[:-1].long()[order] - starts[:-1]
+        entry += torch.repeat_interleave(moved, counts[order])
+    values = F.pad(rows.values[entry], (0, _SLACK))
+    narrow = F.pad(index.to(torch.int32)[entry], (0, _SLACK)).to(index.dtype)
+    starts, order = starts.to(torch.int32), order.to(torch.int32)
     addresses = (address(narrow), address(values), address(starts), rows.num_rows)
-    return Packed(values, narrow, starts, addresses)
+    return Packed(values, narrow, starts, order, addresses)
 
 
 def odd_lines(floats: int) -> int:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from sparsekit.inference import building, library
+from sparsekit.inference.convolving import max_pool
 from sparsekit.inference.layers import SparseConv2d, SparseLinear
 from sparsekit.inference.rows import sparse_rows
 
@@ -127,6 +128,21 @@ def test_layouts_of_images(kernels):
         assert torch.allclose(layer(between), expected, atol=1e-4)
     if kernels:
         assert layer(x).stride(0) == 1
+
+
+@pytest.mark.parametrize("n", [1, 3, 16])
+def test_maxima_of_windows(kernels, n):
+    if kernels is None:
+        pytest.skip("PyTorch has its own")
+    for window, step, padding in (
+        ((3, 3), (2, 2), (1, 1)), ((2, 2), (2, 2), (0, 0)), ((3, 2), (1, 3), (1, 0)),
+    ):  # fmt: skip
+        for size in ((7, 9), (8, 8), (3, 5)):
+            x = torch.randn(n, 4, *size)
+            x[0, 0, 0, 0] = torch.nan
+            found = max_pool(kernels, x, window, step, padding)
+            expected = F.max_pool2d(x, window, step, padding)
+            assert torch.allclose(found, expected, rtol=0, atol=0, equal_nan=True)
 
 
 def test_several_threads_give_the_same_bits(kernels):

@@ -1,5 +1,6 @@
 /* Products of sparse weights with activations. Plain C, called through ctypes; built once for each
    level of vector instructions. Needs nothing of PyTorch. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "vectors.h"
@@ -17,13 +18,16 @@
 /* So many rows are computed before their outputs are put where they belong. */
 #define CHUNK 128
 
-/* Tiles of `length` columns: all of TILE but the last, which may be as wide as WIDEST. */
-INLINE long tile_count(long length) {
-  return length <= WIDEST ? 1 : (length - LANES + TILE - 1) / TILE;
+/* Tiles of `length` columns: all as wide as `tile` but the last, which may be a vector wider. */
+INLINE long tile_count(long length, long tile) {
+  return length <= tile + LANES ? 1 : (length - LANES + tile - 1) / tile;
 }
-INLINE long tile_start(long tile) { return tile * TILE; }
-INLINE long tile_width(long tile, long length) {
-  return tile == tile_count(length) - 1 ? length - tile_start(tile) : TILE;
+INLINE long tile_width(long number, long length, long tile) {
+  return number == tile_count(length, tile) - 1 ? length - number * tile : tile;
+}
+/* How wide a tile is, where each of its columns reads so many inputs. */
+INLINE long fitting_tile(long inputs) {
+  return inputs * TILE * (long)sizeof(float) > NEAR ? TILE / 2 : TILE;
 }
 
 /* Memory of this thread, kept between calls; NULL where there is none. */
@@ -73,18 +77,54 @@ static void unpack(const float *block, long pitch, long rows, long columns, floa
 
 /* Of columns first, first + 1, ... those that lie in the first `segment` of each `stride`. */
 static void keep_segments(const float *block, long first, long columns, long segment, long stride,
-                          float *y, const float *residual, long relu) {
-  for (long done = 0; done < columns;) {
-    const long line = (first + done) / stride, within = (first + done) % stride;
-    long count = stride - within < columns - done ? stride - within : columns - done;
-    const long kept = segment - within < count ? segment - within : count;
-    if (kept > 0) {
-      const long at = line * segment + within;
-      memcpy(y + at, block + done, sizeof(float) * kept);
-      if (residual) add(y + at, residual + at, kept, relu);
+                          float *y, float bias, const float *residual, long relu) {
+  long line = first / stride, within = first % stride;
+  for (long done = 0; done < columns; line++, within = 0) {
+    const long rest = columns - done, kept = segment - within < rest ? segment - within : rest;
+    const long at = line * segment + within;
+    for (long i = 0; i < kept; i++) {
+      const float sum = block[done + i] + bias + (residual ? residual[at + i] : 0);
+      y[at + i] = finished(sum, relu);
     }
-    done += count;
+    done += stride - within;
   }
+}
+
+/* The greater of two, and what is not a number, as PyTorch has it. */
+INLINE float greater(float a, float b) { return a > b || a != a ? a : b; }
+
+INLINE void copy_every(const float *from, long step, long count, long n, float *to) {
+  if (n > 1)
+    for (long j = 0; j < count; j++) memcpy(to + j * n, from + j * step * n, sizeof(float) * n);
+  else if (step == 2)
+    for (long j = 0; j < count; j++) to[j] = from[2 * j];
+  else
+    for (long j = 0; j < count; j++) to[j] = from[j * step];
+}
+
+INLINE void raise_every(const float *from, long step, long count, long n, float *to) {
+  if (n > 1)
+    for (long j = 0; j < count; j++)
+      for (long k = 0; k < n; k++) to[j * n + k] = greater(from[j * step * n + k], to[j * n + k]);
+  else if (step == 2)
+    for (long j = 0; j < count; j++) to[j] = greater(from[2 * j], to[j]);
+  else
+    for (long j = 0; j < count; j++) to[j] = greater(from[j * step], to[j]);
+}
+
+/* One row of a plane of sparsekit_halo: every `step`-th column from `shift` on, zeros outside. */
+INLINE void halo_row(const float *from, long width, long n, long shift, long step, long columns,
+                     float *row) {
+  const long first = shift < 0 ? (-shift + step - 1) / step : 0;
+  long end = (width - shift + step - 1) / step;
+  if (end > columns) end = columns;
+  if (end < first) end = first;
+  memset(row, 0, sizeof(float) * first * n);
+  if (step == 1)
+    memcpy(row + first * n, from + (first + shift) * n, sizeof(float) * (end - first) * n);
+  else
+    copy_every(from + (first * step + shift) * n, step, end - first, n, row + first * n);
+  memset(row + end * n, 0, sizeof(float) * (columns - end) * n);
 }
 
 /* A copy of planes [channel][height][width][n] with zeros around, every `step`-th row and column in
@@ -96,22 +136,39 @@ void sparsekit_halo(const float *x, long channels, long height, long width, long
   (void)threads;
   PARALLEL for (long c = 0; c < channels; c++) {
     float *to = out + c * out_pitch;
-    memset(to, 0, sizeof(float) * out_pitch);
-    for (long p = 0; p < phase_rows * phase_columns; p++, to += rows * columns * n)
-      for (long i = 0; i < rows; i++) {
+    for (long p = 0; p < phase_rows * phase_columns; p++)
+      for (long i = 0; i < rows; i++, to += columns * n) {
         const long line = i * step_rows + p / phase_columns - top;
-        if (line < 0 || line >= height) continue;
-        const float *from = x + c * x_pitch + line * width * n;
-        float *row = to + i * columns * n;
-        const long shift = p % phase_columns - left;
-        if (step_columns == 1) {
-          memcpy(row - shift * n, from, sizeof(float) * width * n);
-          continue;
-        }
-        long j = shift < 0 ? (-shift + step_columns - 1) / step_columns : 0;
-        for (; j < columns && j * step_columns + shift < width; j++)
-          memcpy(row + j * n, from + (j * step_columns + shift) * n, sizeof(float) * n);
+        if (line < 0 || line >= height)
+          memset(to, 0, sizeof(float) * columns * n);
+        else
+          halo_row(x + c * x_pitch + line * width * n, width, n, p % phase_columns - left,
+                   step_columns, columns, to);
       }
+    memset(to, 0, sizeof(float) * (out + (c + 1) * out_pitch - to));
+  }
+}
+
+/* Maxima of windows of planes [channel][height][width][n]; outside of them nothing counts. */
+void sparsekit_max_pool(const float *x, long channels, long height, long width, long n, long x_pitch,
+                        long window_rows, long window_columns, long step_rows, long step_columns,
+                        long top, long left, long rows, long columns, float *y, long y_pitch,
+                        long threads) {
+  (void)threads;
+  PARALLEL for (long c = 0; c < channels; c++) {
+    float *tallest = scratch((width + window_columns + 2 * left) * n);
+    for (long i = 0; i < rows && tallest; i++) {
+      const long from = i * step_rows - top, to = from + window_rows;
+      float *column = tallest + left * n, *out = y + c * y_pitch + i * columns * n;
+      for (long j = 0; j < (width + window_columns + 2 * left) * n; j++) tallest[j] = -INFINITY;
+      for (long line = from < 0 ? 0 : from; line < to && line < height; line++) {
+        const float *in = x + c * x_pitch + line * width * n;
+        for (long j = 0; j < width * n; j++) column[j] = greater(in[j], column[j]);
+      }
+      copy_every(tallest, step_columns, columns, n, out);
+      for (long k = 1; k < window_columns; k++)
+        raise_every(tallest + k * n, step_columns, columns, n, out);
+    }
   }
 }
 

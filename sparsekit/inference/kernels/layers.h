@@ -23,13 +23,13 @@ long NAME(sparsekit_linear)(const INDEX *index, const VALUE *value, const int32_
                             long batch, float *y, long y_sample, long y_feature,
                             const float *bias, const float *residual, long relu, long threads) {
   const struct epilogue whole = {bias, residual, 0, relu}, *after = &whole;
-  const long tiles = tile_count(batch);
+  const long tile = fitting_tile(features), tiles = tile_count(batch, tile);
   PIECES(tiles, rows, threads)
   long failed = 0;
   PARALLEL for (long piece = 0; piece < pieces; piece++) {
-    const long chunk = piece % chunks, first = tile_start(piece / chunks);
+    const long chunk = piece % chunks, first = piece / chunks * tile;
     const long from = rows * chunk / chunks, to = rows * (chunk + 1) / chunks;
-    const long columns = tile_width(piece / chunks, batch);
+    const long columns = tile_width(piece / chunks, batch, tile);
     const long width = columns < NARROWEST ? NARROWEST : columns;
     const long pitch = (width + 15) / 16 * 16;
     const long direct = x_sample == 1 && batch >= NARROWEST && x_feature % 256;
@@ -43,7 +43,7 @@ long NAME(sparsekit_linear)(const INDEX *index, const VALUE *value, const int32_
       const long stop = row + CHUNK < to ? row + CHUNK : to;
       const struct epilogue bias = {.bias = after->bias ? after->bias + row : NULL,
                                     .relu = after->residual ? 0 : after->relu};
-      NAME(tile)(index, value, starts + row, 0, stop - row, input, input_pitch, width, block, pitch,
+      NAME(tile)(index, value, starts + row, NULL, 0, stop - row, input, input_pitch, width, block, pitch,
                  &bias);
       unpack(block, pitch, stop - row, columns, y + first * y_sample + row * y_feature, y_sample,
              y_feature, after, first * y_sample + row * y_feature);
@@ -52,42 +52,43 @@ long NAME(sparsekit_linear)(const INDEX *index, const VALUE *value, const int32_
   return failed;
 }
 
-/* Planes of an image, in x at index * x_pitch, in y apart by y_pitch. There are `runs`
-   of `length` columns, `x_step` apart in x; of each `segment` of `stride` columns (one segment a run
-   unless runs are flattened) the first are kept, one after the other in y. */
+/* Planes of an image, in x at index * x_pitch, in y apart by y_pitch; each output sums `inputs` at
+   most. Row r of the weight is row order[r] of y. There are `runs` of `length` columns, `x_step`
+   apart in x; of each `stride` columns (one stride a run unless runs are flattened) the first
+   `segment` are kept, one after the other in y. Returns 1 where memory runs out. */
 long NAME(sparsekit_planes)(const INDEX *index, const VALUE *value, const int32_t *starts, long rows,
-                            const float *x, long x_pitch, long runs, long length, long x_step, long segment,
-                            long stride, float *y, long y_pitch, const float *bias,
-                            const float *residual, long residual_pitch, long relu, long threads) {
-  const struct epilogue all = {bias, residual, residual_pitch, relu}, *after = &all;
-  const long tiles = tile_count(length), whole = segment == stride || segment == length;
+                            const int32_t *order, long inputs, const float *x, long x_pitch,
+                            long runs, long length, long x_step, long segment, long stride, float *y,
+                            long y_pitch, const float *bias, const float *residual,
+                            long residual_pitch, long relu, long threads) {
+  const long tile = fitting_tile(inputs), tiles = tile_count(length, tile);
+  const long whole = segment == stride || segment == length;
   PIECES(runs * tiles, rows, threads)
   long failed = 0;
   PARALLEL for (long piece = 0; piece < pieces; piece++) {
-    const long chunk = piece % chunks, run = piece / chunks / tiles, tile = piece / chunks % tiles;
+    const long chunk = piece % chunks, run = piece / chunks / tiles, number = piece / chunks % tiles;
     const long from = rows * chunk / chunks, to = rows * (chunk + 1) / chunks;
-    const long first = tile_start(tile), columns = tile_width(tile, length);
+    const long first = number * tile, columns = tile_width(number, length, tile);
     const float *input = x + run * x_step + first;
     if (whole && columns >= NARROWEST) {
       const long at = run * length + first;
-      const struct epilogue here = {after->bias, after->residual ? after->residual + at : NULL,
-                                    after->residual_pitch, after->relu};
-      NAME(tile)(index, value, starts, from, to, input, x_pitch, columns, y + at, y_pitch, &here);
+      const struct epilogue here = {bias, residual ? residual + at : NULL, residual_pitch, relu};
+      NAME(tile)(index, value, starts, order, from, to, input, x_pitch, columns, y + at, y_pitch,
+                 &here);
       continue;
     }
     const long width = columns < NARROWEST ? NARROWEST : columns;
+    const struct epilogue plain = {NULL, NULL, 0, 0};
     float *block = scratch(CHUNK * WIDEST);
     if (!block) { failed = 1; continue; }
     for (long row = from; row < to; row += CHUNK) {
       const long stop = row + CHUNK < to ? row + CHUNK : to;
-      const struct epilogue bias = {.bias = after->bias ? after->bias + row : NULL,
-                                    .relu = after->residual ? 0 : after->relu};
-      NAME(tile)(index, value, starts + row, 0, stop - row, input, x_pitch, width, block,
-                 WIDEST, &bias);
+      NAME(tile)(index, value, starts + row, NULL, 0, stop - row, input, x_pitch, width, block,
+                 WIDEST, &plain);
       for (long r = row; r < stop; r++)
-        keep_segments(block + (r - row) * WIDEST, first, columns, segment, stride, y + r * y_pitch,
-                      after->residual ? after->residual + r * after->residual_pitch : NULL,
-                      after->relu);
+        keep_segments(block + (r - row) * WIDEST, first, columns, segment, stride,
+                      y + order[r] * y_pitch, bias ? bias[order[r]] : 0,
+                      residual ? residual + order[r] * residual_pitch : NULL, relu);
     }
   }
   return failed;

@@ -53,25 +53,27 @@ ROW(2, 2, vector)
 ROW(3, 2, vector)
 ROW(4, 1, vector)
 ROW(5, 1, vector)
-#if TILE_VECTORS == 8
 ROW(6, 1, vector)
 ROW(7, 1, vector)
 ROW(8, 1, vector)
 ROW(9, 1, vector)
-#endif
 #undef ROW
 
-/* Rows `from` to `to` times a tile of `width` columns, NARROWEST <= width <= WIDEST. */
-static void NAME(tile)(const INDEX *index, const VALUE *value, const int32_t *starts, long from,
-                       long to, const float *x, long pitch, long width, float *y, long y_pitch,
-                       const struct epilogue *after) {
+/* Rows `from` to `to` times a tile of `width` columns, NARROWEST <= width <= WIDEST. Outputs of row r
+   go to row order[r] of y, or r without an order. */
+static void NAME(tile)(const INDEX *index, const VALUE *value, const int32_t *starts,
+                       const int32_t *order, long from, long to, const float *x, long pitch,
+                       long width, float *y, long y_pitch, const struct epilogue *after) {
 #define ROWS(count, type)                                                                          \
-  for (long r = from; r < to; r++)                                                                 \
+  for (long r = from; r < to; r++) {                                                               \
+    const long to_row = order ? order[r] : r;                                                      \
     NAME(row_##count##_##type)(index + starts[r], value + starts[r], starts[r + 1] - starts[r], x, \
-                               pitch, width - (long)sizeof(type) / 4, y + r * y_pitch,             \
-                               after->bias ? after->bias[r] : 0,                                   \
-                               after->residual ? after->residual + r * after->residual_pitch : 0,  \
+                               pitch, width - (long)sizeof(type) / 4, y + to_row * y_pitch,        \
+                               after->bias ? after->bias[to_row] : 0,                              \
+                               after->residual ? after->residual + to_row * after->residual_pitch  \
+                                               : NULL,                                             \
                                after->relu);                                                       \
+  }                                                                                                \
   return
 #if LANES == 16
   if (width == 8) { ROWS(1, vector8); }
@@ -83,12 +85,10 @@ static void NAME(tile)(const INDEX *index, const VALUE *value, const int32_t *st
     case 3: ROWS(3, vector);
     case 4: ROWS(4, vector);
     case 5: ROWS(5, vector);
-#if TILE_VECTORS == 8
     case 6: ROWS(6, vector);
     case 7: ROWS(7, vector);
     case 8: ROWS(8, vector);
     case 9: ROWS(9, vector);
-#endif
   }
 #undef ROWS
 }

@@ -8,18 +8,17 @@
 
 #if defined(__AVX512F__)
 #define LANES 16
-#define TILE_VECTORS 4
 #elif defined(__AVX2__)
 #define LANES 8
-#define TILE_VECTORS 8
 #else
 #define LANES 4
-#define TILE_VECTORS 8
 #endif
 
-/* So many columns are computed at a time; a last tile may be one vector wider. */
-#define TILE (LANES * TILE_VECTORS)
+/* Columns are computed in tiles of eight vectors; a last tile may be one vector wider. */
+#define TILE (LANES * 8)
 #define WIDEST (TILE + LANES)
+/* Bytes of inputs that a tile may read again and again, if narrower tiles make that possible. */
+#define NEAR (512 * 1024)
 /* No tile has fewer columns. */
 #define NARROWEST 8
 
