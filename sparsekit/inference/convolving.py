@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sparsekit.inference.library import Kernel, Library, address
+from sparsekit.inference.memory import empty
 from sparsekit.inference.packed import Packed, odd_lines, packed
 from sparsekit.inference.rows import SparseRows
 
@@ -162,11 +163,11 @@ class Convolution:
         start = x = in_planes(x)
         pitch = x.stride(1)
         if found.copied:
-            start = torch.empty(found.copied)
+            start = empty(found.copied)
             self._halo(x.data_ptr(), channels, height, width, n, pitch, *found.halo,
                        start.data_ptr(), found.pitch, threads)  # fmt: skip
             pitch = 1
-        out = torch.empty_strided(found.size, found.strides)
+        out = _empty(found.size, found.strides)
         if residual is not None:
             residual = in_planes(residual.expand(found.size))
         failed = found.kernel(
@@ -191,7 +192,7 @@ def max_pool(library: Library, x: Tensor, window: Pair, step: Pair, padding: Pai
     x = in_planes(x)
     shape = Shape(channels, window, step, padding, (1, 1), channels)
     size = shape.out_size(height, width)
-    out = torch.empty_strided(*_images(n, channels, *size))
+    out = _empty(*_images(n, channels, *size))
     library.functions.sparsekit_max_pool(
         x.data_ptr(), channels, height, width, n, x.stride(1), *window, *step, *padding, *size,
         out.data_ptr(), out.stride(1), torch.get_num_threads(),
@@ -212,8 +213,12 @@ def in_planes(x: Tensor) -> Tensor:
         return x
     if n > 1 and x.is_contiguous(memory_format=torch.channels_last):
         x = x.contiguous()  # in two steps, each of which moves whole lines, twice as fast
-    copied = torch.empty_strided(*_images(n, channels, height, width))
+    copied = _empty(*_images(n, channels, height, width))
     return copied.copy_(x)
+
+
+def _empty(size: Size, strides: Size) -> Tensor:
+    return empty(size[1] * strides[1]).as_strided(size, strides)
 
 
 def _images(n: int, channels: int, height: int, width: int) -> tuple[Size, Size]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sparsekit.inference.library import Library, address
+from sparsekit.inference.memory import empty
 from sparsekit.inference.packed import packed, planes
 from sparsekit.inference.rows import SparseRows
 
@@ -43,7 +44,11 @@ class Product:
         if feature != 1 and sample != 1:
             x, sample, feature = x.contiguous(), self._features, 1
         batch = len(x)
-        out = planes(self._rows, batch).t() if by_feature else torch.empty(batch, self._rows)
+        out = (
+            planes(self._rows, batch).t()
+            if by_feature
+            else empty(batch * self._rows).view(batch, self._rows)
+        )
         places = (1, out.stride(1)) if by_feature else (self._rows, 1)
         if residual is not None and residual.stride() != out.stride():
             residual = torch.empty_strided(out.shape, out.stride()).copy_(residual)

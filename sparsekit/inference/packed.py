@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsekit.inference.library import Kernel, Library, address
+from sparsekit.inference.memory import copied, empty
 from sparsekit.inference.rows import SparseRows
 
 _SLACK = 8
@@ -50,8 +51,8 @@ def packed(rows: SparseRows, columns: Tensor | None = None, *, by_length: bool =
     if by_length:
         moved = rows.starts[:-1].long()[order] - starts[:-1]
         entry += torch.repeat_interleave(moved, counts[order])
-    values = F.pad(rows.values[entry], (0, _SLACK))
-    narrow = F.pad(index.to(torch.int32)[entry], (0, _SLACK)).to(index.dtype)
+    values = copied(F.pad(rows.values[entry], (0, _SLACK)))
+    narrow = copied(F.pad(index.to(torch.int32)[entry], (0, _SLACK)).to(index.dtype))
     starts, order = starts.to(torch.int32), order.to(torch.int32)
     addresses = (address(narrow), address(values), address(starts), rows.num_rows)
     return Packed(values, narrow, starts, order, addresses)
@@ -70,4 +71,5 @@ def odd_lines(floats: int) -> int:
 
 def planes(channels: int, columns: int) -> Tensor:
     """Return uninitialised planes [channels, columns], an odd number of cache lines apart."""
-    return torch.empty(channels, odd_lines(columns))[:, :columns]
+    pitch = odd_lines(columns)
+    return empty(channels * pitch).as_strided((channels, columns), (pitch, 1))
