@@ -107,10 +107,13 @@ class Answer:
 
 
 def status(capsys: pytest.CaptureFixture[str], store: Path, *arguments: str) -> Answer:
-    """`python -m sparsekit.status ARGUMENTS --store STORE`, in this process."""
+    """`python -m sparsekit.status ARGUMENTS --store STORE`, in this process, and what it starts in
+    forks of it."""
     capsys.readouterr()
     try:
-        code = main([*arguments, "--store", str(store)])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(subprocess, "Popen", Forked)
+            code = main([*arguments, "--store", str(store)])
     except SystemExit as left:
         code = int(str(left.code))
     finally:
