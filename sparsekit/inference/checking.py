@@ -15,14 +15,18 @@ from sparsekit.inference.operations import (
     FIXED,
     LAYERS,
     NUMBERS,
+    SPLITTING,
     is_known,
     parameters,
 )
 from sparsekit.inference.rows import DTYPES, NARROW, SparseRows
 from sparsekit.inference.running import slots_of, step_of
 
-MOST = 1 << 32
+MOST = 1 << 30
 """So many numbers a result may have for two examples; more is a mistake, or meant to harm."""
+
+MOST_PIECES = 1 << 12
+"""So long may be what is split into tensors."""
 
 
 def check(graph: Graph) -> None:
@@ -138,6 +142,8 @@ def _check_shapes(graph: Graph) -> None:
         values[slots[name]] = tensor
     for node, op in zip(dense.nodes, (node.op for node in graph.nodes), strict=True):
         step = step_of(node, slots, None)
+        if node.op in SPLITTING:
+            _require_few_pieces(node, [values[source] for _, source in step.places])
         try:
             step.run(values)
             _require_layer(node, [values[source] for _, source in step.places], values[step.slot])
@@ -146,6 +152,11 @@ def _check_shapes(graph: Graph) -> None:
             raise ValueError(f"node {node.name}: {op} cannot run: {reason}") from error
         if any(one.numel() > MOST for one in _tensors(values[step.slot])):
             raise ValueError(f"node {node.name}: its result would have more than {MOST} numbers")
+
+
+def _require_few_pieces(node: Node, given: list[Any]) -> None:
+    if any(size > MOST_PIECES for one in _tensors(given) for size in one.shape):
+        raise ValueError(f"node {node.name}: {node.op} takes sizes up to {MOST_PIECES}")
 
 
 def _require_layer(node: Node, given: list[Tensor], result: Tensor) -> None:

@@ -68,6 +68,14 @@ class SparseLinear(_Sparse):
         _require_float32(x)
         columns, product = self.rows.num_columns, self._product
         shape = (*x.shape[:-1], self.rows.num_rows)
+        # Kernels read as much as these shapes say.
+        if x.shape[-1:] != (columns,):
+            raise ValueError(f"expected [..., {columns}], got {tuple(x.shape)}")
+        if residual is not None and (residual.shape != shape or residual.dtype != x.dtype):
+            raise ValueError(
+                f"the residual must be {x.dtype} {shape}, got {residual.dtype} "
+                f"{tuple(residual.shape)}"
+            )
         bias = self._buffers["bias"]
         if product is not None and x.numel() == columns:
             return product.one(x, bias, residual).view(shape)
@@ -132,6 +140,8 @@ class SparseConv2d(_Sparse):
         _require_float32(x)
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"expected [N, {self.in_channels}, H, W], got {tuple(x.shape)}")
+        if residual is not None:
+            _require_float32(residual)
         convolution = self._convolution
         if convolution is not None and len(x):
             return convolution(x, self._buffers["bias"], residual)

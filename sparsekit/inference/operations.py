@@ -80,15 +80,35 @@ ATEN = frozenset(
     + [f"aten.{name}.{one}" for name, overloads in OVERLOADS.items() for one in overloads]
 )
 
+LARGEST_NUMBER = 1 << 62
+
+
+def _whole(function: Callable[[int, int], int]) -> Callable[[Any, Any], int]:
+    """Return arithmetic that refuses whatever is not a size: lists, texts, ever larger numbers."""
+
+    def compute(one: Any, other: Any) -> int:
+        if type(one) is not int or type(other) is not int:
+            raise ValueError(f"expected two whole numbers, got {one!r:.40} and {other!r:.40}")
+        result = function(one, other)
+        if abs(result) > LARGEST_NUMBER:
+            raise ValueError(f"{result} is no size")
+        return result
+
+    return compute
+
+
 NUMBERS: Mapping[str, Callable[..., Any]] = {
     "item": operator.getitem,
-    "number.add": operator.add,
-    "number.floordiv": operator.floordiv,
-    "number.mul": operator.mul,
-    "number.sub": operator.sub,
+    "number.add": _whole(operator.add),
+    "number.floordiv": _whole(operator.floordiv),
+    "number.mul": _whole(operator.mul),
+    "number.sub": _whole(operator.sub),
     "size": torch.Tensor.size,
 }
 """Sizes, arithmetic with them, and one of the tensors that an operation returned; two arguments."""
+
+SPLITTING = ("aten.chunk.default", "aten.split.Tensor", "aten.unbind.int")
+"""They return as many tensors as their input is long, if asked to."""
 
 Kind = Literal["value", "residual", "weight", "rows", "tensor", "activation", "pair", "count"]
 

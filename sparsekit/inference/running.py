@@ -34,23 +34,25 @@ MakeLayer = Callable[[Node, Graph], nn.Module | None]
 class SparseNetwork(nn.Module):
     """A graph as a module; outputs have the form of the network it was made of.
 
-    `layers` holds its sparse layers by the names of their nodes, "/" for "."; they are made by
-    `make_layer`, which may make others of the same values.
+    `layers` holds its sparse layers in the order in which they run; they are made by `make_layer`,
+    which may make others of the same values.
     """
 
     def __init__(self, graph: Graph, make_layer: MakeLayer | None = None) -> None:
         super().__init__()
         self.graph = graph
+        slots = self._slots = slots_of(graph)
+        # By number: names in a graph may be anything, those of members may not.
+        self._dense: list[tuple[int, str]] = []
         for name, tensor in as_kernels_want(graph).items():
-            self.register_buffer(_member(name), tensor)
+            member = f"tensor_{len(self._dense)}"
+            self.register_buffer(member, tensor)
+            self._dense.append((slots[name], member))
         make = make_layer or layer_of
-        layers = {_member(node.name): make(node, graph) for node in graph.nodes}
-        made = {name: layer for name, layer in layers.items() if layer is not None}
-        self.layers = nn.ModuleDict(made)
-        slots = slots_of(graph)
-        self._slots = slots
-        self._dense = [(slots[name], _member(name)) for name in graph.tensors]
-        self._steps = [step_of(node, slots, layers[_member(node.name)]) for node in graph.nodes]
+        layers = [make(node, graph) for node in graph.nodes]
+        self.layers = nn.ModuleList(layer for layer in layers if layer is not None)
+        pairs = zip(graph.nodes, layers, strict=True)
+        self._steps = [step_of(node, slots, layer) for node, layer in pairs]
         kept = {slots[name] for name in (*graph.tensors, *references(graph.outputs))}
         _free_(self._steps, kept)
 
@@ -221,8 +223,3 @@ def _collected(outputs: Any, values: list[Any], slots: Mapping[str, int]) -> Any
     if isinstance(outputs, list | tuple):
         return tuple(_collected(one, values, slots) for one in outputs)
     return outputs
-
-
-def _member(name: str) -> str:
-    """Return the name of a buffer or layer: PyTorch allows no dots in it."""
-    return name.replace(".", "/")

@@ -78,7 +78,7 @@ def test_stock_csr_computes_the_same(cnn_ticket: Path) -> None:
     subject = at(3)
     network = with_stock_csr(ways.converted(subject, "sparse").graph)
 
-    assert any(isinstance(layer, CsrConv2d) for layer in network.layers.values())
+    assert any(isinstance(layer, CsrConv2d) for layer in network.layers)
     with torch.inference_mode():
         expected = call(subject.dense, subject.inputs)
         torch.testing.assert_close(network(subject.inputs), expected, rtol=1e-4, atol=1e-4)

@@ -1,5 +1,6 @@
 """Graphs as plain data: literal networks run, come back from JSON, and hostile ones are refused."""
 
+import dataclasses
 import json
 
 import pytest
@@ -134,6 +135,40 @@ def test_hostile_records(case):
     path, value, message = HOSTILE[case]
     with pytest.raises(ValueError, match=message):
         Graph.from_record(*changed(path, value))
+
+
+def test_records_that_would_fill_the_memory_before_they_run():
+    numbers = [Node("n0", "size", {"one": Of("x"), "other": 1})]
+    for at in range(40):
+        both = {"one": Of(f"n{at}"), "other": Of(f"n{at}")}
+        numbers.append(Node(f"n{at + 1}", "number.mul", both))
+    many = {"one": [0], "other": 1 << 40}
+    wide = Node("wide", "aten.expand.default", {"self": Of("first"), "size": [1 << 20, 2, 3]})
+    pieces = Node("pieces", "aten.unbind.int", {"self": Of("wide")})
+    for nodes, message in (
+        (numbers, "is no size"),
+        ([Node("m", "number.mul", many)], "two whole numbers"),
+        ([wide, pieces], "takes sizes up to 4096"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Graph.from_record(*graph(*nodes).record())
+
+
+def test_names_may_be_anything():
+    found = graph(layer("keys"), layer("layers"), layer("forward/x.y"))
+    found = dataclasses.replace(found, tensors={**found.tensors, "graph": WEIGHT, "a.b": WEIGHT})
+    assert SparseNetwork(through_json(found))(X).shape == (2, 3)
+
+
+def test_shapes_that_depend_on_the_batch_in_odd_ways_are_refused_when_they_run():
+    nodes = (
+        Node("part", "aten.slice.Tensor", {"self": Of("first"), "dim": 0, "end": 2}),
+        layer("again", residual=Of("part")),
+    )
+    network = SparseNetwork(through_json(graph(*nodes)))
+    assert network(X).shape == (2, 3)
+    with pytest.raises(ValueError, match="the residual must be"):
+        network(torch.zeros(5, 4))
 
 
 STARTS = torch.tensor([0, 2, 4, 4], dtype=torch.int32)
