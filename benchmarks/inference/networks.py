@@ -79,7 +79,7 @@ def _section(name: str, kind: Kind, sparsity: float, options: timing.Options) ->
 
 
 def _lines(one: Compared, kind: Kind, sparsity: float) -> list[str]:
-    lines = [writing.verdict(one), writing.layers_line(one)]
+    lines = [writing.verdict(one), writing.layers_line(one), writing.operations_line(one)]
     ratio, aim = one.speedup(OURS), kind.aims.get((sparsity, one.batch_size))
     if ratio is not None and aim is not None:
         said = "reached" if ratio.median >= aim else "MISSED"

@@ -68,7 +68,7 @@ def _bench(run: str, settings: Asked) -> None:
 
         from sparsekit.bench.comparing import compare
         from sparsekit.bench.subjects import stored_subject
-        from sparsekit.bench.writing import layers_line, table, verdict
+        from sparsekit.bench.writing import layers_line, operations_line, table, verdict
         from sparsekit.measuring.tables import markdown, plain
 
     dtype = getattr(torch, settings.dtype)
@@ -79,7 +79,7 @@ def _bench(run: str, settings: Asked) -> None:
     for batch_size in settings.batch_sizes:
         remark(f"measuring batches of {batch_size}")
         results.append(compare(at(batch_size), settings.against, rounds=settings.rounds))
-    lines = [verdict(one) for one in results] + [layers_line(one) for one in results]
+    lines = [line(one) for line in (verdict, layers_line, operations_line) for one in results]
     about = _about(key, settings)
     say("\n".join([*about, "", table(results, plain), "", *lines]))
     if settings.out is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from sparsekit.bench.profile import seconds_by_operation
 from sparsekit.bench.ways import (
     BASELINES,
     DENSE,
@@ -20,7 +20,8 @@ from sparsekit.bench.ways import (
     sparse,
 )
 from sparsekit.bench.work import work_for, work_of
-from sparsekit.data.batches import call, num_examples
+from sparsekit.data.batches import call, num_examples, tensors_of
+from sparsekit.exports.comparing import largest_difference, magnitude, threads
 from sparsekit.exports.convert import Conversion
 from sparsekit.measuring.limits import Limit, Speeds, limit, multiplying_speed, reading_speed
 from sparsekit.measuring.timing import (
@@ -33,7 +34,6 @@ from sparsekit.measuring.timing import (
     repeated,
     spread,
 )
-from sparsekit.models.examples import tensors_in
 
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 3e-2}
 """So much of the largest output may a way's outputs differ from those of the dense network."""
@@ -41,13 +41,17 @@ TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 3e-2}
 
 @dataclass(frozen=True)
 class Compared:
-    """Seconds of each way in each round, the least that hardware allows, and what cannot be had."""
+    """Seconds of each way in each round, the least that hardware allows, and what cannot be had.
+
+    `operations`: seconds of ours by kind of operation.
+    """
 
     batch_size: int
     times: Mapping[str, Sequence[float]]
     limits: Mapping[str, Limit]
     refused: Mapping[str, str]
     conversion: Conversion
+    operations: Mapping[str, float]
 
     @property
     def best_dense(self) -> str | None:
@@ -67,14 +71,17 @@ class Compared:
 def compare(subject: Subject, against: Sequence[str], *, rounds: int) -> Compared:
     """Measure our network and those of `against`; ValueError for one that cannot be converted."""
     clock = clock_for(subject.threads)
-    with torch.inference_mode(), using_threads(subject.threads):
+    with torch.inference_mode(), threads(subject.threads):
         conversion = converted(subject, "measured")
         runs, refused = _runs(subject, against, conversion)
         times = interleave(
             {name: repeated(run, clock) for name, run in runs.items()}, rounds=rounds
         )
         limits = _limits(subject, list(times), clock)
-    return Compared(num_examples(subject.inputs), times, limits, refused, conversion)
+        given = tuple(tensors_of(subject.inputs))
+        operations = seconds_by_operation(conversion.graph, given, clock)
+    batch_size = num_examples(subject.inputs)
+    return Compared(batch_size, times, limits, refused, conversion, operations)
 
 
 def _runs(
@@ -103,9 +110,7 @@ def _baseline(name: str, subject: Subject) -> Run:
 
 def _require_same(found: Any, expected: Any, tolerance: float) -> None:
     """Refuse a way that computes something else: its time would say nothing."""
-    pairs = list(zip(tensors_in(found), tensors_in(expected), strict=True))
-    largest = max((float(one.abs().max()) for _, one in pairs), default=0.0)
-    apart = max((float((one - other).abs().max()) for one, other in pairs), default=0.0)
+    apart, largest = largest_difference(found, expected), magnitude(expected)
     if not apart <= tolerance * largest:
         raise Unavailable(f"its outputs differ by {apart:.2g}, the largest is {largest:.2g}")
 
@@ -118,14 +123,3 @@ def _limits(subject: Subject, names: Sequence[str], clock: Clock) -> dict[str, L
         its = work_for(name, work)
         found[name] = limit(its, Speeds(reading_speed(its.num_bytes, clock), peak))
     return found
-
-
-@contextlib.contextmanager
-def using_threads(number: int) -> Iterator[None]:
-    """Let PyTorch use so many threads of the CPU in this block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -9,9 +9,8 @@ import torch
 
 from sparsekit.bench.ways import Subject
 from sparsekit.core.prune import apply
-from sparsekit.data.batches import Inputs, concatenate, num_examples, part
+from sparsekit.exports.comparing import batch_of
 from sparsekit.networks.equality import drawn_inputs
-from sparsekit.networks.network import Network
 from sparsekit.networks.removal import remove_masked_channels
 from sparsekit.networks.stored import read
 from sparsekit.store.references import Reference
@@ -29,8 +28,9 @@ def stored_subject(
 ) -> tuple[str, AtBatchSize]:
     """Return the key of a stored network, and what makes it a subject at a batch size.
 
-    Channels that keep no weight are removed from what is converted, where that is exact. Arguments
-    and errors are those of `sparsekit.load`.
+    Batches are drawn from N(0, 1): times do not depend on what is seen. Channels that keep no
+    weight are removed from what is converted, where that is exact. Arguments and errors are those
+    of `sparsekit.load`.
     """
     network, state, masks, key = read(reference, store=store, cycle=cycle)
     dense = network.loaded(apply(state, masks)).eval()
@@ -38,13 +38,7 @@ def stored_subject(
     model = reduced.loaded(apply(state, masks)).eval()
 
     def at(batch_size: int) -> Subject:
-        inputs = batch_of(network, batch_size)
+        inputs = batch_of(drawn_inputs(network), batch_size)
         return Subject(dense, model, masks, inputs, dtype=dtype, threads=threads)
 
     return key, at
-
-
-def batch_of(network: Network, size: int) -> Inputs:
-    """Return so many examples drawn from N(0, 1); times do not depend on what is seen."""
-    drawn = drawn_inputs(network)
-    return part(concatenate([drawn] * -(-size // num_examples(drawn))), 0, size)

@@ -21,6 +21,8 @@ HEAD = (
     "bound by",
     "times the limit",
 )
+LEAST_SHARE = 0.02
+"""Of the time, to be named."""
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 NOTES = (
     "Over best dense: how many times as fast as the fastest of eager, compiled and onnxruntime, "
@@ -77,16 +79,18 @@ def verdict(one: Compared) -> str:
 
 
 def layers_line(one: Compared) -> str:
-    """Say what became of the layers, and how much of the time is theirs."""
-    layers = one.conversion.layers
-    kinds = Counter(layer.kind for layer in layers)
+    """Say what became of the layers."""
+    kinds = Counter(layer.kind for layer in one.conversion.layers)
     named = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-    text = f"Batch {one.batch_size}: layers are {named}"
-    measured = [layer.seconds[layer.kind] for layer in layers if layer.seconds]
-    if not measured:
-        return f"{text}."
-    share = sum(measured) / one.seconds(OURS).median
-    return (
-        f"{text}; the {len(measured)} with masks took {shown(sum(measured))} when each was "
-        f"measured for itself, {share:.0%} of the whole."
-    )
+    return f"Batch {one.batch_size}: layers are {named}."
+
+
+def operations_line(one: Compared) -> str:
+    """Say which kinds of operations the time of the sparse network goes to."""
+    whole = sum(one.operations.values())
+    shares = [
+        f"{name} {shown(seconds)} ({seconds / whole:.0%})"
+        for name, seconds in one.operations.items()
+        if seconds >= LEAST_SHARE * whole
+    ]
+    return f"Batch {one.batch_size}: the time of sparse goes to {', '.join(shares)}."

@@ -40,7 +40,13 @@ def test_ways_are_measured_and_written(
     assert "| 9     | compiled | no compiler" in text
     for way in ("eager", "csr", ways.OURS):
         assert f"| 9     | {way} " in text
-    for line in ("Batch 9: ", "1 thread, CPU time of the thread", "kernels: ", "torch "):
+    for line in (
+        "Batch 9: layers are ",
+        "the time of sparse goes to",
+        "1 thread, CPU time of the thread",
+        "kernels: ",
+        "torch ",
+    ):
         assert line in text
         assert line in printed
     assert "batch_sizes=9 against=eager,compiled,csr rounds=2`" in text
@@ -114,7 +120,7 @@ def test_work_counts_kept_weights_and_their_indices(mlp_ticket: Path) -> None:
 def test_who_wins(ours: list[float], expected: str) -> None:
     times = {"eager": [3.0] * 3, "compiled": [2.0] * 3, "csr": [0.1] * 3, ways.OURS: ours}
     conversion: Any = None
-    found = Compared(4, times, {ways.OURS: Limit(1.0, "memory")}, {}, conversion)
+    found = Compared(4, times, {ways.OURS: Limit(1.0, "memory")}, {}, conversion, {})
 
     assert expected in verdict(found)
-    assert "nothing is won" in verdict(Compared(4, {ways.OURS: ours}, {}, {}, conversion))
+    assert "nothing is won" in verdict(Compared(4, {ways.OURS: ours}, {}, {}, conversion, {}))
