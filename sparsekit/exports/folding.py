@@ -16,6 +16,7 @@ from sparsekit.exports.capture import Captured, Shape
 from sparsekit.inference.graph import Graph, Node, Of, references
 
 NORM = "aten.batch_norm.default"
+PADDED = "aten.conv2d.padding"
 FUSED = ("linear", "conv2d")
 
 
@@ -23,12 +24,13 @@ FUSED = ("linear", "conv2d")
 def folded(captured: Captured) -> Captured:
     """Return a captured network that computes the same in fewer nodes.
 
-    BatchNorm goes into the layer before it if nothing else reads that layer, in float64; else it
-    becomes a factor and a summand per channel. Then residuals and ReLU go into the layers whose
-    results they alone read.
+    Paddings "same" and "valid" become numbers. BatchNorm goes into the layer before it if nothing
+    else reads that layer, in float64; else it becomes a factor and a summand per channel. Then
+    residuals and ReLU go into the layers whose results they alone read.
     """
     work = _Work(captured)
     steps = {
+        PADDED: work.number_padding,
         NORM: work.fold_norm,
         "aten.add.Tensor": work.fuse_residual,
         "aten.relu.default": work.fuse_relu,
@@ -63,6 +65,24 @@ class _Work:
         inputs = self.captured.graph.inputs
         graph = Graph(inputs, tuple(nodes), self.outputs, tensors)
         return Captured(graph, masks, self.shapes)
+
+    def number_padding(self, node: Node) -> None:
+        """Make a convolution padded by a word one with numbers, if both sides get the same."""
+        given = node.arguments
+        if not self._is_tensor(given["weight"]):
+            return
+        dilation = _pair(given.get("dilation", [1]))
+        kernel = self.tensors[given["weight"].name].shape[2:]
+        added = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        if given.get("padding", "valid") == "valid":
+            added = [0, 0]
+        if any(one % 2 for one in added):
+            return
+        layer = {"x": given["input"], "weight": given["weight"], "bias": given.get("bias")}
+        shape = {"stride": _pair(given.get("stride", [1])), "padding": [one // 2 for one in added]}
+        rest = {"dilation": dilation, "groups": given.get("groups", 1)}
+        arguments = {**layer, "residual": None, "activation": None, **shape, **rest}
+        self.nodes[node.name] = Node(node.name, "conv2d", arguments)
 
     def fold_norm(self, norm: Node) -> None:
         """Take a BatchNorm into the layer before it, or make it a factor and a summand."""
@@ -175,6 +195,10 @@ class _Work:
                 arguments = _renamed(dict(node.arguments), old, new)
                 self.nodes[node.name] = dataclasses.replace(node, arguments=arguments)
         self.outputs = _renamed(self.outputs, old, new)
+
+
+def _pair(sizes: list[int]) -> list[int]:
+    return [sizes[0], sizes[-1]]
 
 
 def _is_bare(layer: Node) -> bool:

@@ -124,6 +124,16 @@ def test_packed_and_split_projections_of_attention_are_sparse():
     torch.testing.assert_close(found.network()(x), masked(model, masks)(x))
 
 
+def test_padding_by_a_word_becomes_numbers():
+    same = nn.Conv2d(2, 3, 3, padding="same", dilation=2)
+    model = nn.Sequential(same, nn.BatchNorm2d(3), nn.Conv2d(3, 2, 2, padding="same"))
+    masks = {f"{at}.weight": torch.rand(model[at].weight.shape) < 0.5 for at in (0, 2)}
+    x = torch.randn(2, 2, 7, 6)
+    found = convert(model, masks, x, choose="sparse")
+    assert ops(found) == ["sparse_conv2d", "aten.conv2d.padding"]  # an even kernel stays dense
+    torch.testing.assert_close(found.network()(x), masked(model, masks)(x))
+
+
 def test_norms_that_cannot_be_folded_become_a_factor_and_a_summand():
     model = nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
     model[0].running_mean.uniform_(-1, 1)
