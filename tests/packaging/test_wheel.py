@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from sparsekit.inference import building
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +35,15 @@ def python(installed: Path, cwd: Path, *arguments: str) -> str:
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
+
+
+def test_kernels_are_in_the_wheel(installed: Path) -> None:
+    built = installed / "sparsekit" / "inference" / "kernels" / "built"
+    found = {path.name.split("-")[1]: path for path in built.iterdir()}
+    assert sorted(found) == sorted(building.LEVELS)
+    for number, level in enumerate(reversed(building.LEVELS)):
+        assert found[level].name == building.file_name(level)
+        assert ctypes.CDLL(str(found[level])).sparsekit_level() == number
 
 
 def test_listing_and_a_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:
