@@ -18,9 +18,9 @@ FEWER = {
 }
 OF_METHODS = {
     "group_lasso": ["train.epochs=2"],  # it trains under the penalty before it trains freely
-    "swamp": ["method.num_particles=2"],
-    "swamp_plus": ["method.num_particles=2"],
+    "soup_gradual": ["method.cycles=4"],
 }
+OF_PARTICLES = ["method.num_particles=2"]
 OF_MOVERS = ["train.batch_size=8"]  # 157 steps, so that they act
 SHORT = (
     "data=digits",
@@ -41,6 +41,7 @@ def shorter(run: Run) -> list[str]:
     given = {key_of(text) for text in run.overrides}
     sparsity = "method.sparsity" if "method.sparsity" in given else "sparsity"
     own = OF_METHODS.get(method, []) + OF_MOVERS * bool(run.config["method"].get("mover"))
+    own += OF_PARTICLES * (run.config["method"].get("num_particles", 1) > 1)
     shared = [text for text in SHORT if key_of(text) not in map(key_of, own)]
     asked = [
         FEWER.get(text, text)
