@@ -17,6 +17,7 @@ from sparsekit.system.executors import inline
 from sparsekit.system.files import write_json
 from sparsekit.system.refusals import WORDS, refusal_in, require_one_file_system
 from sparsekit.training.checkpoint_files import write_checkpoint
+from tests import warm
 from tests.system.processes import ended, forked
 from tests.system.test_executors import two_workers
 
@@ -71,7 +72,7 @@ def test_what_was_there_stays_when_its_successor_cannot_be_written(
 
 @pytest.mark.parametrize("executor", [inline, two_workers], ids=["inline", "workers"])
 def test_executors_pass_on_what_the_system_refuses(executor: Callable[..., list[str]]) -> None:
-    with pytest.raises(OSError, match="x2") as raised:
+    with warm.spawning_in_threads(), pytest.raises(OSError, match="x2") as raised:
         executor(full, ["a", "x2", "b"])
     assert refusal_in(raised.value) == "no space is left: x2"
 
