@@ -73,18 +73,18 @@ def _section(name: str, kind: Kind, sparsity: float, options: timing.Options) ->
         inputs = torch.randn(batch_size, 3, kind.size, kind.size)
         subject = Subject(model, model, masks, inputs, torch.float32, options.threads)
         results.append(compare(subject, against, rounds=options.rounds))
-    lines = [f"- {line}" for one in results for line in _lines(one, kind, sparsity)]
+    aims = [line for one in results for line in _aim(one, kind, sparsity)]
+    lines = [f"- {line}" for line in (*writing.lines(results), *aims)]
     title = f"### {name}, {sparsity:.0%}"
     return [title, writing.table(results, timing.markdown), "\n".join(lines)]
 
 
-def _lines(one: Compared, kind: Kind, sparsity: float) -> list[str]:
-    lines = [writing.verdict(one), writing.layers_line(one), writing.operations_line(one)]
+def _aim(one: Compared, kind: Kind, sparsity: float) -> list[str]:
     ratio, aim = one.speedup(OURS), kind.aims.get((sparsity, one.batch_size))
-    if ratio is not None and aim is not None:
-        said = "reached" if ratio.median >= aim else "MISSED"
-        lines.append(f"Batch {one.batch_size}: aim {aim:g}, {ratio.median:.2f}: **{said}**")
-    return lines
+    if ratio is None or aim is None:
+        return []
+    said = "reached" if ratio.median >= aim else "MISSED"
+    return [f"Batch {one.batch_size}: aim {aim:g}, {ratio.median:.2f}: **{said}**"]
 
 
 def masked(kind: Kind, sparsity: float) -> tuple[nn.Module, dict[str, Tensor]]:

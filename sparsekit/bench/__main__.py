@@ -68,7 +68,7 @@ def _bench(run: str, settings: Asked) -> None:
 
         from sparsekit.bench.comparing import compare
         from sparsekit.bench.subjects import stored_subject
-        from sparsekit.bench.writing import layers_line, operations_line, table, verdict
+        from sparsekit.bench.writing import lines, table
         from sparsekit.measuring.tables import markdown, plain
 
     dtype = getattr(torch, settings.dtype)
@@ -79,12 +79,12 @@ def _bench(run: str, settings: Asked) -> None:
     for batch_size in settings.batch_sizes:
         remark(f"measuring batches of {batch_size}")
         results.append(compare(at(batch_size), settings.against, rounds=settings.rounds))
-    lines = [line(one) for line in (verdict, layers_line, operations_line) for one in results]
+    below = lines(results)
     about = _about(key, settings)
-    say("\n".join([*about, "", table(results, plain), "", *lines]))
+    say("\n".join([*about, "", table(results, plain), "", *below]))
     if settings.out is not None:
         command = f"`{PROGRAM} {run} {' '.join(_typed(settings))}`"
-        settings.out.write_text(_page(key, [command, *about], table(results, markdown), lines))
+        settings.out.write_text(_page(key, [command, *about], table(results, markdown), below))
     if settings.figure is not None:
         _draw(results, settings)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -104,7 +104,8 @@ def _runs(
 
 def _baseline(name: str, subject: Subject) -> Run:
     if name == "csr":
-        return BASELINES[name](subject, converted(subject, "sparse"))
+        exact = replace(subject, dtype=torch.float32)
+        return BASELINES[name](exact, converted(exact, "sparse"))
     return BASELINES[name](subject)
 
 

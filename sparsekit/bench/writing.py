@@ -33,7 +33,7 @@ NOTES = (
 
 
 def table(results: Sequence[Compared], form: Table) -> str:
-    """Return one row for each batch size and way, those that cannot be had with the reason."""
+    """Return one row for each batch size and way."""
     return form(HEAD, [row for one in results for row in _rows(one)])
 
 
@@ -54,8 +54,6 @@ def _rows(one: Compared) -> list[list[str]]:
                 significant(seconds.median / allowed.seconds),
             ]
         )
-    blank = [""] * (len(HEAD) - 3)
-    rows += [[str(one.batch_size), way, reason, *blank] for way, reason in one.refused.items()]
     return rows
 
 
@@ -63,6 +61,17 @@ def _ratio(ratio: Spread | None) -> str:
     if ratio is None:
         return ""
     return f"{ratio.median:.2f} ({ratio.lower:.2f} .. {ratio.upper:.2f})"
+
+
+def lines(results: Sequence[Compared]) -> list[str]:
+    """Return what is to be said below the table, kind by kind."""
+    missing = [
+        f"Batch {one.batch_size}: no {way}, {reason}"
+        for one in results
+        for way, reason in one.refused.items()
+    ]
+    said = [line(one) for line in (verdict, layers_line, operations_line) for one in results]
+    return [*missing, *said]
 
 
 def verdict(one: Compared) -> str:

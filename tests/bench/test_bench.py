@@ -31,16 +31,16 @@ def test_ways_are_measured_and_written(
 ) -> None:
     monkeypatch.setitem(ways.BASELINES, "compiled", refused)
     page, figure = tmp_path / "speed.md", tmp_path / "speed.svg"
-    settings = ["batch_sizes=9", "rounds=2", "against=eager,compiled,csr"]
+    settings = ["batch_sizes=9", "rounds=2", "against=eager,compiled,csr", "dtype=bfloat16"]
 
     status = main([str(mlp_ticket), *settings, f"out={page}", f"figure={figure}"])
 
     text, printed = page.read_text(), capsys.readouterr().out
     assert status == 0
-    assert "| 9     | compiled | no compiler" in text
     for way in ("eager", "csr", ways.OURS):
         assert f"| 9     | {way} " in text
     for line in (
+        "Batch 9: no compiled, no compiler",
         "Batch 9: layers are ",
         "the time of sparse goes to",
         "1 thread, CPU time of the thread",
@@ -49,7 +49,7 @@ def test_ways_are_measured_and_written(
     ):
         assert line in text
         assert line in printed
-    assert "batch_sizes=9 against=eager,compiled,csr rounds=2`" in text
+    assert "batch_sizes=9 dtype=bfloat16 against=eager,compiled,csr rounds=2`" in text
     assert "batch 9" in figure.read_text()
 
 
