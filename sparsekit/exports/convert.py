@@ -16,6 +16,7 @@ from sparsekit.exports.capture import Captured, Masks, capture, masks_by_name
 from sparsekit.exports.choosing import Choose, Layer, chosen
 from sparsekit.exports.constants import computed
 from sparsekit.exports.folding import folded
+from sparsekit.exports.splitting import split
 from sparsekit.inference.checking import check
 from sparsekit.inference.graph import Graph
 from sparsekit.inference.running import SparseNetwork, layer_of, slots_of, step_of
@@ -77,6 +78,8 @@ def convert(
     captured = folded(computed(capture(model, inputs, masks)))
     tensors = tuple(tensors_of(inputs))
     graph, layers = chosen(captured, tensors, choose=choose, threads=threads, dtype=dtype)
+    if choose == "measured":
+        graph = split(graph, tensors, threads=threads)
     check(graph)
     difference = _difference(_masked_outputs(model, masks, inputs), _outputs(graph, tensors))
     limit = TOLERANCES[dtype] if tolerance is None else tolerance

@@ -22,6 +22,7 @@ FIELDS: Mapping[str, type] = {
     "outputs": object,
     "tensors": list,
     "weights": dict,
+    "at_once": object,
 }
 INPUT: Mapping[str, type] = {"name": str, "shape": list, "dtype": str}
 NODE: Mapping[str, type] = {"name": str, "op": str, "arguments": dict}
@@ -33,6 +34,9 @@ def check_form(record: Any, tensors: Mapping[str, Tensor]) -> None:
     if record["version"] != VERSION:
         raise ValueError(f"the graph has version {record['version']!r}; this reads {VERSION}")
     _check_inputs(record["inputs"])
+    at_once = record["at_once"]
+    if at_once is not None and not (is_count(at_once) and at_once):
+        raise ValueError(f"at_once of the graph must be a number of examples, got {at_once!r}")
     for number, one in enumerate(record["nodes"]):
         _require(one, NODE, f"node {number}")
         _check_plain(one["arguments"], f"node {one['name']}")

@@ -49,6 +49,7 @@ class Graph:
 
     Inputs are given by position. `outputs`: a reference, or lists and dicts of them. `tensors` are
     dense parameters and constants; `weights` are sparse. One name means one thing throughout.
+    `at_once`: so many examples run at a time, what is more in turns; None is all of them.
     """
 
     inputs: tuple[Input, ...]
@@ -56,6 +57,7 @@ class Graph:
     outputs: Any
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     weights: Mapping[str, SparseRows] = field(default_factory=dict)
+    at_once: int | None = None
 
     def read(self) -> set[str]:
         """Return the names of all that nodes and outputs refer to."""
@@ -79,6 +81,7 @@ class Graph:
             "outputs": _plain(self.outputs),
             "tensors": list(self.tensors),
             "weights": {name: rows.num_columns for name, rows in self.weights.items()},
+            "at_once": self.at_once,
         }
         tensors = {name: tensor.detach() for name, tensor in self.tensors.items()}
         for name, rows in self.weights.items():
@@ -108,7 +111,8 @@ class Graph:
             for name, columns in record["weights"].items()
         }
         dense = {name: tensors[name] for name in record["tensors"]}
-        graph = cls(inputs, nodes, _referring(record["outputs"]), dense, weights)
+        outputs = _referring(record["outputs"])
+        graph = cls(inputs, nodes, outputs, dense, weights, record["at_once"])
         check(graph)
         return graph
 

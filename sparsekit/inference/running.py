@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sparsekit.inference.dense import DENSE, CsrLinear
@@ -61,6 +62,16 @@ class SparseNetwork(nn.Module):
         if named:
             inputs = _in_order(self.graph, inputs, named)
         require_inputs(self.graph, inputs)
+        at_once = self.graph.at_once
+        if at_once is not None and len(inputs[0]) > at_once:
+            parts = [
+                self._run(*part)
+                for part in zip(*(torch.split(x, at_once) for x in inputs), strict=True)
+            ]
+            return _joined(parts)
+        return self._run(*inputs)
+
+    def _run(self, *inputs: Tensor) -> Any:
         values: list[Any] = [*inputs] + [None] * (len(self._slots) - len(inputs))
         buffers = self._buffers
         for slot, name in self._dense:
@@ -223,3 +234,14 @@ def _collected(outputs: Any, values: list[Any], slots: Mapping[str, int]) -> Any
     if isinstance(outputs, list | tuple):
         return tuple(_collected(one, values, slots) for one in outputs)
     return outputs
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Return outputs of several batches as those of one."""
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    if isinstance(parts[0], Mapping):
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    if isinstance(parts[0], tuple):
+        return tuple(_joined(list(same)) for same in zip(*parts, strict=True))
+    return parts[0]
