@@ -13,8 +13,11 @@ from sparsekit.inference.rows import SparseRows
 _DENSE_FROM = 0.3
 """At this density and above the dense product is used."""
 
-_BAGS_FROM = 64
-"""From this batch size on `embedding_bag` is faster than the CSR product."""
+_FEW, _DENSE_FOR_FEW = 8, 0.05
+"""For fewer samples, but more than one, from this density on."""
+
+_TILE = 64
+"""Larger batches are multiplied in parts of so many samples, whose inputs stay in caches."""
 
 
 class Fallback:
@@ -22,7 +25,7 @@ class Fallback:
 
     def __init__(self, rows: SparseRows) -> None:
         self.rows = rows
-        self.is_dense = rows.kept >= _DENSE_FROM * rows.num_rows * rows.num_columns
+        self.density = rows.kept / max(rows.num_rows * rows.num_columns, 1)
 
     @functools.cached_property
     def dense(self) -> Tensor:
@@ -46,16 +49,12 @@ class Fallback:
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Return x W^T + bias [batch, out] for x [batch, in]."""
-        if self.is_dense or not self.rows.kept:
+        dense_from = _DENSE_FOR_FEW if 1 < len(x) < _FEW else _DENSE_FROM
+        if self.density >= dense_from or not self.rows.kept:
             return F.linear(x, self.dense, bias)
         if len(x) == 1:
             start = x.new_zeros(self.rows.num_rows) if bias is None else bias
             return torch.addmv(start, self._csr, x[0])[None]
-        if len(x) < _BAGS_FROM:
-            out = (self._csr @ x.t()).t()
-        else:
-            starts = self.rows.starts[:-1]
-            out = F.embedding_bag(
-                self._columns, x.t(), starts, mode="sum", per_sample_weights=self._values
-            ).t()
+        parts = [(self._csr @ part.t()).t() for part in torch.split(x, _TILE)]
+        out = parts[0] if len(parts) == 1 else torch.cat(parts)
         return out if bias is None else out + bias
