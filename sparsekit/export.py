@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sparsekit.system.files import Damaged
 from sparsekit.system.importing import uncollected
 from sparsekit.system.printing import mask_tracebacks, remark, say
-from sparsekit.system.refusals import refusal_in
-from sparsekit.system.secrets import masked_here
+from sparsekit.system.refusals import told
 from sparsekit.system.streams import printed
 
 if TYPE_CHECKING:
@@ -52,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _export(options.run, _settings(options.settings))
     except (Damaged, CorruptResult, DamagedExport) as error:
-        return _told(error, status=1)
+        return told(error, status=1)
     except (OSError, ValueError, LookupError) as error:
-        return _told(error, status=2)
+        return told(error, status=2)
     except KeyboardInterrupt:
         remark("interrupted; nothing was exported")
         return 130
@@ -120,13 +119,6 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
         except ValueError as error:
             raise ValueError(f"{text}: expected a whole number") from error
     return given
-
-
-def _told(error: Exception, *, status: int) -> int:
-    text = error.args[0] if isinstance(error, LookupError) and error.args else error
-    line = refusal_in(error) or " ".join(str(text).split())
-    remark(f"error: {masked_here(line, is_prose=True)}")
-    return status
 
 
 def _parser() -> argparse.ArgumentParser:

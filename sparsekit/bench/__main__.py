@@ -12,8 +12,7 @@ from sparsekit.bench.asked import Asked, asked
 from sparsekit.system.files import Damaged
 from sparsekit.system.importing import uncollected
 from sparsekit.system.printing import mask_tracebacks, remark, say
-from sparsekit.system.refusals import refusal_in, require_writable
-from sparsekit.system.secrets import masked_here
+from sparsekit.system.refusals import require_writable, told
 from sparsekit.system.streams import printed
 
 if TYPE_CHECKING:
@@ -49,13 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from sparsekit.inference.files import DamagedExport
             from sparsekit.store.sealing import CorruptResult
     except (ValueError, OSError) as error:
-        return _told(error, status=2)
+        return told(error, status=2)
     try:
         _bench(options.run, settings)
     except (Damaged, CorruptResult, DamagedExport) as error:
-        return _told(error, status=1)
+        return told(error, status=1)
     except (OSError, ValueError, LookupError) as error:
-        return _told(error, status=2)
+        return told(error, status=2)
     except KeyboardInterrupt:
         remark("interrupted; nothing was written")
         return 130
@@ -133,13 +132,6 @@ def _typed(settings: Asked) -> list[str]:
         for name, value in vars(settings).items()
         if value != usual[name] and name not in ("store", "out", "figure")
     ]
-
-
-def _told(error: Exception, *, status: int) -> int:
-    text = error.args[0] if isinstance(error, LookupError) and error.args else error
-    line = refusal_in(error) or " ".join(str(text).split())
-    remark(f"error: {masked_here(line, is_prose=True)}")
-    return status
 
 
 def _parser() -> argparse.ArgumentParser:

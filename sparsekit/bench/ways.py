@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from sparsekit.bench.stock import with_stock_csr
 from sparsekit.core.types import Masks
 from sparsekit.data.batches import Inputs, call, tensors_of
 from sparsekit.exports.convert import Conversion, convert
+from sparsekit.exports.programs import quiet
 
 Run = Callable[[], Any]
 OURS = "sparse"
@@ -120,25 +118,11 @@ def _write_onnx(subject: Subject, path: Path) -> None:
     inputs = subject.inputs
     by_name = dict(inputs) if isinstance(inputs, Mapping) else {}
     given: tuple[Tensor, ...] = () if by_name else tuple(tensors_of(inputs))
-    with _quiet():
+    with quiet():
         program = torch.export.export(subject.dense, given, by_name)
         written = torch.onnx.export(program, dynamo=True, verbose=False)
     assert written is not None
     written.save(path, external_data=False)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to itself what the exporter says of its progress."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:

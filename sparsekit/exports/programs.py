@@ -34,7 +34,7 @@ def open_program(folder: Path, original: Original, settings: Settings) -> Run:
 
 def write_onnx(original: Original, folder: Path, settings: Settings) -> None:
     """Write the network as a model of ONNX, in one file."""
-    with _quiet():
+    with quiet():
         model = torch.onnx.export(program_of(original), dynamo=True, verbose=False)
         assert model is not None
         model.save(folder / ONNX, external_data=False)
@@ -81,7 +81,7 @@ def program_of(original: Original) -> ExportedProgram:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what the exporter says about itself from those who asked for a file."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

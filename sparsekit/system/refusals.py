@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from sparsekit.system.printing import remark
+from sparsekit.system.secrets import masked_here
 from sparsekit.system.users import denied
 
 WORDS = {
@@ -102,3 +104,11 @@ def _is_full(place: Path) -> bool:
     except OSError:
         return False
     return found.f_bavail == 0 or (found.f_files > 0 and found.f_favail == 0)
+
+
+def told(error: Exception, *, status: int) -> int:
+    """Say in one line, without secrets, what a command was refused for; return its exit status."""
+    text = error.args[0] if isinstance(error, LookupError) and error.args else error
+    line = refusal_in(error) or " ".join(str(text).split())
+    remark(f"error: {masked_here(line, is_prose=True)}")
+    return status
