@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks import timing
 
 FLOOR, HELP = "import torch, lightning.pytorch", "--help"
-WORKER = "import sparsekit.training.fit"
+WORKER = "import sparsekit.training.trainer"
 RUN = ("-m", "sparsekit.run")
 TINY = (
     "model=mlp",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from sparsekit.data.packaged import diabetes_table
 from sparsekit.data.splits import random_indices
 from sparsekit.data.tensors import Examples, TensorData, digest_of, standardised
 
@@ -19,11 +20,8 @@ def diabetes(
     of the target is its standard deviation there, about 77. Test and validation are drawn by
     `split_seed`. `root` is not read.
     """
-    from sklearn.datasets import load_diabetes
-
-    source = load_diabetes(scaled=False)
-    inputs = torch.from_numpy(source.data).float()
-    targets = torch.from_numpy(source.target).float().unsqueeze(1)
+    measured, progress = map(torch.from_numpy, diabetes_table())
+    inputs, targets = measured.float(), progress.float().unsqueeze(1)
     rest, test = random_indices(len(inputs), num_taken=num_test, seed=split_seed)
     kept, taken = random_indices(len(rest), num_taken=num_val, seed=split_seed)
     places = (rest[kept], rest[taken], test)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sparsekit.data.memory import InMemory, Split, channel_statistics, held_out
+from sparsekit.data.packaged import digits_table
 from sparsekit.data.types import Augment
 
 
@@ -26,12 +27,9 @@ def digits(
     not read. `classes`: only these digits, numbered in the order given; None: all ten. ValueError
     for a digit that does not exist, or is named twice.
     """
-    from sklearn.datasets import load_digits
-
-    source = load_digits()
-    pixels = torch.from_numpy(source.images).unsqueeze(1)
-    labels = torch.from_numpy(source.target).long()
-    images = (pixels * (255 / 16)).round().to(torch.uint8)
+    pixels, numbers = map(torch.from_numpy, digits_table())
+    labels = numbers.long()
+    images = (pixels.unsqueeze(1) * (255 / 16)).round().to(torch.uint8)
     if classes is None:
         classes = range(10)
     else:

@@ -14,8 +14,6 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from scipy import stats
-
 LEVEL = 0.95
 MOST_EXACT = 16
 """Number of seeds up to which all sign flips are tried: 2 to that power."""
@@ -65,14 +63,27 @@ def paired(
         return Paired(differences, mean, nan, nan, nan, nan, nan, nan, nan, level)
     deviation = statistics.stdev(differences)
     error = deviation / math.sqrt(count)
-    reach = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
+    reach = _t_quantile((1 + level) / 2, count - 1) * error
     t = mean / error if error else math.nan
-    p_t = 2 * float(stats.t.sf(abs(t), count - 1))
+    p_t = 2 * _t_tail(abs(t), count - 1)
     flips = sign_flip(differences)
     least = 2.0 ** (1 - count)
     return Paired(
         differences, mean, deviation, mean - reach, mean + reach, t, p_t, flips, least, level
     )
+
+
+def _t_quantile(p: float, freedom: int) -> float:
+    """Return the quantile of Student's t, from the part of SciPy that is imported quickly."""
+    from scipy import special
+
+    return float(special.stdtrit(freedom, p))
+
+
+def _t_tail(t: float, freedom: int) -> float:
+    from scipy import special
+
+    return float(special.stdtr(freedom, -t))
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -116,11 +127,15 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     if only_first + only_second == 0:
         return 1.0
+    from scipy import stats
+
     return float(stats.binomtest(only_first, only_first + only_second).pvalue)
 
 
 def interquartile_mean(scores: Sequence[float]) -> float:
     """Return the mean of the middle half of scores over runs and tasks (Agarwal et al. 2021)."""
+    from scipy import stats
+
     return float(stats.trim_mean(scores, 0.25))
 
 

@@ -1,11 +1,11 @@
 """What PyTorch's operations multiply, and what that costs."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import flop_registry
 
 from sparsekit.models.examples import tensors_in
 
@@ -25,6 +25,14 @@ READING = {
 }  # fmt: skip
 
 
+@functools.cache
+def costs() -> Mapping[Any, Callable[..., int]]:
+    """Return what PyTorch's multiplications cost, by operation; importing it imports Triton."""
+    from torch.utils.flop_counter import flop_registry
+
+    return flop_registry
+
+
 def factors_of(packet: Any, args: tuple[Any, ...], *, depends: bool) -> list[Tensor]:
     """Return the tensors an operation multiplies with each other; none if it multiplies none.
 
@@ -33,7 +41,7 @@ def factors_of(packet: Any, args: tuple[Any, ...], *, depends: bool) -> list[Ten
     if packet in RECURRENT:
         given = tensors_in(args[1:3] if packet is aten.mkldnn_rnn_layer else args[1])
         return [tensor for tensor in given if tensor.dim() == 2]
-    if packet in flop_registry or (packet in VECTOR and depends):
+    if packet in costs() or (packet in VECTOR and depends):
         first, second = FACTORS.get(packet, (0, 1))
         return [args[first], args[second]]
     return []
@@ -48,7 +56,7 @@ def cost_of(
         return lambda weight: 2 * weight.numel() * num_tokens
     if packet in VECTOR:
         return lambda _: 2 * max(args[position].numel() for position in VECTOR[packet])
-    total = flop_registry[packet](*args, **named, out_val=out)
+    total = costs()[packet](*args, **named, out_val=out)
     return lambda _: total
 
 

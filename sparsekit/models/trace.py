@@ -15,11 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from sparsekit.models.examples import Example, inputs_of, require_shapes, run_example, tensors_in
 from sparsekit.models.layers import recomputed_names, weight_names
-from sparsekit.models.operations import RECURRENT, SCALING, cost_of, factors_of, only_reads
+from sparsekit.models.operations import (
+    RECURRENT,
+    SCALING,
+    cost_of,
+    costs,
+    factors_of,
+    only_reads,
+)
 
 Names = frozenset[str]
 NOTHING: Names = frozenset()
@@ -128,7 +134,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         named = kwargs or {}
         if not isinstance(func, torch._ops.OpOverload):
             return func(*args, **named)
-        if func.overloadpacket not in flop_registry:
+        if func.overloadpacket not in costs():
             with self:
                 parts = func.decompose(*args, **named)
             if parts is not NotImplemented:

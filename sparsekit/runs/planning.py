@@ -107,6 +107,22 @@ def share_out(prepared_runs: Sequence[PreparedRun]) -> Iterator[Share]:
         )
 
 
+def unstored(prepared_runs: Sequence[PreparedRun]) -> list[PreparedRun]:
+    """Return the runs of which a store lacks a stage, or of which it is not known what they need.
+
+    To the others nothing can happen that a rehearsal would find: it has happened already.
+    """
+    return [prepared for prepared in prepared_runs if _lacks_a_stage(prepared)]
+
+
+def _lacks_a_stage(prepared: PreparedRun) -> bool:
+    try:
+        stages = plan_run(prepared)
+    except ValueError:
+        return True
+    return not all(prepared.store.path(stage.key).is_dir() for stage in stages)
+
+
 def _in_turn(function: Callable[[Any], str], items: Sequence[Any]) -> list[str]:
     return [function(item) for item in items]
 

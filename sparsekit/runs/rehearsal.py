@@ -33,11 +33,11 @@ from sparsekit.runs.trial import check_two_builds, try_network, try_teacher
 from sparsekit.store.identity import canonical, describe
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
+from sparsekit.training.fit import reads_gradients
 from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.freezing import check_trainable
 from sparsekit.training.judge import NetworkJudge, device_of
 from sparsekit.training.layouts import check_channels_last
-from sparsekit.training.module import reads_gradients
 from sparsekit.training.optimizers import check_rates, check_unscaling
 from sparsekit.training.penalising import Penalised
 from sparsekit.training.problem import Source, init_seed

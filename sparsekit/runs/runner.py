@@ -130,6 +130,18 @@ def _built_once(text: str) -> Any:
     return config.build(json.loads(text))
 
 
+def require_stores(prepared_runs: Sequence[PreparedRun]) -> None:
+    """Raise ConfigError unless runs can write to their stores."""
+    for prepared in {run.store.root: run for run in prepared_runs}.values():
+        root = prepared.store.root
+        try:
+            require_writable(root, FOLDERS)
+            require_one_file_system(root, ("work", "stages", "stages/*"))
+        except OSError as error:
+            said = f"runtime.store={root} cannot be written to"
+            raise ConfigError(f"{said}: {refusal_in(error) or error}") from error
+
+
 def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
     """Try whatever may fail for a wrong value, once per kind of run, before anything is trained."""
     seen: set[str] = set()
@@ -141,12 +153,6 @@ def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:
         if identity in seen:
             continue
         problem = canonical(describe(common.problem))
-        try:
-            require_writable(prepared.store.root, FOLDERS)
-            require_one_file_system(prepared.store.root, ("work", "stages", "stages/*"))
-        except OSError as error:
-            said = f"runtime.store={prepared.store.root} cannot be written to"
-            raise ConfigError(f"{said}: {refusal_in(error) or error}") from error
         try:
             for make in prepared.observers:
                 made_observer(make, "", common, prepared.store.root)

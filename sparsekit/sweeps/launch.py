@@ -14,12 +14,9 @@ from sparsekit.configuration import config
 from sparsekit.configuration.compose import Run, deciding
 from sparsekit.configuration.config import ConfigError
 from sparsekit.configuration.unpublishable import refuse_secrets
+from sparsekit.runs.planning import unstored
 from sparsekit.runs.recording import restate
-from sparsekit.runs.runner import (
-    PreparedRun,
-    prepare_run,
-    rehearse_all,
-)
+from sparsekit.runs.runner import PreparedRun, prepare_run, rehearse_all, require_stores
 from sparsekit.runs.telling import conclude
 from sparsekit.store.store import Store
 from sparsekit.sweeps.clusters import Inline, Local, Slurm
@@ -53,7 +50,8 @@ def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> in
         refuse_secrets(run.config, deciding(run.config))
     prepared_runs = [prepare_run(run) for run in runs]
     cluster = _refuse_mixed(prepared_runs)
-    rehearse_all(prepared_runs)
+    require_stores(prepared_runs)
+    rehearse_all(unstored(prepared_runs))
     root = prepared_runs[0].store.root.absolute()
     content = {
         "created": time.time(),

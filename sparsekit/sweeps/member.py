@@ -168,7 +168,7 @@ def _on_its_nodes(sweep: Sweep, member: str, attempt: Callable[[Team | None], st
 
 def _take_part(team: Team, sweep: Sweep, member: str) -> None:
     """Take part in the fits of the job, until its first node has no more."""
-    from sparsekit.training.fit import take_part
+    from sparsekit.training.trainer import take_part
 
     interruption.listen()
     prepared = _prepared(sweep, member, team)

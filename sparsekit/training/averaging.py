@@ -6,8 +6,7 @@ from typing import Any
 
 from sparsekit.core.averaging import running_mean
 from sparsekit.core.types import State
-from sparsekit.training.evaluate import recalibrate_
-from sparsekit.training.history import EVALUATION_BATCH
+from sparsekit.training.evaluate import EVALUATION_BATCH, recalibrate_
 from sparsekit.training.module import FitModule
 from sparsekit.training.observing import Observer, RunningFit
 

@@ -13,6 +13,8 @@ from sparsekit.data.batches import Inputs, call, map_tensors
 from sparsekit.tasks.types import Task, add
 from sparsekit.training.norm_statistics import pooling_, tracked_norms
 
+EVALUATION_BATCH = 1000
+
 Batches = Iterable[tuple[Any, Any]]
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsekit.core.layout import outputs_first
 from sparsekit.core.prune import total_kept
 from sparsekit.core.structure import structure
-from sparsekit.training.evaluate import evaluate
-from sparsekit.training.masking import Masking
+from sparsekit.training.evaluate import EVALUATION_BATCH, evaluate
 from sparsekit.training.observing import Observer, RunningFit
 
-EVALUATION_BATCH = 1000
+if TYPE_CHECKING:
+    from sparsekit.training.masking import Masking
 
 
 class Diverged(RuntimeError):

@@ -25,8 +25,7 @@ from sparsekit.store.store import Store
 from sparsekit.tasks.metric import Metric
 from sparsekit.tasks.types import Task
 from sparsekit.training.cost import flops_of, flops_of_recalibration
-from sparsekit.training.evaluate import evaluate, outputs_of, recalibrate_
-from sparsekit.training.history import EVALUATION_BATCH
+from sparsekit.training.evaluate import EVALUATION_BATCH, evaluate, outputs_of, recalibrate_
 from sparsekit.training.layouts import best_layout
 from sparsekit.training.probe import GradientProbe
 from sparsekit.training.problem import load_data

@@ -13,7 +13,6 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from sparsekit.core.fit_spec import FitSpec
 from sparsekit.core.types import Masks
 from sparsekit.data.batches import Inputs, call
 from sparsekit.data.types import Data
@@ -163,13 +162,6 @@ class FitModule(LightningModule):
         precision = self.train_settings.precision
         check_unscaling(optimizer, precision, reads_gradients=self.reads_gradients)
         return optimizer
-
-
-def reads_gradients(spec: FitSpec) -> bool:
-    """Say whether somebody looks at gradients between backward pass and optimizer step."""
-    moves_by_gradients = spec.mover is not None and spec.mover.num_gradients > 0
-    changes = spec.view is not None or spec.penalty is not None
-    return moves_by_gradients or changes or spec.train.clip_norm is not None
 
 
 def seed_(device: torch.device, seed: int) -> None:

@@ -1,19 +1,20 @@
-"""What watches a fit: observers, which one callback of Lightning tells how far the fit is."""
+"""What watches a fit: observers, which are told how far it is."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from torch.optim import Optimizer
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+    from torch.optim import Optimizer
 
-from sparsekit.core.fit_spec import FitSpec
-from sparsekit.core.types import Masks
-from sparsekit.training.masking import Masking
-from sparsekit.training.module import FitModule
+    from sparsekit.core.fit_spec import FitSpec
+    from sparsekit.core.types import Masks
+    from sparsekit.training.masking import Masking
+    from sparsekit.training.module import FitModule
 
 Row = Mapping[str, float]
 
@@ -88,7 +89,7 @@ class Observer:
     failure: Callable[[RunningFit, BaseException], None] | None = None
 
 
-ObserverMaker = Callable[[str, FitSpec, Path], Observer]
+ObserverMaker = Callable[[str, "FitSpec", Path], Observer]
 """Makes an observer of one fit, given its key, its spec and its scratch folder.
 
 It is also called in rehearsal, without a key, and must do nothing before the observer is told."""
@@ -102,55 +103,3 @@ def made_observer(make: ObserverMaker, key: str, spec: FitSpec, scratch: Path) -
             f"logger made a {type(observer).__name__}; expected an Observer, of {__name__}"
         )
     return observer
-
-
-class Observed(Callback):
-    """Tells `observers`, each time in their order, about the fit that is `running` in a trainer."""
-
-    def __init__(
-        self, running: Callable[[Trainer], RunningFit], observers: Sequence[Observer]
-    ) -> None:
-        self.running = running
-        self.observers = observers
-        self.has_trained = False
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._tell(trainer, [one.setup for one in self.observers])
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell(trainer, [one.start for one in self.observers])
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        module = self.running(trainer).module
-        if not module.between_steps:
-            return
-        self._tell(trainer, [one.step for one in self.observers])
-        # The last step of an epoch is followed by its validation, which belongs to it.
-        if module.step < module.fit_schedule.epoch_end(module.step - 1):
-            self._tell(trainer, [one.pause for one in self.observers])
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Only now has every callback seen the end of the epoch before, early stopping the last.
-        if self.has_trained:
-            self._tell(trainer, [one.pause for one in self.observers])
-        self.has_trained = True
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell(trainer, [one.epoch for one in self.observers])
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell(trainer, [one.end for one in self.observers])
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        fit = self.running(trainer)
-        for observer in self.observers:
-            if observer.failure is not None:
-                observer.failure(fit, exception)
-
-    def _tell(self, trainer: Trainer, calls: Sequence[Told | None]) -> None:
-        fit = self.running(trainer)
-        for call in calls:
-            if call is not None:
-                call(fit)

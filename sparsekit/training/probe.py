@@ -21,7 +21,7 @@ from sparsekit.data.types import Data
 from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
 from sparsekit.tasks.types import Task
-from sparsekit.training.history import EVALUATION_BATCH
+from sparsekit.training.evaluate import EVALUATION_BATCH
 
 READING_BATCH = 256
 WITHOUT_CLASSES = 10

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
-
-from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from typing import TYPE_CHECKING, Any
 
 from sparsekit.tasks.types import Task
 from sparsekit.training.observing import Observer, RunningFit
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
 
 Makers = Mapping[str, Callable[[], Any]]
 
 
 def made(makers: Makers | None) -> dict[str, Callback]:
     """Make new callbacks by name; ValueError for others, and for one that writes checkpoints."""
-    callbacks = {name: make() for name, make in (makers or {}).items()}
+    if not makers:
+        return {}
+    from lightning.pytorch import Callback
+    from lightning.pytorch.callbacks import Checkpoint
+
+    callbacks = {name: make() for name, make in makers.items()}
     for name, callback in callbacks.items():
         if not isinstance(callback, Callback):
             kind = type(callback).__name__
@@ -28,6 +33,10 @@ def made(makers: Makers | None) -> dict[str, Callback]:
 
 def check_callbacks(makers: Makers | None, task: Task, *, evaluate_every: int) -> None:
     """Raise ValueError for callbacks that cannot work, such as one that waits for no metric."""
+    if not makers:
+        return
+    from lightning.pytorch.callbacks import EarlyStopping
+
     for name, callback in made(makers).items():
         if not isinstance(callback, EarlyStopping):
             continue

@@ -15,8 +15,10 @@ import sparsekit
 from sparsekit.configuration.config import ConfigError, build
 from sparsekit.configuration.signatures import signature_of
 from sparsekit.moved import MODULES, NAMES
+from sparsekit.run import main
 from sparsekit.store import claims, identity, store, tensors
 from sparsekit.system import files
+from tests.conftest import TINY
 from tests.docs.test_snippets import ROOT
 
 OLD = """
@@ -27,6 +29,7 @@ from sparsekit.execution.identity import canonical, key_of
 from sparsekit.execution.store import Store
 from sparsekit.execution.tensors import load_ticket, save_ticket
 """
+SLOW = ("lightning", "matplotlib", "scipy.stats", "sklearn", "torch._dynamo", "torchvision")
 HEAVY = ("torch", "numpy", "hydra", "lightning", "sparsekit.store", "sparsekit.configuration")
 
 
@@ -113,3 +116,19 @@ def test_no_module_of_today_has_an_old_name() -> None:
 def test_configurations_may_name_old_modules() -> None:
     today = signature_of("sparsekit.sweeps.resources.Resources")
     assert signature_of("sparsekit.execution.resources.Resources") == today
+
+
+def test_what_is_stored_is_shown_without_what_trains_and_draws(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Importing that would take most of the time."""
+    asked = [*TINY, "method=one_shot", "sparsity=0.8", f"runtime.store={tmp_path / 'runs'}"]
+    assert main(asked) == 0
+    assert "0 were there already" in capsys.readouterr().out
+    code = (
+        f"import sys\nfrom sparsekit.run import main\nassert main({asked}) == 0\n"
+        f"print('slow:', [name for name in {SLOW} if name in sys.modules])"
+    )
+    *_, stages, slow = printed(code, tmp_path).splitlines()
+    assert stages.startswith("0 stages were computed")
+    assert slow == "slow: []"

@@ -142,3 +142,27 @@ def test_dense_networks_alone_and_outputs_that_are_no_numbers(
     rows = [(s, writer.ticket(f"broken{s}", 0.0, s, more=broken)) for s in (0.5, 0.9)]
     record = writer.record("imp", 0, rows, variant="broken")
     assert plot_each(collect([record]), tmp_path) == []
+
+
+def test_a_picture_that_shows_the_results_already_is_not_drawn_again(
+    writer: Writer, tmp_path: Path
+) -> None:
+    writer.record("dense", 0, [(0.0, writer.ticket("dense", 0.9, 0.0))])
+    picture = tmp_path / "accuracy.png"
+
+    def drawn() -> int:
+        assert plot_each(collect([writer.store.root]), tmp_path) == [picture]
+        return picture.stat().st_mtime_ns
+
+    first = drawn()
+    assert drawn() == first
+    writer.record("imp", 0, [(0.9, writer.ticket("imp", 0.8, 0.9))])
+    second = drawn()
+    assert second != first
+    picture.write_bytes(picture.read_bytes()[:100])
+    third = drawn()
+    assert third != second
+    picture.unlink()
+    picture.symlink_to(tmp_path / "gone.png")
+    assert drawn() != third
+    assert not picture.is_symlink()

@@ -89,23 +89,31 @@ def draw_figures(
 
 
 def draw_to_(
-    paths: Sequence[Path], draw: Draw, rows: Sequence[Row], sparsity: float | None = None
+    paths: Sequence[Path],
+    draw: Draw,
+    rows: Sequence[Row],
+    sparsity: float | None = None,
+    *,
+    notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Draw one figure and write it to files, each whole or not at all."""
+    """Draw one figure and write it to files, each whole or not at all.
+
+    `notes` are kept in the files, which must then be PNGs.
+    """
     with styled():
         figure = draw(last_parts(rows), sparsity)
         for path in paths:
-            write_figure(figure, path)
+            write_figure(figure, path, notes)
 
 
-def write_figure(figure: Any, path: Path) -> None:
+def write_figure(figure: Any, path: Path, notes: Mapping[str, str] | None = None) -> None:
     """Write a figure to a file of the kind that its name says, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = path.suffix.removeprefix(".").lower()
     # Never through a link that lies where the figure belongs.
     partial = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
     with replacing(path, partial) as temporary:
-        figure.savefig(temporary, metadata=UNDATED.get(kind))
+        figure.savefig(temporary, metadata=UNDATED.get(kind, notes))
 
 
 def _known(text: str, what: str, valid: Sequence[str]) -> list[str]:
