@@ -12,6 +12,7 @@ from torch import Tensor
 from sparsekit.inference.graph import Graph
 from sparsekit.inference.layouts import as_kernels_want
 from sparsekit.inference.running import layer_of, slots_of, step_of
+from sparsekit.inference.stems import stems
 from sparsekit.measuring.timing import Clock, timed
 
 PASSES = 5
@@ -25,7 +26,11 @@ def seconds_by_operation(
     slots = slots_of(graph)
     values: list[Any] = [*inputs, *as_kernels_want(graph).values()]
     values += [None] * (len(slots) - len(values))
-    steps = [(node.op, step_of(node, slots, layer_of(node, graph))) for node in graph.nodes]
+    first = stems(graph)
+    steps = [
+        (node.op, step_of(node, slots, layer_of(node, graph), stem=first.get(node.name)))
+        for node in graph.nodes
+    ]
     passes = []
     for _ in range(1 + PASSES):
         spent: dict[str, float] = {}

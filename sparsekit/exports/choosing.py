@@ -17,6 +17,7 @@ from sparsekit.inference.graph import Graph, Node, Of
 from sparsekit.inference.layouts import as_kernels_want
 from sparsekit.inference.rows import SparseRows, sparse_rows
 from sparsekit.inference.running import SparseNetwork, layer_of, slots_of, step_of
+from sparsekit.inference.stems import Stem, stems
 from sparsekit.measuring.timing import Clock, clock_for, interleave, repeated
 
 Choose = Literal["measured", "sparse", "dense"]
@@ -152,8 +153,13 @@ class _Choosing:
         values: list[Any] = [*inputs, *as_kernels_want(self.graph).values()]
         values += [None] * (len(slots) - len(values))
         times: dict[str, Mapping[str, float]] = {}
+        sparse = tuple(self.made(node, self.kinds(node)[0]) for node in self.graph.nodes)
+        first = stems(dataclasses.replace(self.graph, nodes=sparse))
         for node in self.graph.nodes:
-            calls = {kind: self._call(node, kind, slots, values) for kind in self.kinds(node)}
+            stem = first.get(node.name)
+            calls = {
+                kind: self._call(node, kind, slots, values, stem=stem) for kind in self.kinds(node)
+            }
             found = next(iter(calls.values()))()
             if len(calls) > 1:
                 ways = {
@@ -166,11 +172,17 @@ class _Choosing:
         return times
 
     def _call(
-        self, node: Node, kind: str, slots: Mapping[str, int], values: list[Any]
+        self,
+        node: Node,
+        kind: str,
+        slots: Mapping[str, int],
+        values: list[Any],
+        *,
+        stem: Stem | None,
     ) -> Callable[[], Any]:
         made = self.made(node, kind)
         layer = layer_of(made, dataclasses.replace(self.graph, weights=self.rows))
-        step = step_of(made, slots, layer)
+        step = step_of(made, slots, layer, stem=stem)
 
         def call() -> Any:
             step.run(values)

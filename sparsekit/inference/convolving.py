@@ -84,19 +84,19 @@ def plan(library: Library, rows: SparseRows, shape: Shape, size: tuple[int, int,
     halo: tuple[int, ...] = ()
     pitch, runs = 0, (1, length, 0, length, length)
     if not shape.reads_in_place or shape.groups > 1 or length < _NARROWEST:
-        halo, steps, columns = _halo(shape, size, out_width)
+        halo, steps, columns = bordered(shape, size, out_width)
         pitch = odd_lines(columns)
         runs = _runs(steps[1], out_height, out_width * n)
-        weight = packed(rows, _offsets(rows, shape, steps, halo[5], pitch), by_length=True)
+        weight = packed(rows, offsets(rows, shape, steps, halo[5], pitch), by_length=True)
     else:
         weight = packed(rows, by_length=True)
     return Plan(
         weight, shape.channels * pitch, halo, pitch, runs, weight.function(library, "planes"),
-        *_images(n, rows.num_rows, out_height, out_width),
+        *images(n, rows.num_rows, out_height, out_width),
     )  # fmt: skip
 
 
-def _halo(
+def bordered(
     shape: Shape, size: tuple[int, int, int], out_width: int
 ) -> tuple[tuple[int, ...], tuple[int, int, int], int]:
     """Return the arguments of a copy with borders; its steps from phase to phase, row to row and
@@ -124,7 +124,7 @@ def _runs(step: int, lines: int, columns: int) -> tuple[int, int, int, int, int]
     return 1, (lines - 1) * step + columns, 0, columns, step
 
 
-def _offsets(
+def offsets(
     rows: SparseRows, shape: Shape, steps: tuple[int, int, int], phase_columns: int, pitch: int
 ) -> Tensor:
     """Return how far from its position an output reads through each weight, int32 [kept].
@@ -167,7 +167,7 @@ class Convolution:
             self._halo(x.data_ptr(), channels, height, width, n, pitch, *found.halo,
                        start.data_ptr(), found.pitch, threads)  # fmt: skip
             pitch = 1
-        out = _empty(found.size, found.strides)
+        out = empty_images(found.size, found.strides)
         if residual is not None:
             residual = in_planes(residual.expand(found.size))
         failed = found.kernel(
@@ -192,7 +192,7 @@ def max_pool(library: Library, x: Tensor, window: Pair, step: Pair, padding: Pai
     x = in_planes(x)
     shape = Shape(channels, window, step, padding, (1, 1), channels)
     size = shape.out_size(height, width)
-    out = _empty(*_images(n, channels, *size))
+    out = empty_images(*images(n, channels, *size))
     library.functions.sparsekit_max_pool(
         x.data_ptr(), channels, height, width, n, x.stride(1), *window, *step, *padding, *size,
         out.data_ptr(), out.stride(1), torch.get_num_threads(),
@@ -213,15 +213,15 @@ def in_planes(x: Tensor) -> Tensor:
         return x
     if n > 1 and x.is_contiguous(memory_format=torch.channels_last):
         x = x.contiguous()  # in two steps, each of which moves whole lines, twice as fast
-    copied = _empty(*_images(n, channels, height, width))
+    copied = empty_images(*images(n, channels, height, width))
     return copied.copy_(x)
 
 
-def _empty(size: Size, strides: Size) -> Tensor:
+def empty_images(size: Size, strides: Size) -> Tensor:
     return empty(size[1] * strides[1]).as_strided(size, strides)
 
 
-def _images(n: int, channels: int, height: int, width: int) -> tuple[Size, Size]:
+def images(n: int, channels: int, height: int, width: int) -> tuple[Size, Size]:
     """Return size and strides of images as kernels lay them out."""
     strides = (1, odd_lines(height * width * n), width * n, n)
     return (n, channels, height, width), strides

@@ -98,6 +98,8 @@ def _loaded(level: str) -> tuple[Library | None, str]:
             function.argtypes, function.restype = arguments, _L
     functions.sparsekit_halo.argtypes = [_P, *[_L] * 13, _P, _L, _L]
     functions.sparsekit_max_pool.argtypes = [_P, *[_L] * 13, _P, _L, _L]
+    functions.sparsekit_dense_planes.argtypes = [_P, _P, _L, _L, _P, _L, _L, _L, _P, _L, _P, _L, _L]
+    functions.sparsekit_dense_planes.restype = None
     functions.sparsekit_halo.restype = functions.sparsekit_max_pool.restype = None
     gathers = level != "portable" and _gathers_are_faster(functions)
     return Library(level, functions, gathers, bool(functions.sparsekit_threaded())), ""

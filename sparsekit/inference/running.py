@@ -25,6 +25,7 @@ from sparsekit.inference.operations import (
     parameters,
 )
 from sparsekit.inference.pooling import max_pool2d
+from sparsekit.inference.stems import Stem, stems
 
 FASTER: Mapping[str, Callable[..., Any]] = {"aten.max_pool2d.default": max_pool2d}
 """Functions of ours in the place of PyTorch's, with their arguments and results."""
@@ -52,8 +53,11 @@ class SparseNetwork(nn.Module):
         make = make_layer or layer_of
         layers = [make(node, graph) for node in graph.nodes]
         self.layers = nn.ModuleList(layer for layer in layers if layer is not None)
+        first = stems(graph)
         pairs = zip(graph.nodes, layers, strict=True)
-        self._steps = [step_of(node, slots, layer) for node, layer in pairs]
+        self._steps = [
+            step_of(node, slots, layer, stem=first.get(node.name)) for node, layer in pairs
+        ]
         kept = {slots[name] for name in (*graph.tensors, *references(graph.outputs))}
         _free_(self._steps, kept)
 
@@ -126,9 +130,11 @@ def layer_of(node: Node, graph: Graph) -> nn.Module | None:
     return kind(rows, bias, activation=activation)
 
 
-def step_of(node: Node, slots: Mapping[str, int], layer: nn.Module | None) -> Step:
-    """Return the call of a node; `layer` is that of `layer_of`."""
-    function, arguments, options = _called(node, layer, Of(next(iter(slots))))
+def step_of(
+    node: Node, slots: Mapping[str, int], layer: nn.Module | None, *, stem: Stem | None = None
+) -> Step:
+    """Return the call of a node; `layer` is that of `layer_of`, `stem` one of `stems`."""
+    function, arguments, options = _called(node, layer, stem, Of(next(iter(slots))))
     nested = [one for one in arguments if isinstance(one, list) and any(references(one))]
     if nested:
         return _nested_step(node, function, arguments, options, slots)
@@ -162,13 +168,13 @@ def _in_order(
 
 
 def _called(
-    node: Node, layer: nn.Module | None, first_input: Of
+    node: Node, layer: nn.Module | None, stem: Stem | None, first_input: Of
 ) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
     given = node.arguments
     if layer is not None:
         return layer, [given["x"], given["residual"]], {}
     if node.op in LAYERS:
-        return DENSE[node.op], [given[name] for name in LAYERS[node.op]], {}
+        return stem or DENSE[node.op], [given[name] for name in LAYERS[node.op]], {}
     if node.op in NUMBERS:
         return NUMBERS[node.op], [given["one"], given["other"]], {}
     assert node.op in ATEN, node.op

@@ -9,8 +9,11 @@ import torch.nn.functional as F
 
 from sparsekit.inference import building, library
 from sparsekit.inference.convolving import max_pool
+from sparsekit.inference.graph import Graph, Input, Node, Of
 from sparsekit.inference.layers import SparseConv2d, SparseLinear
 from sparsekit.inference.rows import sparse_rows
+from sparsekit.inference.running import SparseNetwork
+from sparsekit.inference.stems import stems
 
 
 def levels():
@@ -23,8 +26,8 @@ def kernels(request, monkeypatch):
     """Make layers use one level; it must be what was asked for."""
     found, why = library._loaded(request.param)
     assert (found is None) == (request.param == "torch"), why
-    for module in ("sparsekit.inference.layers.library", "sparsekit.inference.library.library"):
-        monkeypatch.setattr(module, lambda: found)
+    for module in ("layers", "library", "stems"):
+        monkeypatch.setattr(f"sparsekit.inference.{module}.library", lambda: found)
     return found
 
 
@@ -130,7 +133,7 @@ def test_layouts_of_images(kernels):
         assert layer(x).stride(0) == 1
 
 
-@pytest.mark.parametrize("n", [1, 3, 16])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 8, 16])
 def test_maxima_of_windows(kernels, n):
     if kernels is None:
         pytest.skip("PyTorch has its own")
@@ -143,6 +146,43 @@ def test_maxima_of_windows(kernels, n):
             found = max_pool(kernels, x, window, step, padding)
             expected = F.max_pool2d(x, window, step, padding)
             assert torch.allclose(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
+STEMS = (
+    [1, 2, 5, 16], [1, 3, 4], [1, 4, 7], [(9, 40), (32, 31)], [(3, 3), (7, 7), (5, 2)],
+    [(1, 1), (2, 1), (2, 2)], [(0, 0), (1, 1), (3, 2)], [1, 2], [False, True], [None, "relu"],
+    [False, True],
+)  # fmt: skip
+
+
+def test_first_layers_before_sparse_ones(kernels):
+    torch.manual_seed(0)
+    for n, channels, out, size, window, stride, padding, dilation, *rest in sample(STEMS, 60):
+        biased, activation, pooled = rest
+        if window[1] <= stride[1] or (size[0] < 12 and (window[0] > 5 or dilation > 1)):
+            continue
+        weight, x = torch.randn(out, channels, *window), torch.randn(n, channels, *size)
+        bias, last = torch.randn(out), torch.randn(3, out, 1, 1)
+        places = {"stride": stride, "padding": padding, "dilation": (dilation, dilation)}
+        given = {"x": Of("x"), "weight": Of("w"), "bias": Of("b") if biased else None}
+        rest = {"residual": None, "groups": 1, "activation": activation}
+        nodes = [Node("first", "conv2d", {**given, **rest, **places})]
+        expected = F.conv2d(x, weight, bias if biased else None, **places)
+        expected = expected.relu() if activation else expected
+        if pooled:
+            pool = {"self": Of("first"), "kernel_size": [2, 2]}
+            nodes.append(Node("pool", "aten.max_pool2d.default", pool))
+            expected = F.max_pool2d(expected, 2)
+        plain = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "kernel_size": (1, 1)}
+        read = {"x": Of(nodes[-1].name), "weight": Of("v"), "bias": None}
+        nodes.append(Node("last", "sparse_conv2d", {**rest, **plain, **read, "activation": None}))
+        graph = Graph(
+            (Input("x", (None, channels, *size), torch.float32),), tuple(nodes), Of("last"),
+            {"w": weight, "b": bias}, {"v": sparse_rows(last, last > 0)},
+        )  # fmt: skip
+        assert set(stems(graph)) == ({"first"} if kernels else set())
+        found = SparseNetwork(graph)(x)
+        assert torch.allclose(found, F.conv2d(expected, last * (last > 0)), atol=1e-4), places
 
 
 def test_several_threads_give_the_same_bits(kernels):

@@ -15,6 +15,8 @@
 #define PARALLEL
 #endif
 
+#include "dense.h"
+
 /* So many rows are computed before their outputs are put where they belong. */
 #define CHUNK 128
 
@@ -93,7 +95,20 @@ static void keep_segments(const float *block, long first, long columns, long seg
 /* The greater of two, and what is not a number, as PyTorch has it. */
 INLINE float greater(float a, float b) { return a > b || a != a ? a : b; }
 
-INLINE void copy_every(const float *from, long step, long count, long n, float *to) {
+/* What `name` does where the samples of a position are one vector; else it goes on. */
+#define BY_SAMPLES(name)                                                                           \
+  switch (n) {                                                                                     \
+    case 2: name(vector2); return;                                                                 \
+    case 4: name(vector4); return;                                                                 \
+    case 8: name(vector8); return;                                                                 \
+    case 16: name(vector16); return;                                                               \
+  }
+
+static void copy_every(const float *from, long step, long count, long n, float *to) {
+#define COPY(type)                                                                                 \
+  for (long j = 0; j < count; j++) *(type *)(to + j * n) = *(const type *)(from + j * step * n)
+  BY_SAMPLES(COPY)
+#undef COPY
   if (n > 1)
     for (long j = 0; j < count; j++) memcpy(to + j * n, from + j * step * n, sizeof(float) * n);
   else if (step == 2)
@@ -102,7 +117,15 @@ INLINE void copy_every(const float *from, long step, long count, long n, float *
     for (long j = 0; j < count; j++) to[j] = from[j * step];
 }
 
-INLINE void raise_every(const float *from, long step, long count, long n, float *to) {
+static void raise_every(const float *from, long step, long count, long n, float *to) {
+#define RAISE(type)                                                                                \
+  for (long j = 0; j < count; j++) {                                                               \
+    const type a = *(const type *)(from + j * step * n), b = *(const type *)(to + j * n);          \
+    const mask_of_##type ours = (a > b) | (a != a);                                                \
+    *(type *)(to + j * n) = (type)(((mask_of_##type)a & ours) | ((mask_of_##type)b & ~ours));      \
+  }
+  BY_SAMPLES(RAISE)
+#undef RAISE
   if (n > 1)
     for (long j = 0; j < count; j++)
       for (long k = 0; k < n; k++) to[j * n + k] = greater(from[j * step * n + k], to[j * n + k]);
@@ -111,6 +134,7 @@ INLINE void raise_every(const float *from, long step, long count, long n, float 
   else
     for (long j = 0; j < count; j++) to[j] = greater(from[j * step], to[j]);
 }
+#undef BY_SAMPLES
 
 /* One row of a plane of sparsekit_halo: every `step`-th column from `shift` on, zeros outside. */
 INLINE void halo_row(const float *from, long width, long n, long shift, long step, long columns,

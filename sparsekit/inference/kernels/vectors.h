@@ -23,9 +23,15 @@
 #define NARROWEST 8
 
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float vector2 __attribute__((vector_size(8), aligned(4), may_alias));
+typedef float vector4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float vector8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float vector16 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t mask_of_vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t mask_of_vector2 __attribute__((vector_size(8), aligned(4), may_alias));
+typedef int32_t mask_of_vector4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t mask_of_vector8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t mask_of_vector16 __attribute__((vector_size(64), aligned(4), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
