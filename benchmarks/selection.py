@@ -26,7 +26,7 @@ from sparsekit.models.cifar_resnet import cifar_resnet
 from sparsekit.models.prunable import prunable
 from sparsekit.models.torchvision_models import resnet50, vit_b_16
 
-SPARSITY = 0.9
+SPARSITY, GLOBALLY_SECONDS = 0.9, 0.5
 PRUNE, GLOBALLY = "ours: prune()", "ours: allocate.globally alone"
 Model = Callable[[tuple[int, int, int], int], nn.Module]
 MODELS: dict[str, Model] = {"ResNet-50": resnet50, "ViT-B/16": vit_b_16}
@@ -147,6 +147,8 @@ def measure(name: str, model: Model, options: timing.Options) -> list[str]:
         for way in MASKS
         if way != PRUNE
     ]
+    alone = timing.spread(times[GLOBALLY])
+    verdicts.append(timing.at_most("seconds of allocate.globally", alone, GLOBALLY_SECONDS))
     return [
         f"### {name}, {size:,} weights, {num_kept:,} kept",
         timing.markdown(timing.HEAD, timing.rows(times, base=PRUNE)),

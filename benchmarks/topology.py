@@ -30,7 +30,7 @@ from sparsekit.models.torchvision_models import resnet50
 
 SPARSITY, FRACTION, GAMMA_SAL = 0.9, 0.3, 0.3
 SPREAD = 1.0  # of the logarithms of the rows' scales, where rows differ
-RIGL_SECONDS, SRIGL_SECONDS = 0.7, 1.2
+RIGL_SECONDS, SRIGL_SECONDS = 0.3, 0.6
 OURS = "ours"
 Model = Callable[[tuple[int, int, int], int], nn.Module]
 MODELS: dict[str, Model] = {"ResNet-50": resnet50}

@@ -17,7 +17,7 @@ from functools import partial
 
 from torch import Tensor
 
-from sparsekit.core import densities, selection
+from sparsekit.core import chunks, densities, selection
 from sparsekit.core.counts import apportion, decimal
 from sparsekit.core.densities import (
     erdos_renyi_densities,
@@ -61,10 +61,12 @@ def globally(scores: Scores, total: int) -> Counts:
         return dict.fromkeys(scores, 0)
     pieces = _pieces(scores)
     threshold = selection.kth_largest(list(pieces.values()), total)
-    counts = {name: selection.count(piece > threshold) for name, piece in pieces.items()}
+    counts = {name: chunks.num_above(piece, threshold) for name, piece in pieces.items()}
     missing = total - sum(counts.values())
     for name, piece in pieces.items():
-        tied = min(missing, selection.count(piece == threshold))
+        if missing == 0:
+            break
+        tied = min(missing, chunks.num_equal(piece, threshold))
         counts[name] += tied
         missing -= tied
     return counts

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from sparsekit.core import selection
@@ -78,9 +79,10 @@ def _scores(weights: Weights, masks: Masks, probe: Probe | None, score: Score) -
     scores = score(prunable, masks, probe)
     require_same_layers(scores, masks)
     for name, values in scores.items():
-        if values.isnan().any():
+        # a sum is NaN if a term is, and needs no temporary of the scores' size
+        if values.sum().isnan() and values.isnan().any():
             raise ValueError(f"the scores of {name!r} contain NaN")
-    return {name: scores[name].masked_fill(~mask, -math.inf) for name, mask in masks.items()}
+    return {name: torch.where(mask, scores[name], -math.inf) for name, mask in masks.items()}
 
 
 def _check_counts(masks: Masks, counts: Counts) -> None:

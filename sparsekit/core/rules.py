@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sparsekit.core import selection
+from sparsekit.core import chunks, selection
 from sparsekit.core.counts import decimal, whole_part
 
 Rule = Callable[[Tensor, Tensor, Tensor, float, int], Tensor]
@@ -122,7 +122,7 @@ def srigl_rule(
     """
     _require_settings(gamma_sal, min_salient, ablated)
     rows = selection.rows(mask)
-    active = _positions(rows)
+    active = chunks.positions(rows)
     per_row = _num_per_row(active, rows.shape)
     budget = _budget(budget, per_row, rows.numel())
     num_moved = _num_moved(len(active), fraction)
@@ -138,7 +138,7 @@ def srigl_rule(
         threshold = _threshold(gamma_sal, budget // len(rows), min_salient)
         salient = _num_in_either(kept, grown, rows.shape)
         allowed = _active_rows(salient, allowed, threshold, budget // rows.shape[1])
-        surviving = _positions(allowed.index_select(0, active // rows.shape[1]))
+        surviving = chunks.positions(allowed.index_select(0, active // rows.shape[1]))
         if len(surviving) < len(active):
             active, magnitude = active[surviving], magnitude[surviving]
             num_keep = min(num_keep, selection.count(magnitude))
@@ -174,8 +174,11 @@ def _num_moved(num_active: int, fraction: float) -> int:
 def _drop_and_grow(
     weight: Tensor, growth: Tensor, mask: Tensor, fraction: float, *, regrow: bool
 ) -> Tensor:
-    """Keep the largest |w| of the active and give as many as go to the largest growth >= 0."""
-    active = _positions(mask)
+    """Keep the largest |w| of the active and give as many as go to the largest growth >= 0.
+
+    `growth`, made by the caller for this alone, is overwritten.
+    """
+    active = chunks.positions(mask)
     num_moved = _num_moved(len(active), fraction)
     if not regrow:
         num_moved = min(num_moved, mask.numel() - len(active))
@@ -184,14 +187,9 @@ def _drop_and_grow(
     magnitude = weight.flatten().index_select(0, active).abs()
     kept = active[selection.top_indices(magnitude, len(active) - num_moved)]
     # no candidate is below 0, and there are enough of them
-    candidates = growth.flatten().index_fill(0, kept if regrow else active, -1.0)
+    candidates = growth.flatten().index_fill_(0, kept if regrow else active, -1.0)
     grown = selection.top_indices(candidates, num_moved)
     return _mask_of(torch.cat([kept, grown]), mask.shape)
-
-
-def _positions(mask: Tensor) -> Tensor:
-    """Return the flat indices of the True entries, ascending."""
-    return mask.flatten().nonzero().flatten()
 
 
 def _mask_of(positions: Tensor, shape: torch.Size) -> Tensor:
@@ -252,7 +250,7 @@ def _active_rows(salient: Tensor, allowed: Tensor, threshold: int, num_full: int
 
 def _refill(kept: Tensor, weight: Tensor, gradient: Tensor, allowed: Tensor, budget: int) -> Tensor:
     """Return the mask that fills every allowed row equally, with `kept` and by |gradient|."""
-    active = _positions(allowed)
+    active = chunks.positions(allowed)
     fan_in = min(budget // len(active), weight.shape[1])
     mask = _cut(kept, weight, fan_in)
     if len(active) == len(allowed):
@@ -265,7 +263,7 @@ def _refill(kept: Tensor, weight: Tensor, gradient: Tensor, allowed: Tensor, bud
 def _cut(kept: Tensor, weight: Tensor, fan_in: int) -> Tensor:
     """Return the mask of `kept`, where rows of more than `fan_in` keep their largest |w|."""
     mask = _mask_of(kept, weight.shape)
-    full = _positions(_num_per_row(kept, weight.shape) > fan_in)
+    full = chunks.positions(_num_per_row(kept, weight.shape) > fan_in)
     if len(full):
         magnitude = weight[full].abs().masked_fill(~mask[full], 0.0)
         mask = mask.index_copy(0, full, selection.top_per_row(magnitude, fan_in))
@@ -275,9 +273,8 @@ def _cut(kept: Tensor, weight: Tensor, fan_in: int) -> Tensor:
 def _top_per_row(rows: Tensor, k: int) -> Tensor:
     """Apply `selection.top_per_row`, which settles ties slowly, only to the rows that have ties."""
     rows = selection.comparable(rows)
-    threshold = rows.topk(k, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
-    mask = rows >= threshold
+    mask = rows >= chunks.kth_per_row(rows, k)
     if selection.count(mask) > k * len(rows):
-        tied = _positions(mask.sum(dim=1) > k)
+        tied = chunks.positions(mask.sum(dim=1) > k)
         mask = mask.index_copy(0, tied, selection.top_per_row(rows[tied], k))
     return mask

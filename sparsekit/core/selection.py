@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sparsekit.core import chunks
+
 _SAMPLES = 1 << 14
 
 
@@ -24,13 +26,16 @@ def kth_largest(pieces: Sequence[Tensor], k: int) -> float:
     2.0
     """
     low, high = _bracket(pieces, k)
-    num_above = sum(count(piece > high) for piece in pieces)
-    inside = torch.cat([piece[(piece >= low) & (piece <= high)] for piece in pieces])
-    if not num_above < k <= num_above + inside.numel():
-        low, num_above = torch.finfo(pieces[0].dtype).min, 0
-        inside = torch.cat([piece[piece >= low] for piece in pieces])
-    rank = inside.numel() - (k - num_above) + 1
-    return float(inside.kthvalue(rank).values)
+    inside, num_above = _inside(pieces, low, high)
+    if not num_above < k <= num_above + len(inside):
+        inside, num_above = _inside(pieces, torch.finfo(pieces[0].dtype).min, math.inf)
+    return chunks.kth_smallest(inside, len(inside) - (k - num_above) + 1)
+
+
+def _inside(pieces: Sequence[Tensor], low: float, high: float) -> tuple[Tensor, int]:
+    """Gather what lies between the two, and count what lies above."""
+    found = [chunks.between(piece, low, high) for piece in pieces]
+    return torch.cat([inside for inside, _ in found]), sum(num for _, num in found)
 
 
 def _bracket(pieces: Sequence[Tensor], k: int) -> tuple[float, float]:
@@ -40,7 +45,7 @@ def _bracket(pieces: Sequence[Tensor], k: int) -> tuple[float, float]:
     if total <= 4 * _SAMPLES:
         return lowest, math.inf
     sample = torch.cat([_sample(piece, _SAMPLES / total) for piece in pieces])
-    ranked = sample.sort(descending=True).values
+    ranked = chunks.ascending(sample).flip(0)
     portion, num = k / total, ranked.numel()
     margin = 6 * math.sqrt(portion * (1 - portion) * num) + 6
     first, last = math.floor(portion * num - margin), math.ceil(portion * num + margin)
@@ -61,33 +66,23 @@ def top(scores: Tensor, k: int) -> Tensor:
     >>> top(torch.tensor([[1.0, 2.0], [2.0, 2.0]]), 2).int().tolist()
     [[0, 1], [1, 0]]
     """
-    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    mask[top_indices(scores.flatten(), k)] = True
+    flat = comparable(scores).flatten()
+    if k == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    threshold = kth_largest([flat], k)
+    mask, num = chunks.at_least(flat, threshold)
+    if num > k:
+        mask[(flat == threshold).nonzero().flatten()[k - num :]] = False
     return mask.view(scores.shape)
 
 
 def top_indices(flat: Tensor, k: int) -> Tensor:
     """Return the indices of the k largest entries (1-D), ascending; ties go to the lowest index.
 
-    A random sample tells which entries cannot be among them; only the others are gathered and
-    ranked. A bound that excludes too many is dropped: the result does not depend on the sample.
-
     >>> top_indices(torch.tensor([2.0, 1.0, 2.0, 3.0]), 2).tolist()
     [0, 3]
     """
-    if k == 0:
-        return torch.empty(0, dtype=torch.long, device=flat.device)
-    flat = comparable(flat)
-    low, _ = _bracket([flat], k)
-    candidates = (flat >= low).nonzero().flatten()
-    if candidates.numel() < k:
-        candidates = (flat > -math.inf).nonzero().flatten()
-    values = flat.index_select(0, candidates)
-    threshold = values.kthvalue(values.numel() - k + 1).values
-    chosen = values > threshold
-    ties = (values == threshold).nonzero().flatten()
-    chosen[ties[: k - count(chosen)]] = True
-    return candidates[chosen]
+    return chunks.positions(top(flat, k))
 
 
 def top_per_row(rows: Tensor, k: int) -> Tensor:
@@ -117,12 +112,12 @@ def rows(tensor: Tensor) -> Tensor:
 
 def count(mask: Tensor) -> int:
     """Return the number of True entries as a Python integer."""
-    return int(torch.count_nonzero(mask))
+    return chunks.count(mask)
 
 
 def alive(scores: Tensor) -> int:
     """Return the number of entries above -inf: those that may still be kept."""
-    return count(scores > -math.inf)
+    return chunks.num_above(scores, -math.inf)
 
 
 def comparable(scores: Tensor) -> Tensor:
