@@ -63,12 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(run: str, given: dict[str, Any]) -> None:
     with uncollected():
         from sparsekit.exports.exporting import NUM_INPUTS, export
-        from sparsekit.exports.formats import format_named
+        from sparsekit.exports.formats import FORMATS, format_named
         from sparsekit.exports.original import original
         from sparsekit.exports.settings import Settings
 
     if "format" not in given:
-        raise ValueError(f"say format=...; see {PROGRAM} --help")
+        raise ValueError(f"say format=..., one of {', '.join(FORMATS)}")
     name = given["format"]
     asked = {key: given[key] for key in ("batch_size", "threads", "dtype") if key in given}
     settings = Settings(**asked)
@@ -92,6 +92,9 @@ def _lines(export: Export) -> list[str]:
         f"  difference  at most {found['largest_difference']:.2g} in outputs up to "
         f"{found['largest_output']:.3g}, {found['compared_on']}",
     ]
+    if "layers" in found:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in found["layers"].items())
+        lines.append(f"  layers      {kinds}: what was measured to be the fastest together")
     if "seconds" not in found:
         return [*lines, "  latency     that of the dense network, which it is decoded to"]
     mine, dense = (1000 * found[name] for name in ("seconds", "seconds_of_dense"))
@@ -129,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="a key, a stage's folder, a record, an export")
-    parser.add_argument("settings", nargs="+", metavar="NAME=VALUE", help="format=..., and others")
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="format=..., and others")
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from sparsekit.core.prune import apply
 from sparsekit.data.batches import Inputs, concatenate, num_examples, part, tensors_of
+from sparsekit.exports.choosing import KINDS
 from sparsekit.exports.comparing import batch_of
 from sparsekit.exports.convert import convert
 from sparsekit.exports.original import Original
@@ -55,13 +57,24 @@ def stored_graph(graph: Graph) -> Iterator[Stored]:
 
 
 def smallest(name: str, tensor: Tensor) -> Stored:
-    """Return a tensor without its zeros where that is smaller: layers that run dense have many."""
+    """Return a tensor without its zeros where that is smaller: layers that run dense have many.
+
+    Values are stored as bfloat16 where none of them has more bits.
+    """
     as_is = plain(name, tensor)
     if tensor.dtype != torch.float32 or tensor.ndim < 2:
         return as_is
-    is_set = tensor.contiguous().view(torch.int32) != 0  # -0.0 is kept
-    packed = encoded(name, tensor, is_set, ("gaps", "bitmap"), tensor.dtype)
+    bits = tensor.contiguous().view(torch.int32)
+    values = tensor.dtype if bool((bits & 0xFFFF).any()) else torch.bfloat16
+    packed = encoded(name, tensor, bits != 0, ("gaps", "bitmap"), values)  # -0.0 is kept
     return min(as_is, packed, key=lambda one: num_bytes_of(one.parts))
+
+
+def layers_of(folder: Path) -> dict[str, int]:
+    """Return what an export runs its layers as, and how many are of each kind."""
+    nodes = load(folder).graph.nodes
+    kinds = {kind for kinds in KINDS.values() for kind in kinds}
+    return dict(sorted(Counter(node.op for node in nodes if node.op in kinds).items()))
 
 
 def open_condensed(folder: Path, original: Original, settings: Settings) -> Run:

@@ -66,8 +66,9 @@ def convert(
 
     `masks`: bool by parameter name, True is kept; whatever else the model holds stays dense.
     `inputs`: a batch of real examples, of the size to be fast at: layers are measured with it, and
-    outputs compared. `choose`, `threads`, `dtype` (float32 or bfloat16, of sparse weights): see
-    `choosing.chosen`. The model is left as it was.
+    outputs compared. `choose`, `threads`, `dtype` (float32 or bfloat16): see `choosing.chosen`.
+    Weights with a mask have no more than the bits of `dtype`, also in layers that run dense. The
+    model is left as it was.
 
     ValueError for a model that cannot be captured (see `capture`), and where outputs differ from
     those of the masked dense network by more than `tolerance` times the largest of them (1e-4, with
@@ -77,7 +78,8 @@ def convert(
         raise ValueError(f"dtype must be one of {', '.join(map(str, TOLERANCES))}, got {dtype}")
     captured = folded(computed(capture(model, inputs, masks)))
     tensors = tuple(tensors_of(inputs))
-    graph, layers = chosen(captured, tensors, choose=choose, threads=threads, dtype=dtype)
+    stored = _rounded(captured, dtype)
+    graph, layers = chosen(stored, tensors, choose=choose, threads=threads, dtype=dtype)
     if choose == "measured":
         graph = split(graph, tensors, threads=threads)
     check(graph)
@@ -116,6 +118,14 @@ def convert_stored(
     model = network.loaded(apply(state, masks)).eval()
     settings: dict[str, Any] = {"choose": choose, "threads": threads, "dtype": dtype}
     return convert(model, masks, given, **settings, tolerance=tolerance)
+
+
+def _rounded(captured: Captured, dtype: torch.dtype) -> Captured:
+    """Return the network with values that `dtype` can store in its masked weights."""
+    tensors = dict(captured.graph.tensors)
+    for name in captured.masks:
+        tensors[name] = tensors[name].to(dtype).float()
+    return dataclasses.replace(captured, graph=dataclasses.replace(captured.graph, tensors=tensors))
 
 
 @torch.no_grad()

@@ -63,6 +63,8 @@ def export(
             **_differences(original, run, settings),
             **_times(original, run, chosen, settings),
         }
+        if chosen.layers is not None:
+            measured["layers"] = chosen.layers(folder)
         export = write_manifest(folder, {**about, "measured": measured})
     return Export(out, export.manifest), False
 

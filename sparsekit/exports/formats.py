@@ -29,13 +29,15 @@ from sparsekit.system.files import write_json
 class Format:
     """How a format is written into a folder, and opened from there to be run.
 
-    `runs`: it is there to be run; others are decoded to the dense network. `dtypes`: of the values.
+    `runs`: it is there to be run; others are decoded to the dense network. `layers` counts layers by
+    their kind, where that was chosen. `dtypes`: of the values.
     `needs`: packages beyond those that sparsekit needs, installed by `extra`.
     """
 
     write: Callable[[Original, Path, Settings], None]
     open: Callable[[Path, Original, Settings], Run]
     runs: bool = True
+    layers: Callable[[Path], Mapping[str, int]] | None = None
     dtypes: tuple[str, ...] = ("float32",)
     needs: tuple[str, ...] = ()
     extra: str = ""
@@ -105,7 +107,12 @@ def _storage(*codings: str) -> Format:
 
 
 FORMATS: Mapping[str, Format] = {
-    "condensed": Format(condensed.write_condensed, condensed.open_condensed, dtypes=tuple(DTYPES)),
+    "condensed": Format(
+        condensed.write_condensed,
+        condensed.open_condensed,
+        layers=condensed.layers_of,
+        dtypes=tuple(DTYPES),
+    ),
     "dense_mask": _storage("dense"),
     "csr": _storage("csr"),
     "two_four": _storage("two_four"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -60,10 +61,26 @@ def test_layers_chosen_by_measurement(
 ) -> None:
     settings = ["format=condensed", "dtype=bfloat16", "batch_size=2", f"out={tmp_path / 'a'}"]
     assert export.main([str(mlp_ticket), *settings]) == 0
-    assert "the dense network takes" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "the dense network takes" in told
+    assert re.search(r"  layers      (\d \w+(, )?)+: what was measured", told), told
     inputs = torch.randn(3, 1, 8, 8)
     found, expected = sparsekit.inference.load(tmp_path / "a")(inputs), sparsekit.load(mlp_ticket)
     assert found.allclose(expected(inputs), rtol=0.05, atol=0.5)
+
+
+@pytest.mark.parametrize("choose", ["sparse", "dense"])
+def test_values_are_stored_as_asked_whatever_the_layers_run_as(choose: Any) -> None:
+    masks = drawn_masks(MLP, 0.1)
+    model = MLP.loaded(apply(drawn_state(MLP, shifts=True), masks))
+    inputs = torch.randn(2, 1, 8, 8)
+    graph = convert(model, masks, inputs, choose=choose, dtype=torch.bfloat16).graph
+    layout, tensors = written(condensed.stored_graph(graph))
+    values = {name: one.dtype for name, one in tensors.items() if name.endswith("values")}
+    assert len(values) == len(masks)
+    assert set(values.values()) == {torch.bfloat16}
+    again = graph_of(graph.record()[0], read(json.loads(json.dumps(layout)), tensors))
+    assert SparseNetwork(again)(inputs).equal(SparseNetwork(graph)(inputs))
 
 
 def converted(kept: int | None) -> Graph:
