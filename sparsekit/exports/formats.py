@@ -29,8 +29,8 @@ from sparsekit.system.files import write_json
 class Format:
     """How a format is written into a folder, and opened from there to be run.
 
-    `runs`: it is there to be run; others are decoded to the dense network. `layers` counts layers by
-    their kind, where that was chosen. `dtypes`: of the values.
+    `runs`: it is there to be run; others are decoded to the dense network. `layers` counts the
+    layers of each kind, where that was chosen. `dtypes`: of the values.
     `needs`: packages beyond those that sparsekit needs, installed by `extra`.
     """
 
