@@ -54,6 +54,12 @@ class SparseLinear(_Sparse):
         self, rows: SparseRows, bias: Tensor | None = None, *, activation: Activation | None = None
     ) -> None:
         super().__init__(rows, bias, activation)
+        self._columns, self._num_rows = rows.num_columns, rows.num_rows
+
+    @functools.cached_property
+    def _few(self) -> int:
+        """How many numbers a few samples consist of at most."""
+        return self._product.few_at_most * self._columns if self._product else 0
 
     @functools.cached_property
     def _product(self) -> Product | None:
@@ -66,27 +72,34 @@ class SparseLinear(_Sparse):
         if x.is_cuda:
             return gpu.linear(self, x, residual)
         _require_float32(x)
-        columns, product = self.rows.num_columns, self._product
-        shape = (*x.shape[:-1], self.rows.num_rows)
         # Kernels read as much as these shapes say.
-        if x.shape[-1:] != (columns,):
+        columns, num_rows = self._columns, self._num_rows
+        *before, last = x.shape if x.ndim else (0,)
+        if last != columns:
             raise ValueError(f"expected [..., {columns}], got {tuple(x.shape)}")
-        if residual is not None and (residual.shape != shape or residual.dtype != x.dtype):
-            raise ValueError(
-                f"the residual must be {x.dtype} {shape}, got {residual.dtype} "
-                f"{tuple(residual.shape)}"
-            )
-        bias = self._buffers["bias"]
-        if product is not None and x.numel() == columns:
-            return product.one(x, bias, residual).view(shape)
+        if residual is not None:
+            self._require_residual(residual, (*before, num_rows))
+        bias, product, numbers = self._buffers["bias"], self._product, x.numel()
+        if product is not None and (
+            0 < numbers == columns
+            or (columns < numbers <= self._few and not self.by_feature and x.is_contiguous())
+        ):
+            return product.few(x, bias, residual, torch.empty(*before, num_rows))
         flat = x if x.ndim == 2 else x.reshape(-1, columns)
         if residual is not None and residual.ndim != 2:
-            residual = residual.reshape(-1, self.rows.num_rows)
+            residual = residual.reshape(-1, num_rows)
         if product is not None and len(flat):
             out = product.many(flat, bias, residual, by_feature=self.by_feature)
         else:
             out = _finished(self._fallback.product(flat, bias), residual, self.activation)
-        return out if x.ndim == 2 else out.view(shape)
+        return out if x.ndim == 2 else out.view(*before, num_rows)
+
+    def _require_residual(self, residual: Tensor, shape: tuple[int, ...]) -> None:
+        if residual.shape != shape or residual.dtype is not torch.float32:
+            raise ValueError(
+                f"the residual must be {torch.float32} {shape}, got {residual.dtype} "
+                f"{tuple(residual.shape)}"
+            )
 
 
 class SparseConv2d(_Sparse):

@@ -25,7 +25,7 @@ _NAMES = {"avx512": "AVX-512", "avx2": "AVX2", "portable": "portable"}
 
 _P, _L = ctypes.c_void_p, ctypes.c_long
 _SIGNATURES = {
-    "sparsekit_single": [_P, _P, _P, _L, _P, _P, _P, _P, _L, _L, _L],
+    "sparsekit_few": [_P, _P, _L, _P, _P, _P, _L],
     "sparsekit_linear": [_P, _P, _P, _L, _L, _P, _L, _L, _L, _P, _L, _L, _P, _P, _L, _L],
     "sparsekit_planes": [
         *(_P, _P, _P, _L, _P, _L, _P, *[_L] * 6, _P, _L, _P, _P, _L, _L, _L),
@@ -36,6 +36,30 @@ _SIGNATURES = {
 Kernel = Callable[..., int]
 
 
+class CSliced(ctypes.Structure):
+    """`struct sliced` of kernels/picking.h: a weight for few samples."""
+
+    _fields_ = [
+        ("rows", _L), ("features", _L),
+        *((name, _P) for name in ("order", "lines", "firsts", "slots", "kept")),
+        ("inputs", _L), ("gathers", _L), ("relu", _L),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """Rows of a slice, inputs of a block of it, bits of a position in a block; no blocks: 0."""
+
+    lanes: int
+    block: int
+    bits: int
+
+    @property
+    def per_line(self) -> int:
+        """Return how many positions a line holds for each row."""
+        return 32 // self.bits
+
+
 @dataclass(frozen=True)
 class Library:
     """A loaded library, and whether gathers are faster than plain loads on this CPU."""
@@ -44,6 +68,7 @@ class Library:
     functions: ctypes.CDLL
     gathers: bool
     threaded: bool
+    slicing: Slicing
 
     def function(self, name: str, values: torch.dtype, columns: torch.dtype) -> Kernel:
         """Return `sparsekit_NAME` for a type of values and of indices."""
@@ -102,7 +127,9 @@ def _loaded(level: str) -> tuple[Library | None, str]:
     functions.sparsekit_dense_planes.restype = None
     functions.sparsekit_halo.restype = functions.sparsekit_max_pool.restype = None
     gathers = level != "portable" and _gathers_are_faster(functions)
-    return Library(level, functions, gathers, bool(functions.sparsekit_threaded())), ""
+    parts = (functions.sparsekit_lanes, functions.sparsekit_block, functions.sparsekit_bits)
+    slicing = Slicing(*(int(part()) for part in parts))
+    return Library(level, functions, gathers, bool(functions.sparsekit_threaded()), slicing), ""
 
 
 def _file(level: str) -> Path:
@@ -125,17 +152,20 @@ def _cache() -> Path:
 
 def _gathers_are_faster(functions: ctypes.CDLL) -> bool:
     """Time both on a small product, a tenth of a millisecond each, and return which won."""
-    rows, kept = 64, 256
-    columns = (torch.arange(rows * kept + 8) * 37 % 3072).to(torch.uint16)
-    values, x = torch.ones(rows * kept + 8), torch.ones(3072)
-    starts, y = torch.arange(rows + 1, dtype=torch.int32) * kept, torch.empty(rows)
-    arrays = [address(tensor) for tensor in (columns, values, starts)]
+    lanes, kept = int(functions.sparsekit_lanes()), 1024
+    lines = torch.zeros(lanes * kept * 3 // 2, dtype=torch.int32)
+    lines.view(torch.int16)[: lanes * kept] = torch.arange(lanes * kept) * 37 % 3072
+    first, order = torch.zeros(1, dtype=torch.int64), torch.arange(lanes, dtype=torch.int32)
+    slots, counts = torch.zeros(1, dtype=torch.int32), torch.tensor([kept], dtype=torch.int32)
+    x, y = torch.ones(3072), torch.empty(lanes)
+    arrays = [address(tensor) for tensor in (order, lines, first, slots, counts)]
     spent = {True: [], False: []}  # type: dict[bool, list[float]]
     for _ in range(9):
         for gathers, times in spent.items():
+            weight = CSliced(lanes, 3072, *arrays, 0, int(gathers), 0)
             begun = time.perf_counter()
-            functions.sparsekit_single_float32_16(
-                *arrays, rows, address(x), address(y), None, None, 0, int(gathers), 1
+            functions.sparsekit_few_float32_16(
+                ctypes.addressof(weight), address(x), 1, address(y), None, None, 1
             )
             times.append(time.perf_counter() - begun)
     return min(spent[True]) < min(spent[False])

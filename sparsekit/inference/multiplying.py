@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
 from sparsekit.inference.library import Library, address
 from sparsekit.inference.memory import empty
-from sparsekit.inference.packed import packed, planes
+from sparsekit.inference.packed import Packed, packed, planes
 from sparsekit.inference.rows import SparseRows
+from sparsekit.inference.slicing import Sliced, sliced
+
+_FEW = 8
+"""So many samples are multiplied by slices of rows at most."""
 
 
 class Product:
-    """A sparse weight bound to its kernels: activation(x W^T + bias + residual), float32."""
+    """A sparse weight bound to its kernels: activation(x W^T + bias + residual), float32.
+
+    The forms of the weight are made when they are first needed.
+    """
 
     def __init__(self, library: Library, rows: SparseRows, *, relu: bool) -> None:
-        self.weight = packed(rows)
-        self._rows, self._features = rows.num_rows, rows.num_columns
-        self._relu, self._gathers = int(relu), int(library.gathers)
-        self._single = self.weight.function(library, "single")
-        self._linear = self.weight.function(library, "linear")
+        self._library, self._rows, self._relu = library, rows, relu
+        self.few_at_most = _FEW if library.slicing.block else 1
+        self._num_columns = rows.num_columns
+        types = rows.values.dtype, rows.columns.dtype
+        self._few = library.function("few", *types)
+        self._linear = library.function("linear", *types)
 
-    def one(self, x: Tensor, bias: Tensor | None, residual: Tensor | None) -> Tensor:
-        """Return the outputs [1, out] for a single sample x [..., in], of any number of ones."""
-        out = torch.empty(1, self._rows)
-        # Named, so that a copy lives as long as its address is used.
+    @functools.cached_property
+    def _sliced(self) -> Sliced:
+        return sliced(self._rows, self._library, relu=self._relu)
+
+    @functools.cached_property
+    def _packed(self) -> Packed:
+        return packed(self._rows)
+
+    def few(self, x: Tensor, bias: Tensor | None, residual: Tensor | None, out: Tensor) -> Tensor:
+        """Fill `out` [..., out] with the outputs of a few samples, and return it."""
+        # Named, so that copies live as long as their addresses are used.
         x = x if x.is_contiguous() else x.contiguous()
         residual = None if residual is None else residual.contiguous()
-        self._single(
-            *self.weight.addresses, x.data_ptr(), out.data_ptr(), address(bias), address(residual),
-            self._relu, self._gathers, torch.get_num_threads(),
+        failed = self._few(
+            self._sliced.address, x.data_ptr(), x.numel() // self._num_columns, out.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            None if residual is None else residual.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
+        if failed:
+            raise MemoryError("a linear layer found no memory for its inputs")
         return out
 
     def many(
@@ -42,19 +62,18 @@ class Product:
         """
         sample, feature = x.stride()
         if feature != 1 and sample != 1:
-            x, sample, feature = x.contiguous(), self._features, 1
-        batch = len(x)
+            x, sample, feature = x.contiguous(), self._num_columns, 1
+        batch, num_rows = len(x), self._rows.num_rows
         out = (
-            planes(self._rows, batch).t()
-            if by_feature
-            else empty(batch * self._rows).view(batch, self._rows)
-        )
-        places = (1, out.stride(1)) if by_feature else (self._rows, 1)
+            planes(num_rows, batch).t() if by_feature
+            else empty(batch * num_rows).view(batch, num_rows)
+        )  # fmt: skip
+        places = (1, out.stride(1)) if by_feature else (num_rows, 1)
         if residual is not None and residual.stride() != out.stride():
             residual = torch.empty_strided(out.shape, out.stride()).copy_(residual)
         failed = self._linear(
-            *self.weight.addresses, self._features, x.data_ptr(), sample, feature, batch,
-            out.data_ptr(), *places, address(bias), address(residual), self._relu,
+            *self._packed.addresses, self._num_columns, x.data_ptr(), sample, feature, batch,
+            out.data_ptr(), *places, address(bias), address(residual), int(self._relu),
             torch.get_num_threads(),
         )  # fmt: skip
         if failed:

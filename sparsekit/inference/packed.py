@@ -12,7 +12,7 @@ from sparsekit.inference.library import Kernel, Library, address
 from sparsekit.inference.memory import copied, empty
 from sparsekit.inference.rows import SparseRows
 
-_SLACK = 8
+SLACK = 8
 """Entries that kernels may read past the end of values and indices."""
 
 _LINE = 16
@@ -51,8 +51,8 @@ def packed(rows: SparseRows, columns: Tensor | None = None, *, by_length: bool =
     if by_length:
         moved = rows.starts[:-1].long()[order] - starts[:-1]
         entry += torch.repeat_interleave(moved, counts[order])
-    values = copied(F.pad(rows.values[entry], (0, _SLACK)))
-    narrow = copied(F.pad(index.to(torch.int32)[entry], (0, _SLACK)).to(index.dtype))
+    values = copied(F.pad(rows.values[entry], (0, SLACK)))
+    narrow = copied(F.pad(index.to(torch.int32)[entry], (0, SLACK)).to(index.dtype))
     starts, order = starts.to(torch.int32), order.to(torch.int32)
     addresses = (address(narrow), address(values), address(starts), rows.num_rows)
     return Packed(values, narrow, starts, order, addresses)

@@ -68,6 +68,38 @@ def test_linear_layers(kernels):
         assert torch.allclose(layer(x, residual), expected, atol=1e-4), (out, width, batch)
 
 
+FEW = (
+    [1, 15, 33], [31, 64, 500], [0.01, 0.05, 0.2, 0.5], [1, 2, 3, 5, 8],
+    [torch.float32, torch.bfloat16], [False, True], [None, "relu"],
+)  # fmt: skip
+
+
+def test_few_samples(kernels):
+    """Densities that need no slots, all of them, and some; rows of equal and differing length."""
+    torch.manual_seed(0)
+    for out, width, density, batch, dtype, differing, activation in sample(FEW, 200):
+        scale = torch.rand(out, 1) * 2 if differing else torch.ones(out, 1)
+        mask = torch.rand(out, width) < density * scale
+        rows = sparse_rows(torch.randn(out, width), mask, dtype=dtype)
+        layer = SparseLinear(rows, torch.randn(out), activation=activation)
+        x, residual = torch.randn(batch, width), torch.randn(batch, out)
+        for added in (None, residual):
+            expected = F.linear(x, rows.dense(), layer.bias) + (0 if added is None else added)
+            expected = expected.relu() if activation else expected
+            found = layer(x, added)
+            assert torch.allclose(found, expected, atol=1e-4), (out, width, density, batch, dtype)
+
+
+def test_more_columns_than_16_bits_hold(kernels):
+    torch.manual_seed(0)
+    mask = torch.rand(20, 70_000) < 0.001
+    rows = sparse_rows(torch.randn(20, 70_000), mask)
+    x = torch.randn(3, 70_000)
+    layer = SparseLinear(rows)
+    assert torch.allclose(layer(x), x @ rows.dense().t(), atol=1e-4)
+    assert torch.allclose(layer(x[1]), x[1] @ rows.dense().t(), atol=1e-4)
+
+
 def test_a_chain_keeps_its_layout(kernels):
     torch.manual_seed(0)
     first, second = (
@@ -199,7 +231,9 @@ def test_several_threads_give_the_same_bits(kernels):
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         try:
-            found.append([linear(weight[:1]), linear(weight), convolution(image)])
+            found.append(
+                [linear(weight[:1]), linear(weight[:5]), linear(weight), convolution(image)]
+            )
         finally:
             torch.set_num_threads(before)
     for others in found[1:]:

@@ -1,6 +1,6 @@
 /* Everything for one type of value and index. */
 #include "product.h"
-#include "single.h"
+#include "ellpack.h"
 #include "layers.h"
 #undef INDEX
 #undef INDICES

@@ -4,10 +4,8 @@
 #include <stdlib.h>
 
 #include "vectors.h"
+#include "picking.h"
 #include "transpose.h"
-#ifdef __AVX2__
-#include <immintrin.h>
-#endif
 
 #ifdef _OPENMP
 #define PARALLEL _Pragma("omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)")
@@ -75,6 +73,18 @@ static void unpack(const float *block, long pitch, long rows, long columns, floa
     memcpy(y + r * y_feature, block + r * pitch, sizeof(float) * columns);
     if (residual) add(y + r * y_feature, residual + r * y_feature, columns, after->relu);
   }
+}
+
+/* sums[sample * LANES + row] of a slice to their places in y. */
+static void put_rows(const float *sums, long samples, long from, const struct sliced *weight,
+                     float *y, const struct epilogue *after) {
+  const long left = weight->rows - from, rows = left < LANES ? left : LANES;
+  for (long n = 0; n < samples; n++, sums += LANES)
+    for (long r = 0; r < rows; r++) {
+      const long row = weight->order[from + r], at = n * weight->rows + row;
+      const float sum = sums[r] + (after->bias ? after->bias[row] : 0);
+      y[at] = finished(sum + (after->residual ? after->residual[at] : 0), after->relu);
+    }
 }
 
 /* Of columns first, first + 1, ... those that lie in the first `segment` of each `stride`. */
@@ -198,6 +208,10 @@ void sparsekit_max_pool(const float *x, long channels, long height, long width, 
 
 /* What this was built for: 2 AVX-512, 1 AVX2, 0 anything; and whether it has threads. */
 long sparsekit_level(void) { return LANES == 16 ? 2 : LANES == 8 ? 1 : 0; }
+/* Rows of a slice, inputs of a block of it, bits of a position in a block; 0 where all is rows. */
+long sparsekit_lanes(void) { return LANES; }
+long sparsekit_block(void) { return BLOCK; }
+long sparsekit_bits(void) { return BITS; }
 long sparsekit_threaded(void) {
 #ifdef _OPENMP
   return 1;
@@ -206,12 +220,14 @@ long sparsekit_threaded(void) {
 #endif
 }
 
-#define INDICES16(p) _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p)))
-#define INDICES32(p) _mm256_loadu_si256((const __m256i *)(p))
-#define VALUES32(p) _mm256_loadu_ps(p)
-#define VALUES16(p) _mm256_castsi256_ps(_mm256_slli_epi32(INDICES16(p), 16))
+#define INDICES16(p) __builtin_convertvector(*(const half_a_line *)(p), line_of_integers)
+#define INDICES32(p) (*(const line_of_integers *)(p))
+#define VALUES32(p) (*(const vector *)(p))
+#define VALUES16(p) ((vector)(INDICES16(p) << 16))
 
 #define VALUE float
+#define OF_VALUE(name) name##_float32
+#include "sliced.h"
 #define WIDE as_float
 #define VALUES VALUES32
 #define INDEX uint16_t
@@ -222,11 +238,14 @@ long sparsekit_threaded(void) {
 #define INDICES INDICES32
 #define NAME(name) name##_float32_32
 #include "all.h"
+#undef OF_VALUE
 #undef VALUES
 #undef WIDE
 #undef VALUE
 
 #define VALUE bfloat16
+#define OF_VALUE(name) name##_bfloat16
+#include "sliced.h"
 #define WIDE widened
 #define VALUES VALUES16
 #define INDEX uint16_t

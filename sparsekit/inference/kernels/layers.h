@@ -5,15 +5,49 @@
   const long chunks = (tiles) >= 2 * (threads) || (rows) < 16 * (threads) ? 1 : (threads);         \
   const long pieces = (tiles) * chunks;
 
-long NAME(sparsekit_single)(const INDEX *index, const VALUE *value, const int32_t *starts, long rows,
-                            const float *x, float *y, const float *bias, const float *residual,
-                            long relu, long gathers, long threads) {
-  const struct epilogue after = {bias, residual, 1, relu};
+/* Up to eight samples times one slice of rows; `packed` has their features side by side if they are
+   more than one. */
+INLINE void NAME(slice_of)(const struct sliced *weight, long slice, const float *x, long samples,
+                           const float *packed, float *y, const struct epilogue *after) {
+  const int32_t *line = weight->lines + weight->firsts[slice];
+  const long kept = weight->kept[slice];
+  float sums[8 * LANES];
+#if LANES >= 8
+  const long slots = weight->slots[slice];
+  if (slots)
+    line = OF_VALUE(slice)(slots, line, weight->inputs, x, weight->features, samples, sums);
+  else
+#endif
+    memset(sums, 0, sizeof(float) * samples * LANES);
+  const INDEX *index = (const INDEX *)line;
+  const VALUE *value = (const VALUE *)(line + (kept * (long)sizeof(INDEX) + 3) / 4 * LANES);
+  if (samples == 1)
+    *(vector *)sums += NAME(rest_of_one)(index, value, kept, x, weight->gathers);
+  else
+    NAME(add_rest)(index, value, kept, packed, samples, sums);
+  put_rows(sums, samples, slice * LANES, weight, y, after);
+}
+
+/* x[b * features + f] for batch samples -> y[b * rows + r]; residual lies as y does. Returns 1 where
+   memory runs out. */
+long NAME(sparsekit_few)(const struct sliced *weight, const float *x, long batch, float *y,
+                         const float *bias, const float *residual, long threads) {
+  const long slices = (weight->rows + LANES - 1) / LANES;
+  long failed = 0;
   PARALLEL for (long piece = 0; piece < threads; piece++) {
-    const long from = rows * piece / threads, to = rows * (piece + 1) / threads;
-    NAME(single)(index, value, starts, from, to, x, y, &after, gathers);
+    const long from = slices * piece / threads, to = slices * (piece + 1) / threads;
+    for (long first = 0; first < batch; first += 8) {
+      const long samples = batch - first < 8 ? batch - first : 8, at = first * weight->rows;
+      const struct epilogue after = {bias, residual ? residual + at : NULL, 0, weight->relu};
+      const float *input = x + first * weight->features;
+      float *packed = samples > 1 ? scratch(weight->features * 8) : NULL;
+      if (samples > 1 && !packed) { failed = 1; continue; }
+      if (packed) pack(input, weight->features, 1, weight->features, samples, packed, 8);
+      for (long slice = from; slice < to; slice++)
+        NAME(slice_of)(weight, slice, input, samples, packed, y + at, &after);
+    }
   }
-  return 0;
+  return failed;
 }
 
 /* x[b * x_sample + f * x_feature] for batch samples -> y[b * y_sample + r * y_feature]; one of each
