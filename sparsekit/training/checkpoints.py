@@ -93,6 +93,8 @@ class Checkpoints:
     def save_or_stop(self, fit: RunningFit) -> None:
         """Save if it is time to; save and leave if the fit was asked to end."""
         is_due = time.monotonic() >= self.due
+        if self.group is None and not is_due and not interruption.asked():
+            return
         asked, due = agreed([first_signal(), int(is_due)], self.group)
         if asked or due:
             check_loss(fit)

@@ -87,6 +87,7 @@ class Masking(Callback):
         self.transposed: Transposed = {}
         self._parameters: dict[str, Parameter] = {}
         self._owners: list[Optimizer] = []
+        self._pruned: list[Parameter] = []
         self._floats: list[Tensor] = []
         self._masks_gradients = mask_gradients
         self._hooks: list[RemovableHandle] = []
@@ -167,9 +168,9 @@ class Masking(Callback):
                     return
                 self._due = step
         if self._masks_gradients:
-            gradients = [p.grad for p in self._parameters.values()]
-            pairs = [(g, f) for g, f in zip(gradients, self._floats, strict=True) if g is not None]
-            torch._foreach_mul_([g for g, _ in pairs], [f for _, f in pairs])
+            both = zip(self._pruned, self._floats, strict=True)
+            if pairs := [(p.grad, ones) for p, ones in both if p.grad is not None]:
+                torch._foreach_mul_([g for g, _ in pairs], [ones for _, ones in pairs])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
@@ -195,12 +196,12 @@ class Masking(Callback):
     @torch.no_grad()
     def apply_(self) -> None:
         """Set pruned weights to zero."""
-        parameters: list[Tensor] = list(self._parameters.values())
-        if parameters and parameters[0].device != self._floats[0].device:
+        pruned: list[Tensor] = list(self._pruned)
+        if pruned and pruned[0].device != self._floats[0].device:
             # Lightning takes a module off its device after each of its runs.
-            self._floats = [f.to(p.device) for p, f in zip(parameters, self._floats, strict=True)]
-        if parameters:
-            torch._foreach_mul_(parameters, self._floats)
+            self._floats = [f.to(p.device) for p, f in zip(pruned, self._floats, strict=True)]
+        if pruned:
+            torch._foreach_mul_(pruned, self._floats)
 
     def mask_state_(self, state: dict[str, Any]) -> None:
         """Replace pruned weights in a state dict by zeros."""
@@ -213,11 +214,11 @@ class Masking(Callback):
         """Let these be the masks from now on; RuntimeError if ranks have different ones."""
         devices = {name: p.device for name, p in self._parameters.items()}
         self.masks = {name: mask.to(devices[name]) for name, mask in masks.items()}
-        # Multiplied as floats of the weights' own layout: two to four times as fast as bool.
-        self._floats = [
-            torch.empty_like(p).copy_(self.masks[name]).detach()
-            for name, p in self._parameters.items()
-        ]
+        # A mask of ones alone is not multiplied by; the others are, as floats of the weights' own
+        # layout: two to four times as fast as bool.
+        pruned = {p: self.masks[n] for n, p in self._parameters.items() if not self.masks[n].all()}
+        self._pruned = list(pruned)
+        self._floats = [torch.empty_like(p).copy_(mask).detach() for p, mask in pruned.items()]
         check_equal_on_ranks(trainer, self.masks)
         self.mask_history.note(self.masks)
         self.apply_()

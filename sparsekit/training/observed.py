@@ -19,6 +19,9 @@ class Observed(Callback):
         self.running = running
         self.observers = observers
         self.has_trained = False
+        self._steps = [one.step for one in observers if one.step is not None]
+        self._pauses = [one.pause for one in observers if one.pause is not None]
+        self._fit: RunningFit | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._tell(trainer, [one.setup for one in self.observers])
@@ -27,13 +30,18 @@ class Observed(Callback):
         self._tell(trainer, [one.start for one in self.observers])
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        module = self.running(trainer).module
+        if self._fit is None:
+            self._fit = self.running(trainer)
+        fit = self._fit
+        module = fit.module
         if not module.between_steps:
             return
-        self._tell(trainer, [one.step for one in self.observers])
+        for step in self._steps:
+            step(fit)
         # The last step of an epoch is followed by its validation, which belongs to it.
-        if module.step < module.fit_schedule.epoch_end(module.step - 1):
-            self._tell(trainer, [one.pause for one in self.observers])
+        if self._pauses and module.step < module.fit_schedule.epoch_end(module.step - 1):
+            for pause in self._pauses:
+                pause(fit)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Only now has every callback seen the end of the epoch before, early stopping the last.

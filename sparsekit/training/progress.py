@@ -24,6 +24,8 @@ class Progress:
     @property
     def observer(self) -> Observer:
         """What the fit calls."""
+        if self.style == "none":
+            return Observer()
         return Observer(start=self.begin, step=self.advance, end=self.close, failure=self.close)
 
     def begin(self, fit: RunningFit) -> None:

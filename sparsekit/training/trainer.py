@@ -34,6 +34,7 @@ from sparsekit.training.freezing import freeze_
 from sparsekit.training.history import History
 from sparsekit.training.judge import device_of
 from sparsekit.training.layouts import check_channels_last
+from sparsekit.training.lean_loop import use_lean_loop_
 from sparsekit.training.mask_updates import write_mask_history
 from sparsekit.training.masking import Masking
 from sparsekit.training.module import FitModule
@@ -132,6 +133,8 @@ def _train(
     ]
     trainer = _trainer(runtime, train, callbacks, num_epochs=fit_schedule.num_epochs, nodes=nodes)
     _continue_at_(trainer, fit_schedule.epoch(module.step))
+    if trainer.world_size == 1:
+        use_lean_loop_(trainer)
     train_(trainer, module)
 
 

@@ -273,15 +273,15 @@ def _mid_fit(given: Sequence[str], errors: Path) -> int:
     from sparsekit.training.module import FitModule
 
     begun = errors.with_name("begun")
-    step = FitModule.optimizer_step
+    end_step = FitModule.end_step
 
-    def marked(self: FitModule, *args: Any, **kwargs: Any) -> None:
-        step(self, *args, **kwargs)
+    def marked(self: FitModule) -> None:
+        end_step(self)
         if self.step == 30:
             begun.touch()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FitModule, "optimizer_step", marked)
+        patch.setattr(FitModule, "end_step", marked)
         return interrupted_run(given, begun, errors)
 
 

@@ -96,10 +96,10 @@ def _set_traps(diary: Path, kinds: Sequence[str]) -> None:
 
 
 def _trap_training(die: Callable[[str, int], None]) -> None:
-    step, save = FitModule.optimizer_step, Checkpoints.save
+    end_step, save = FitModule.end_step, Checkpoints.save
 
-    def trapped_step(self: FitModule, *args: Any, **kwargs: Any) -> None:
-        step(self, *args, **kwargs)
+    def trapped_step(self: FitModule) -> None:
+        end_step(self)
         if self.step % 3 == 2:  # fits may have three steps only
             die("step", self.step)
 
@@ -109,4 +109,4 @@ def _trap_training(die: Callable[[str, int], None]) -> None:
         if self.path.exists() and (ends_epoch or fit.step % 4 == 1):
             die("saved", fit.step)
 
-    FitModule.optimizer_step, Checkpoints.save = trapped_step, trapped_save
+    FitModule.end_step, Checkpoints.save = trapped_step, trapped_save
