@@ -18,6 +18,7 @@ def image_folder_in_memory(
     val_folder: str | None = None,
     test_folder: str = "test",
     num_val: int | None = None,
+    num_train: int | None = None,
     split_seed: int = 42,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -29,6 +30,7 @@ def image_folder_in_memory(
         size already.
     val_folder, num_val: where validation images come from, a folder of their own or a seeded,
         class-stratified part of the training images; exactly one of the two.
+    num_train: with `num_val`, how many of the others are trained on; None: all.
     mean, std: of each channel; computed from the training split where not given.
 
     Raises FileNotFoundError or ValueError, naming the place, when a folder or an image is not as
@@ -44,7 +46,9 @@ def image_folder_in_memory(
     train, test = _read(splits.train, image_size), _read(splits.test, image_size)
     val = None if splits.val is None else _read(splits.val, image_size)
     if num_val is not None:
-        train, val = held_out(train, num_val=num_val, seed=split_seed)
+        train, val = held_out(train, num_val=num_val, seed=split_seed, num_train=num_train)
+    elif num_train is not None:
+        raise ValueError(f"num_train={num_train}: counts what num_val leaves; num_val is not given")
     assert val is not None, "list_splits lets neither both nor none of the two through"
     measured_mean, measured_std = channel_statistics(train.images)
     return InMemory(

@@ -38,9 +38,19 @@ class Split:
             )
 
 
-def held_out(train: Split, *, num_val: int, seed: int) -> tuple[Split, Split]:
-    """Take a class-stratified validation split out of the training split: (train, val)."""
+def held_out(
+    train: Split, *, num_val: int, seed: int, num_train: int | None = None
+) -> tuple[Split, Split]:
+    """Take a class-stratified validation split out of the training split: (train, val).
+
+    Of what is left, only `num_train` images are kept, stratified too; None: all. The validation
+    split is the same either way.
+    """
     kept, taken = split_indices(train.labels, num_val=num_val, seed=seed)
+    if num_train is not None and num_train != len(kept):
+        if not 0 < num_train < len(kept):
+            raise ValueError(f"num_train={num_train}: must be at least 1 and at most {len(kept)}")
+        kept = kept[split_indices(train.labels[kept], num_val=num_train, seed=seed)[1]]
     return (
         Split(train.images[kept], train.labels[kept]),
         Split(train.images[taken], train.labels[taken]),

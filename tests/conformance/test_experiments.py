@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sparsekit.configuration.compose import CONFIGS, Run, compose_runs
-from sparsekit.configuration.sweep_files import key_of
+from sparsekit.configuration.sweep_files import key_of, read_sweep
 from sparsekit.store.store import Store
 from sparsekit.sweeps.launch import launch
 from tests.conformance.small_data import write_cifar10, write_mnist
@@ -17,6 +17,7 @@ TRAINED_ELSEWHERE = {"method_zoo"}  # every run of it, in test_method_zoo.py
 EXPERIMENTS = sorted(
     {file.stem for file in (CONFIGS / "experiment").glob("*.yaml")} - TRAINED_ELSEWHERE
 )
+FOLDERS = CONFIGS.parent / "experiments"
 SMALLER = {"python_text": ["data.num_bytes=100000"]}
 FILES: dict[str, Callable[[Path], None]] = {"mnist": write_mnist, "cifar10": write_cifar10}
 
@@ -60,6 +61,7 @@ def test_one_batch(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     if data in FILES:
         FILES[data](tmp_path)
         overrides.append("data.num_val=10")
+        overrides += ["data.num_train=null"] if "num_train" in runs[0].config["data"] else []
     shortened = [compose_runs([*at_most_one_cycle(run), *overrides])[0] for run in runs]
     assert launch(shortened, command="test") == 0
     store = Store(tmp_path / "runs")
@@ -67,3 +69,11 @@ def test_one_batch(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(fits) >= len(runs)
     assert all(store.read(key, "history.json")[-1]["step"] == 1 for key in fits)
     assert "stages were computed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(file.parent.name for file in FOLDERS.glob("*/sweep.yaml")))
+def test_sweep_files_compose_and_their_claims_have_methods(name: str) -> None:
+    sweep = read_sweep(FOLDERS / name / "sweep.yaml")
+    runs = compose_runs(["seed=0"], sweep=sweep)
+    assert len({run.variant for run in runs}) > 1
+    assert all(run.claims == sweep.claims for run in runs)

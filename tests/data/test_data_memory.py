@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sparsekit.data.augment import cutout, random_crop, random_flip
-from sparsekit.data.memory import InMemory, Split, channel_statistics
+from sparsekit.data.memory import InMemory, Split, channel_statistics, held_out
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -179,3 +179,18 @@ def test_statistics_are_those_of_the_pixels():
 def test_mistakes_raise_at_once(mistake, message):
     with pytest.raises(ValueError, match=message):
         mistake()
+
+
+def test_fewer_images_to_train_leave_the_validation_split_as_it_is():
+    everything = Split(torch.zeros(60, 1, 2, 2, dtype=torch.uint8), torch.arange(60) % 10)
+    everything.images[:, 0, 0, 0] = torch.arange(60, dtype=torch.uint8)
+    train, val = held_out(everything, num_val=10, seed=1)
+    fewer, same_val = held_out(everything, num_val=10, seed=1, num_train=20)
+    assert torch.equal(val.images, same_val.images)
+    assert fewer.labels.bincount().tolist() == [2] * 10
+    assert set(fewer.images[:, 0, 0, 0].tolist()) < set(train.images[:, 0, 0, 0].tolist())
+    everything_left, _ = held_out(everything, num_val=10, seed=1, num_train=50)
+    assert torch.equal(everything_left.images, train.images)
+    for wrong in (0, 51):
+        with pytest.raises(ValueError, match=f"num_train={wrong}: .* at most 50"):
+            held_out(everything, num_val=10, seed=1, num_train=wrong)
