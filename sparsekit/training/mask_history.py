@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sparsekit.core.prune import num_kept, total_kept
+from sparsekit.core.selection import count
 from sparsekit.core.training_flops import Change
 from sparsekit.core.types import Masks, Weights
 
@@ -27,7 +29,7 @@ class MaskHistory:
     """
 
     def __init__(self, masks: Masks) -> None:
-        self.explored = {name: mask.clone() for name, mask in masks.items()}
+        self.explored: Masks = dict(masks)
         self.began_sparse = [name for name, mask in masks.items() if not bool(mask.all())]
         self.kept_in_steps = 0
         self.num_steps = 0
@@ -61,7 +63,7 @@ class MaskHistory:
 
     def note(self, masks: Masks) -> None:
         """Take these as the masks from now on."""
-        self.explored = {n: self.explored[n].to(mask.device) | mask for n, mask in masks.items()}
+        self.explored = {n: _either(self.explored[n], mask) for n, mask in masks.items()}
         kept = num_kept(masks)
         self._note_update(masks, sum(kept.values()))
         self.num_kept = sum(kept.values())
@@ -75,7 +77,7 @@ class MaskHistory:
         if self._resumed:
             self._resumed = False
             return
-        differing = total_kept({n: last[n].to(mask.device) ^ mask for n, mask in masks.items()})
+        differing = sum(count(last[n].to(mask.device) ^ mask) for n, mask in masks.items())
         if differing:
             dropped = (differing + self.num_kept - kept) // 2
             self.updates.append((self.num_steps, kept, dropped, differing - dropped))
@@ -134,6 +136,12 @@ class GradientMean:
             torch._foreach_div_(list(mean.values()), self.count)
         self.sums, self.count = {}, 0
         return mean
+
+
+def _either(explored: Tensor, mask: Tensor) -> Tensor:
+    """Return what either keeps: `mask` itself, held once, if that is the same."""
+    known = explored.to(mask.device)
+    return mask if torch.equal(known, mask) else known | mask
 
 
 def _rate(masks: Masks) -> float:

@@ -11,6 +11,7 @@ from benchmarks import timing
 
 EXPECTED = {
     "masks": ("| dense ", "torch.nn.utils.parametrize", "are equal, bit for bit"),
+    "mask_memory": ("bytes per masked weight", "| float copies, foreach ", "masking alone"),
     "fit_overhead": ("| bare loop ", "| fit ", "are equal, bit for bit"),
     "data_pipeline": ("| ours ", "torchvision, 2 workers", "images/s"),
     "selection": ("ours: prune()", "torch.kthvalue", "all of them ties"),
