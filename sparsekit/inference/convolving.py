@@ -87,9 +87,9 @@ def plan(library: Library, rows: SparseRows, shape: Shape, size: tuple[int, int,
         halo, steps, columns = bordered(shape, size, out_width)
         pitch = odd_lines(columns)
         runs = _runs(steps[1], out_height, out_width * n)
-        weight = packed(rows, offsets(rows, shape, steps, halo[5], pitch), by_length=True)
+        weight = packed(rows, offsets(rows, shape, steps, halo[5], pitch))
     else:
-        weight = packed(rows, by_length=True)
+        weight = packed(rows)
     return Plan(
         weight, shape.channels * pitch, halo, pitch, runs, weight.function(library, "planes"),
         *images(n, rows.num_rows, out_height, out_width),

@@ -26,7 +26,9 @@ _NAMES = {"avx512": "AVX-512", "avx2": "AVX2", "portable": "portable"}
 _P, _L = ctypes.c_void_p, ctypes.c_long
 _SIGNATURES = {
     "sparsekit_few": [_P, _P, _L, _P, _P, _P, _L],
-    "sparsekit_linear": [_P, _P, _P, _L, _L, _P, _L, _L, _L, _P, _L, _L, _P, _P, _L, _L],
+    "sparsekit_linear": [
+        *(_P, _P, _P, _L, _P, _L, _L, _P, _L, _L, _L, _P, _L, _L, _P, _P, _L, _L),
+    ],
     "sparsekit_planes": [
         *(_P, _P, _P, _L, _P, _L, _P, *[_L] * 6, _P, _L, _P, _P, _L, _L, _L),
     ],

@@ -7,14 +7,21 @@ import functools
 import torch
 from torch import Tensor
 
+from sparsekit.inference.blocking import Blocked, blocked
 from sparsekit.inference.library import Library, address
 from sparsekit.inference.memory import empty
-from sparsekit.inference.packed import Packed, packed, planes
+from sparsekit.inference.packed import planes
 from sparsekit.inference.rows import SparseRows
 from sparsekit.inference.slicing import Sliced, sliced
 
 _FEW = 8
 """So many samples are multiplied by slices of rows at most."""
+
+_NEAR = 40 * 1024
+"""Bytes of inputs that stay in a first cache."""
+
+_KEPT = 24
+"""So many weights a row keeps in a block at least, on average: less does not pay for its sums."""
 
 
 class Product:
@@ -25,6 +32,8 @@ class Product:
 
     def __init__(self, library: Library, rows: SparseRows, *, relu: bool) -> None:
         self._library, self._rows, self._relu = library, rows, relu
+        self._forms: dict[int, Blocked] = {}
+        self._tiles = [vectors * library.slicing.lanes for vectors in (1, 2, 4)]
         self.few_at_most = _FEW if library.slicing.block else 1
         self._num_columns = rows.num_columns
         types = rows.values.dtype, rows.columns.dtype
@@ -35,9 +44,14 @@ class Product:
     def _sliced(self) -> Sliced:
         return sliced(self._rows, self._library, relu=self._relu)
 
-    @functools.cached_property
-    def _packed(self) -> Packed:
-        return packed(self._rows)
+    def _blocked(self, batch: int) -> Blocked:
+        """Return the weight in blocks of as many inputs as a first cache holds of `batch`."""
+        columns = next((one for one in self._tiles if batch <= one), self._tiles[-1])
+        if columns not in self._forms:
+            kept = self._rows.kept / max(self._rows.num_rows * self._num_columns, 1)
+            inputs = max(_NEAR // (4 * columns), _KEPT / max(kept, 1e-9))
+            self._forms[columns] = blocked(self._rows, max(1, round(self._num_columns / inputs)))
+        return self._forms[columns]
 
     def few(self, x: Tensor, bias: Tensor | None, residual: Tensor | None, out: Tensor) -> Tensor:
         """Fill `out` [..., out] with the outputs of a few samples, and return it."""
@@ -72,8 +86,8 @@ class Product:
         if residual is not None and residual.stride() != out.stride():
             residual = torch.empty_strided(out.shape, out.stride()).copy_(residual)
         failed = self._linear(
-            *self._packed.addresses, self._num_columns, x.data_ptr(), sample, feature, batch,
-            out.data_ptr(), *places, address(bias), address(residual), int(self._relu),
+            *self._blocked(batch).addresses, self._num_columns, x.data_ptr(), sample, feature,
+            batch, out.data_ptr(), *places, address(bias), address(residual), int(self._relu),
             torch.get_num_threads(),
         )  # fmt: skip
         if failed:

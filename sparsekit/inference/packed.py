@@ -12,9 +12,6 @@ from sparsekit.inference.library import Kernel, Library, address
 from sparsekit.inference.memory import copied, empty
 from sparsekit.inference.rows import SparseRows
 
-SLACK = 8
-"""Entries that kernels may read past the end of values and indices."""
-
 _LINE = 16
 """Floats of a cache line."""
 
@@ -38,21 +35,16 @@ class Packed:
         return library.function(name, self.values.dtype, self.columns.dtype)
 
 
-def packed(rows: SparseRows, columns: Tensor | None = None, *, by_length: bool = False) -> Packed:
-    """Return the arrays of `rows`, perhaps with other column indices, with slack at their ends.
-
-    `by_length`: rows are sorted by how much they keep; else they stay in the order of outputs.
-    """
+def packed(rows: SparseRows, columns: Tensor | None = None) -> Packed:
+    """Return the arrays of `rows`, sorted by length, perhaps with other column indices."""
     index = rows.columns if columns is None else columns
     counts = rows.starts.diff().long()
-    order = counts.argsort(stable=True) if by_length else torch.arange(rows.num_rows)
+    order = counts.argsort(stable=True)
     starts = F.pad(counts[order].cumsum(0), (1, 0))
-    entry = torch.arange(rows.kept)
-    if by_length:
-        moved = rows.starts[:-1].long()[order] - starts[:-1]
-        entry += torch.repeat_interleave(moved, counts[order])
-    values = copied(F.pad(rows.values[entry], (0, SLACK)))
-    narrow = copied(F.pad(index.to(torch.int32)[entry], (0, SLACK)).to(index.dtype))
+    moved = rows.starts[:-1].long()[order] - starts[:-1]
+    entry = torch.arange(rows.kept) + torch.repeat_interleave(moved, counts[order])
+    values = copied(rows.values[entry])
+    narrow = copied(index.to(torch.int32)[entry].to(index.dtype))
     starts, order = starts.to(torch.int32), order.to(torch.int32)
     addresses = (address(narrow), address(values), address(starts), rows.num_rows)
     return Packed(values, narrow, starts, order, addresses)

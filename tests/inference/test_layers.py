@@ -48,7 +48,7 @@ def test_the_worked_example(kernels):
 
 
 LINEAR = (
-    [5, 130], [7, 300], [1, 2, 7, 8, 9, 17, 64, 80, 81, 197],
+    [5, 130], [7, 900], [1, 2, 7, 8, 9, 17, 64, 80, 81, 197],
     [torch.float32, torch.bfloat16], [False, True], [False, True], [False, True], [None, "relu"],
 )  # fmt: skip
 
@@ -221,6 +221,8 @@ def test_several_threads_give_the_same_bits(kernels):
     torch.manual_seed(0)
     weight, image = torch.randn(70, 90), torch.randn(2, 10, 9, 9)
     linear = SparseLinear(sparse_rows(weight, weight > 1))
+    wide, samples = torch.randn(300, 700), torch.randn(100, 700)
+    larger = SparseLinear(sparse_rows(wide, wide > 1))
     convolution = SparseConv2d(
         sparse_rows(weight.view(70, 10, 3, 3), weight.view(70, 10, 3, 3) > 1), kernel_size=(3, 3)
     )
@@ -232,7 +234,11 @@ def test_several_threads_give_the_same_bits(kernels):
         torch.set_num_threads(threads)
         try:
             found.append(
-                [linear(weight[:1]), linear(weight[:5]), linear(weight), convolution(image)]
+                [
+                    *(linear(weight[:count]) for count in (1, 5, 70)),
+                    *(larger(samples[:count]) for count in (1, 20, 100)),
+                    convolution(image),
+                ]
             )
         finally:
             torch.set_num_threads(before)

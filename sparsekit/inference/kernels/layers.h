@@ -50,37 +50,48 @@ long NAME(sparsekit_few)(const struct sliced *weight, const float *x, long batch
   return failed;
 }
 
+/* One band of rows times a tile of columns, block of inputs by block, into out. */
+INLINE void NAME(band)(const INDEX *index, const VALUE *value, const int32_t *starts,
+                       const int32_t *order, long rows, long blocks, const float *x, long pitch,
+                       long width, float *out, long out_pitch, const float *bias, long relu) {
+  for (long block = 0; block < blocks; block++, starts += rows, order += rows) {
+    const struct epilogue after = {block ? NULL : bias, block ? out : NULL, out_pitch,
+                                   relu && block == blocks - 1};
+    NAME(tile)(index, value, starts, order, 0, rows, x, pitch, width, out, out_pitch, &after);
+  }
+}
+
 /* x[b * x_sample + f * x_feature] for batch samples -> y[b * y_sample + r * y_feature]; one of each
-   pair is 1. residual, if any, lies as y does. Returns 1 where memory runs out. */
+   pair is 1. residual, if any, lies as y does. Bands of rows come one after the other, in each the
+   blocks of inputs, in each its rows: order[i] is which of the band. Returns 1 where memory runs out. */
 long NAME(sparsekit_linear)(const INDEX *index, const VALUE *value, const int32_t *starts, long rows,
-                            long features, const float *x, long x_sample, long x_feature,
-                            long batch, float *y, long y_sample, long y_feature,
-                            const float *bias, const float *residual, long relu, long threads) {
-  const struct epilogue whole = {bias, residual, 0, relu}, *after = &whole;
-  const long tile = fitting_tile(features), tiles = tile_count(batch, tile);
-  PIECES(tiles, rows, threads)
+                            const int32_t *order, long blocks, long features, const float *x,
+                            long x_sample, long x_feature, long batch, float *y, long y_sample,
+                            long y_feature, const float *bias, const float *residual, long relu,
+                            long threads) {
+  const struct epilogue after = {bias, residual, 0, relu};
+  const long tile = blocks > 1 ? TILE / 2 : fitting_tile(features), tiles = tile_count(batch, tile);
+  const long bands = (rows + CHUNK - 1) / CHUNK;
+  const long chunks = tiles >= 2 * threads ? 1 : threads < bands ? threads : bands;
   long failed = 0;
-  PARALLEL for (long piece = 0; piece < pieces; piece++) {
+  PARALLEL for (long piece = 0; piece < tiles * chunks; piece++) {
     const long chunk = piece % chunks, first = piece / chunks * tile;
-    const long from = rows * chunk / chunks, to = rows * (chunk + 1) / chunks;
-    const long columns = tile_width(piece / chunks, batch, tile);
-    const long width = columns < NARROWEST ? NARROWEST : columns;
-    const long pitch = (width + 15) / 16 * 16;
-    const long direct = x_sample == 1 && batch >= NARROWEST && x_feature % 256;
+    const long columns = tile_width(piece / chunks, batch, tile), pitch = (columns + 15) / 16 * 16;
+    /* Sums of several blocks are added up in `block`: no column may be computed twice. */
+    const long width = columns < NARROWEST ? NARROWEST : blocks > 1 ? pitch : columns;
+    const long direct = x_sample == 1 && batch >= NARROWEST && x_feature % 256 && columns == width;
     float *packed = scratch(features * pitch * !direct + CHUNK * pitch);
     if (!packed) { failed = 1; continue; }
     float *block = packed + features * pitch * !direct;
+    if (!direct && columns < width) memset(packed, 0, sizeof(float) * features * pitch);
     if (!direct) pack(x + first * x_sample, x_sample, x_feature, features, columns, packed, pitch);
-    const float *input = direct ? x + first : packed;
-    const long input_pitch = direct ? x_feature : pitch;
-    for (long row = from; row < to; row += CHUNK) {
-      const long stop = row + CHUNK < to ? row + CHUNK : to;
-      const struct epilogue bias = {.bias = after->bias ? after->bias + row : NULL,
-                                    .relu = after->residual ? 0 : after->relu};
-      NAME(tile)(index, value, starts + row, NULL, 0, stop - row, input, input_pitch, width, block, pitch,
-                 &bias);
-      unpack(block, pitch, stop - row, columns, y + first * y_sample + row * y_feature, y_sample,
-             y_feature, after, first * y_sample + row * y_feature);
+    for (long band = bands * chunk / chunks; band < bands * (chunk + 1) / chunks; band++) {
+      const long row = band * CHUNK, count = rows - row < CHUNK ? rows - row : CHUNK;
+      NAME(band)(index, value, starts + row * blocks, order + row * blocks, count, blocks,
+                 direct ? x + first : packed, direct ? x_feature : pitch, width, block, pitch,
+                 bias ? bias + row : NULL, relu && !residual);
+      unpack(block, pitch, count, columns, y + first * y_sample + row * y_feature, y_sample,
+             y_feature, &after, first * y_sample + row * y_feature);
     }
   }
   return failed;

@@ -31,19 +31,21 @@ INLINE void transposed8(const float *x, long pitch, vector8 out[8]) {
   }
 }
 
-/* y[j * y_pitch + i] = x[i * pitch + j] for i < rows, j < columns. */
+/* y[j * y_pitch + i] = x[i * pitch + j] for i < rows, j < columns. Whole lines of x are read at once,
+   and lines of y are filled one after the other. */
 static void transpose(const float *x, long pitch, long rows, long columns, float *y, long y_pitch) {
-  for (long i = 0; i < rows; i += 8)
-    for (long j = 0; j < columns; j += 8) {
-      if (i + 8 <= rows && j + 8 <= columns) {
-        vector8 block[8];
-        transposed8(x + i * pitch + j, pitch, block);
-        UNROLL for (int k = 0; k < 8; k++) *(vector8 *)(y + (j + k) * y_pitch + i) = block[k];
-        continue;
+  for (long line = 0; line < columns; line += 16)
+    for (long i = 0; i < rows; i += 8)
+      for (long j = line; j < columns && j < line + 16; j += 8) {
+        if (i + 8 <= rows && j + 8 <= columns) {
+          vector8 block[8];
+          transposed8(x + i * pitch + j, pitch, block);
+          UNROLL for (int k = 0; k < 8; k++) *(vector8 *)(y + (j + k) * y_pitch + i) = block[k];
+          continue;
+        }
+        for (long k = i; k < rows && k < i + 8; k++)
+          for (long l = j; l < columns && l < j + 8; l++) y[l * y_pitch + k] = x[k * pitch + l];
       }
-      for (long k = i; k < rows && k < i + 8; k++)
-        for (long l = j; l < columns && l < j + 8; l++) y[l * y_pitch + k] = x[k * pitch + l];
-    }
 }
 
 #endif
