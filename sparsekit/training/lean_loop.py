@@ -7,7 +7,6 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sparsekit.training.fit_schedule import Batches
+from sparsekit.training.lean_optimizers import step_of, zero_grad_of
 from sparsekit.training.module import FitModule
 from sparsekit.training.step_hooks import StepHooks, is_plain
 
@@ -68,26 +68,31 @@ class LeanStep:
         self.trainer = loop.trainer
         self.module = module
         self.optimizer: Optimizer = loop.trainer.optimizers[0]
-        self.zero_grad_ = _zero_grad_of(self.optimizer)
+        self.zero_grad_ = zero_grad_of(self.optimizer)
+        self.step_ = step_of(self.optimizer)
         self.hooks = StepHooks(loop.trainer)
         self.results = loop._results
+        self.connector = loop.trainer._logger_connector
+        self.signals = loop.trainer._signal_connector
+        self.counts = loop.automatic_optimization.optim_progress.optimizer
         self.batch: Any = None
+        self.batch_idx = -1
         self.loss: Tensor | None = None
 
     def take(self, batch: Any, *, is_last: bool) -> None:
         """Train on one batch, and tell everybody."""
-        loop, connector = self.loop, self.trainer._logger_connector
-        progress = loop.batch_progress
-        steps = loop.automatic_optimization.optim_progress.optimizer.step
-        self.batch, self.loss, batch_idx = batch, None, loop.batch_idx + 1
+        hooks, connector, results = self.hooks, self.connector, self.results
+        progress, steps = self.loop.batch_progress, self.counts.step
+        self.batch_idx = batch_idx = progress.current.ready
+        self.batch, self.loss = batch, None
         progress.is_last_batch = is_last
         progress.increment_ready()
         connector._first_loop_iter = connector._first_loop_iter is None
-        self.results.batch, self.results.batch_size = batch, None
-        self.hooks.on_train_batch_start(batch, batch_idx)
+        results.batch, results.batch_size = batch, None
+        hooks.on_train_batch_start(batch, batch_idx)
         progress.increment_started()
         steps.increment_ready()
-        self.optimizer.step(closure=self.closure)  # type: ignore[arg-type]
+        self.step_(self.closure)
         self.module.end_step()
         steps.increment_completed()
         progress.increment_processed()
@@ -95,21 +100,20 @@ class LeanStep:
             raise RuntimeError(
                 f"{type(self.optimizer).__name__}.step did not call the closure that it was given"
             )
-        self.hooks.on_train_batch_end({"loss": self.loss.detach()}, batch, batch_idx)
-        if self.results:  # somebody has logged
+        hooks.on_train_batch_end({"loss": self.loss.detach()}, batch, batch_idx)
+        if results:  # somebody has logged
             connector.on_batch_end()
-        self.results.batch = self.results.batch_size = None
+        results.batch = results.batch_size = None
         progress.increment_completed()
-        loop._batches_that_stepped += 1
-        if self.trainer.received_sigterm and not is_last:
+        self.loop._batches_that_stepped += 1
+        if self.signals.received_sigterm and not is_last:
             raise SIGTERMException
 
     def closure(self) -> Tensor:
         """Compute the loss and its gradients, and let them be changed before the step."""
-        hooks, optimizer = self.hooks, self.optimizer
-        counts = self.loop.automatic_optimization.optim_progress.optimizer.zero_grad
+        hooks, optimizer, counts = self.hooks, self.optimizer, self.counts.zero_grad
         with torch.enable_grad():
-            self.loss = loss = self.module.training_step(self.batch, self.loop.batch_idx)
+            self.loss = loss = self.module.training_step(self.batch, self.batch_idx)
             counts.increment_ready()
             hooks.on_before_zero_grad(optimizer)
             counts.increment_started()
@@ -124,16 +128,3 @@ class LeanStep:
                 optimizer, self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
             )
         return loss
-
-
-def _zero_grad_of(optimizer: Optimizer) -> Callable[[], None]:
-    """Return PyTorch's `zero_grad` without the label for its profiler, or that of `optimizer`."""
-    if getattr(optimizer.zero_grad, "__func__", None) is not Optimizer.zero_grad:
-        return optimizer.zero_grad
-
-    def zero_grad_() -> None:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
-
-    return zero_grad_

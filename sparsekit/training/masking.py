@@ -153,7 +153,7 @@ class Masking(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        if not any(optimizer is one for one in self._owners):
+        if optimizer not in self._owners:
             return
         if not pl_module.automatic_optimization:
             self._finish_step(trainer, optimizer)

@@ -119,16 +119,19 @@ class FitModule(LightningModule):
         inputs, targets = batch
         if self.train_settings.channels_last:
             inputs = in_layout(inputs)
-        with WholeBatch() if self.shares_batches else contextlib.nullcontext():
+        if self.shares_batches:
+            with WholeBatch():
+                loss = self._loss(inputs, targets)
+        else:
             loss = self._loss(inputs, targets)
         pieces = self.train_settings.accumulate
         self.loss_sum.add_(loss.detach() if pieces == 1 else loss.detach() / pieces)
         return loss
 
     def _loss(self, inputs: Inputs, targets: Any) -> Tensor:
-        forward = partial(call, self._forward[0])
         if self.teacher is None:
-            return self.task.loss(forward(inputs), targets)
+            return self.task.loss(call(self._forward[0], inputs), targets)
+        forward = partial(call, self._forward[0])
         return self.teacher.loss(self.model, forward, inputs, targets)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
