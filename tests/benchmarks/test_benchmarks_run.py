@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import timing
+from benchmarks.training import __main__ as training
 
 EXPECTED = {
     "masks": ("| dense ", "torch.nn.utils.parametrize", "are equal, bit for bit"),
     "mask_memory": ("bytes per masked weight", "| float copies, foreach ", "masking alone"),
-    "fit_overhead": ("| bare loop ", "| fit ", "are equal, bit for bit"),
     "data_pipeline": ("| ours ", "torchvision, 2 workers", "images/s"),
     "selection": ("ours: prune()", "torch.kthvalue", "all of them ties"),
     "topology": ("| ours ", "loop over neurons", "are equal, bit for bit", "rows ablated"),
@@ -31,6 +31,17 @@ def test_runs_and_reports(name: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert printed in out.read_text()
     for text in (*EXPECTED[name], "1 thread, 1 rounds", "commit ", "| range "):
         assert text in printed
+
+
+@pytest.mark.parametrize("part", [("steps", "| fit "), ("pruning", "| IMP by method/loop.py ")])
+def test_training_is_that_of_the_scripts(
+    part: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert training.main(["--quick", "--rounds", "1", "--parts", part[0]]) == 0
+    printed = capsys.readouterr().out
+    for text in ("| bare loop ", part[1], "are equal, bit for bit", "cpu time", "target at most"):
+        assert text in printed
+    assert "DIFFER" not in printed
 
 
 def test_every_script_is_tested() -> None:
