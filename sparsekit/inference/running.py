@@ -27,8 +27,12 @@ from sparsekit.inference.operations import (
 from sparsekit.inference.pooling import max_pool2d
 from sparsekit.inference.stems import Stem, stems
 
-FASTER: Mapping[str, Callable[..., Any]] = {"aten.max_pool2d.default": max_pool2d}
-"""Functions of ours in the place of PyTorch's, with their arguments and results."""
+FASTER: Mapping[str, Callable[..., Any]] = {
+    "aten.max_pool2d.default": max_pool2d,
+    "aten.flatten.using_ints": torch.flatten,
+    "aten.relu.default": torch.relu,
+}
+"""Functions with the arguments and results of operators, which are slower or slower to call."""
 
 MakeLayer = Callable[[Node, Graph], nn.Module | None]
 
@@ -60,6 +64,7 @@ class SparseNetwork(nn.Module):
         ]
         kept = {slots[name] for name in (*graph.tensors, *references(graph.outputs))}
         _free_(self._steps, kept)
+        self._empty: list[Any] = [None] * (len(slots) - len(graph.inputs))
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> Any:
         """Return the outputs; ValueError for inputs of another number, shape or type."""
@@ -76,7 +81,7 @@ class SparseNetwork(nn.Module):
         return self._run(*inputs)
 
     def _run(self, *inputs: Tensor) -> Any:
-        values: list[Any] = [*inputs] + [None] * (len(self._slots) - len(inputs))
+        values = [*inputs, *self._empty]
         buffers = self._buffers
         for slot, name in self._dense:
             values[slot] = buffers[name]
@@ -102,7 +107,9 @@ class Step:
         arguments = self.arguments.copy()
         for place, source in self.places:
             arguments[place] = values[source]
-        values[self.slot] = self.function(*arguments, **self.options)
+        options = self.options
+        called = self.function(*arguments, **options) if options else self.function(*arguments)
+        values[self.slot] = called
         for slot in self.frees:
             values[slot] = None
 
@@ -149,8 +156,10 @@ def require_inputs(graph: Graph, inputs: tuple[Tensor, ...]) -> None:
         names = ", ".join(one.name for one in graph.inputs)
         raise ValueError(f"expected {len(graph.inputs)} inputs ({names}), got {len(inputs)}")
     for expected, given in zip(graph.inputs, inputs, strict=True):
-        sizes = zip(expected.shape, given.shape, strict=False)
-        fits = len(given.shape) == len(expected.shape) and all(a in (None, b) for a, b in sizes)
+        shape = given.shape
+        fits = len(shape) == len(expected.shape)
+        for wanted, size in zip(expected.shape, shape, strict=False):
+            fits = fits and (wanted is None or wanted == size)
         if not fits or given.dtype != expected.dtype:
             raise ValueError(
                 f"input {expected.name} must be {expected.dtype} {list(expected.shape)}, None for "
@@ -172,7 +181,7 @@ def _called(
 ) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
     given = node.arguments
     if layer is not None:
-        return layer, [given["x"], given["residual"]], {}
+        return layer.forward, [given["x"], given["residual"]], {}
     if node.op in LAYERS:
         return stem or DENSE[node.op], [given[name] for name in LAYERS[node.op]], {}
     if node.op in NUMBERS:
