@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from sparsekit.mirror.workspace import definition, workspace
 from sparsekit.report.collect import last_of, read_records, results_of
 from sparsekit.report.reading import metric_of
 from sparsekit.system.files import Damaged, write_json
+from sparsekit.system.leaving import leave_after
 from sparsekit.system.printing import mask_tracebacks, remark, say
 from sparsekit.system.streams import printed
 from sparsekit.tasks.metric import ACCURACY, Metric
@@ -82,4 +83,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     mask_tracebacks()
-    sys.exit(printed(main))
+    leave_after(functools.partial(printed, main))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsekit.system.files import Damaged
 from sparsekit.system.importing import uncollected
+from sparsekit.system.leaving import leave_after
 from sparsekit.system.printing import mask_tracebacks, remark, say
 from sparsekit.system.refusals import told
 from sparsekit.system.streams import printed
@@ -138,4 +139,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     mask_tracebacks()
-    sys.exit(printed(main))
+    leave_after(functools.partial(printed, main))

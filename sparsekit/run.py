@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from sparsekit.configuration.config import ConfigError
 from sparsekit.system.files import Damaged
 from sparsekit.system.importing import uncollected
+from sparsekit.system.leaving import leave_after
 from sparsekit.system.printing import mask_tracebacks, remark
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import outlive_readers
@@ -165,4 +166,4 @@ class _Parser(argparse.ArgumentParser):
 if __name__ == "__main__":
     mask_tracebacks()
     outlive_readers()
-    sys.exit(main())
+    leave_after(main)

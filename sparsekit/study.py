@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sparsekit.configuration.config import ConfigError
 from sparsekit.store.store import CorruptResult
 from sparsekit.system.files import Damaged
 from sparsekit.system.importing import uncollected
+from sparsekit.system.leaving import leave_after
 from sparsekit.system.printing import damage_lines, mask_tracebacks, remark, say
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.secrets import masked_here
@@ -176,4 +177,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     mask_tracebacks()
-    sys.exit(printed(main))
+    leave_after(functools.partial(printed, main))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from sparsekit.store.claims import is_held
 from sparsekit.store.references import default_store
 from sparsekit.sweeps.records import Sweep, list_sweeps, member_of
 from sparsekit.system.files import Damaged
+from sparsekit.system.leaving import leave_after
 from sparsekit.system.printing import mask_tracebacks, remark, say
 from sparsekit.system.streams import printed
 
@@ -118,4 +119,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     mask_tracebacks()
-    sys.exit(printed(main))
+    leave_after(functools.partial(printed, main))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import sys
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sparsekit.bench.asked import Asked, asked
 from sparsekit.system.files import Damaged
 from sparsekit.system.importing import uncollected
+from sparsekit.system.leaving import leave_after
 from sparsekit.system.printing import mask_tracebacks, remark, say
 from sparsekit.system.refusals import require_writable, told
 from sparsekit.system.streams import printed
@@ -148,4 +149,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     mask_tracebacks()
-    sys.exit(printed(main))
+    leave_after(functools.partial(printed, main))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from sparsekit.report.sections import WRITERS, written
 from sparsekit.report.tuning import best_of
 from sparsekit.store.store import CorruptResult
 from sparsekit.system.files import Damaged
+from sparsekit.system.leaving import leave_after
 from sparsekit.system.printing import damage_lines, remark, say
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import printed
@@ -160,4 +161,4 @@ def _tolerance(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(printed(main))
+    leave_after(functools.partial(printed, main))

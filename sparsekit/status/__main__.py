@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from sparsekit.status.views import StoreView, SweepView, view_store, view_sweep
 from sparsekit.store import claims
 from sparsekit.sweeps.freezing import settle
 from sparsekit.system.files import Damaged
+from sparsekit.system.leaving import leave_after
 from sparsekit.system.printing import mask_tracebacks, remark, say
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import printed
@@ -263,4 +265,4 @@ ACTIONS: Mapping[str, Action] = {
 
 if __name__ == "__main__":
     mask_tracebacks()
-    sys.exit(printed(main))
+    leave_after(functools.partial(printed, main))

@@ -7,6 +7,7 @@ FOLDER is that of the sweep, ID that of the submission, DIGEST that of its entri
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from sparsekit.sweeps.entries import read_entry
 from sparsekit.sweeps.records import Sweep
 from sparsekit.sweeps.trust import refuse_changed
 from sparsekit.system import interruption
+from sparsekit.system.leaving import leave_after
 
 REFUSED = 2
 
@@ -45,4 +47,4 @@ ACTS: Mapping[str, Callable[..., None]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave_after(functools.partial(main, sys.argv[1:]))

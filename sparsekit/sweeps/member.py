@@ -26,6 +26,7 @@ from sparsekit.system import interruption
 from sparsekit.system.fit_jobs import FitJobs
 from sparsekit.system.importing import uncollected
 from sparsekit.system.interruption import Stopped, received
+from sparsekit.system.leaving import leave_after
 from sparsekit.system.printing import mask_tracebacks, remark
 from sparsekit.system.secrets import masked_here
 from sparsekit.system.streams import outlive_readers
@@ -256,4 +257,4 @@ def _local_log(folder: Path, number: int) -> str:
 if __name__ == "__main__":
     mask_tracebacks()
     outlive_readers()
-    sys.exit(main(sys.argv[1:]))
+    leave_after(functools.partial(main, sys.argv[1:]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sparsekit.store import claims
@@ -19,10 +20,14 @@ from sparsekit.system import interruption
 from sparsekit.system.files import open_log, refuse_links
 from sparsekit.system.gpus import visible_gpus
 from sparsekit.system.printing import remark
+from sparsekit.system.warm import Cold, Process, Warm, adopting
 
 POLL_SECONDS = 0.1
 SECONDS_TO_WAIT = 2.0
 AGAIN = EXIT["waiting"]
+MEMBER = "sparsekit.sweeps.member"
+IMPORTED = ("sparsekit.runs.runner", "sparsekit.training.trainer", "torch._dynamo")
+"""What a run that trains imports, in more seconds than short ones train."""
 
 
 @dataclasses.dataclass
@@ -32,9 +37,10 @@ class _Pool:
     sweep: Sweep
     cluster: Local
     open_runs: list[tuple[float, int]]
-    running: dict[int, tuple[subprocess.Popen[bytes], int]]
+    running: dict[int, tuple[subprocess.Popen[bytes] | Process, int]]
     states: dict[int, str]
     told: set[int] = dataclasses.field(default_factory=set)
+    warm: Warm | None = None
 
 
 def run_pool(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> dict[int, str]:
@@ -45,21 +51,40 @@ def run_pool(sweep: Sweep, numbers: Sequence[int], cluster: Local) -> dict[int, 
     """
     interruption.listen()
     pool = _Pool(sweep, cluster, [(0.0, number) for number in numbers], {}, {})
-    try:
-        while (pool.open_runs and not interruption.asked()) or pool.running:
-            _begin(pool)
-            _collect(pool, num_runs=len(numbers))
-            if interruption.asked():
-                _ask_all(pool)
-            time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        _ask_all(pool)
-        for process, _ in pool.running.values():
-            process.wait()
-        raise
+    with _warmed(pool):
+        try:
+            while (pool.open_runs and not interruption.asked()) or pool.running:
+                _begin(pool)
+                _collect(pool, num_runs=len(numbers))
+                if interruption.asked():
+                    _ask_all(pool)
+                time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            _ask_all(pool)
+            for process, _ in pool.running.values():
+                process.wait()
+            raise
     for _, number in pool.open_runs:
         pool.states[number] = "stopped"
     return pool.states
+
+
+@contextlib.contextmanager
+def _warmed(pool: _Pool) -> Iterator[None]:
+    """Let processes be forked from an interpreter that is warm, where several are to compute.
+
+    Not where there are GPUs: importing may wake their driver, which then works in no fork.
+    """
+    several = sum(not pool.sweep.is_done(number) for _, number in pool.open_runs) > 1
+    if not several or visible_gpus():
+        yield
+        return
+    with adopting() as is_possible, contextlib.ExitStack() as opened:
+        if is_possible:
+            with contextlib.suppress(Cold):
+                pool.warm = Warm(IMPORTED, {**os.environ, **_surroundings(pool.cluster, 0)})
+                opened.callback(pool.warm.close)
+        yield
 
 
 def _begin(pool: _Pool) -> None:
@@ -67,18 +92,28 @@ def _begin(pool: _Pool) -> None:
     ready = [one for one in pool.open_runs if one[0] <= time.monotonic()]
     if interruption.asked():
         return
+    try:
+        if pool.warm is not None and not pool.warm.is_ready():
+            return
+    except Cold:
+        pool.warm = None
     for slot, one in zip(free, ready, strict=False):
         pool.open_runs.remove(one)
         pool.running[one[1]] = (_process(pool, one[1], slot), slot)
 
 
-def _process(pool: _Pool, number: int, slot: int) -> subprocess.Popen[bytes]:
+def _process(pool: _Pool, number: int, slot: int) -> subprocess.Popen[bytes] | Process:
     log = pool.sweep.folder / "jobs" / f"{member_of(number)}.log"
     refuse_links(pool.sweep.root, log.parent)
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "sparsekit.sweeps.member", str(pool.sweep.folder), str(number)]
-    environment = {**os.environ, **_surroundings(pool.cluster, slot)}
+    arguments, differs = [str(pool.sweep.folder), str(number)], _surroundings(pool.cluster, slot)
+    command, environment = [sys.executable, "-m", MEMBER, *arguments], {**os.environ, **differs}
     with open_log(log) as file, interruption.held():
+        if pool.warm is not None:
+            try:
+                return pool.warm.begin(MEMBER, arguments, differs, file)
+            except Cold:
+                pool.warm = None
         # Not of the terminal's group: Ctrl-C asks this process, which asks each of them once.
         return subprocess.Popen(command, stdout=file, stderr=file, env=environment, process_group=0)
 
@@ -93,8 +128,10 @@ def _surroundings(cluster: Local, slot: int) -> dict[str, str]:
 
 
 def _collect(pool: _Pool, *, num_runs: int) -> None:
-    ended = {n: p.returncode for n, (p, _) in pool.running.items() if p.poll() is not None}
-    for number, code in ended.items():
+    polled = {number: process.poll() for number, (process, _) in pool.running.items()}
+    for number, code in polled.items():
+        if code is None:
+            continue
         del pool.running[number]
         if code == AGAIN and not interruption.asked():
             pool.open_runs.append((time.monotonic() + SECONDS_TO_WAIT, number))

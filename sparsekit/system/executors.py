@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from sparsekit.system import interruption
 from sparsekit.system.gpus import VARIABLE, visible_gpus
+from sparsekit.system.leaving import leave
 from sparsekit.system.refusals import refusal_in
 from sparsekit.system.streams import outlive_readers
 
@@ -220,6 +221,7 @@ def _serve(line: Connection, start: Start) -> None:
                 raise
             except Exception:  # an end that cannot travel
                 line.send(Outcome(failure=f"{type(outcome.end).__name__}: {outcome.end}"))
+    leave(0)
 
 
 def _answer(line: Connection) -> Outcome:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lightning.pytorch import Callback
@@ -12,10 +14,13 @@ from lightning.pytorch import Callback
 from sparsekit.report.compare import differences
 from sparsekit.run import main
 from sparsekit.store.store import Store
+from sparsekit.sweeps import pool
 from sparsekit.sweeps.records import list_sweeps
+from sparsekit.system.warm import Process, Warm
 from tests.conftest import TINY
 from tests.status.sweeps import started
 from tests.waiting import PATIENCE
+from tests.warm import Forked
 
 RUNS = ("-m", *TINY, "method=one_shot,random", "seed=0,1", "runtime.threads=1")
 
@@ -137,3 +142,23 @@ def test_results_are_where_they_were_asked_for_whoever_changes_the_folder(
     assert Path.cwd() == tmp_path / "other"
     assert len(list_sweeps(tmp_path / "runs")) == 1
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_warm_interpreter_that_dies_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dying(Warm):
+        def begin(self, *given: Any) -> Process:
+            begun.append(given[0])
+            if len(begun) == 2:
+                self.process.kill()
+                self.process.wait()
+            return super().begin(*given)
+
+    begun: list[str] = []
+    monkeypatch.setattr(pool, "Warm", Dying)
+    monkeypatch.setattr(subprocess, "Popen", Forked)
+    assert main(asked(tmp_path, "cluster=local", "cluster.processes=1")) == 0
+    assert len(begun) == 2
+    (sweep,) = list_sweeps(tmp_path)
+    assert all(sweep.is_done(number) for number in range(4))
