@@ -1,7 +1,8 @@
 """How long the command takes to say anything: `python -m benchmarks.start_up`.
 
-Whole processes, from start to exit, interleaved. The floor is a process that only imports PyTorch
-and Lightning, which nothing that trains can avoid.
+Whole processes, from start to exit, interleaved. They are compared with one that only imports
+PyTorch; one that also imports Lightning, as what trains must, stands beside it. Processes count with
+all that they start.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pathlib import Path
 
 from benchmarks import timing
 
-FLOOR, HELP = "import torch, lightning.pytorch", "--help"
-WORKER = "import sparsekit.training.trainer"
+FLOOR, HELP = "import torch", "--help"
+TRAINS = "import torch, lightning.pytorch"
 RUN = ("-m", "sparsekit.run")
 TINY = (
     "model=mlp",
@@ -29,31 +30,39 @@ TINY = (
     "runtime.accelerator=cpu",
     "runtime.progress=none",
 )
-TARGET_SECONDS = 3.0
+SWEEP = (
+    "-m", *TINY, "method=one_shot,random", "seed=0,1,2", "cluster=local", "cluster.processes=2",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """Arguments of Python, the exit status they lead to, and what is asked of the time."""
+    """Arguments of Python, the exit status they lead to, and how many times as long as importing
+    PyTorch it may take. `into`: it writes into a new store each time."""
 
     arguments: tuple[str, ...]
     status: int = 0
-    at_most: float | None = TARGET_SECONDS
+    at_most: float | None = None
+    into: bool = False
 
 
 def commands(store: Path) -> dict[str, Command]:
     """The processes to time; the tiny run's results lie in `store`."""
     tiny = (*RUN, *TINY, f"runtime.store={store}")
     return {
-        FLOOR: Command(("-c", FLOOR), at_most=None),
-        HELP: Command((*RUN, "--help")),
-        "+experiment=quikstart": Command((*RUN, "+experiment=quikstart"), status=2),
-        "train.epoch=3": Command((*RUN, "train.epoch=3"), status=2),
-        "+experiment=quickstart --dry-run": Command(
-            (*RUN, "+experiment=quickstart", "--dry-run"), at_most=None
+        FLOOR: Command(("-c", FLOOR)),
+        TRAINS: Command(("-c", TRAINS)),
+        HELP: Command((*RUN, "--help"), at_most=1.0),
+        "+experiment=quikstart": Command((*RUN, "+experiment=quikstart"), status=2, at_most=1.0),
+        "train.epoch=3": Command((*RUN, "train.epoch=3"), status=2, at_most=1.0),
+        "+experiment=quickstart --dry-run": Command((*RUN, "+experiment=quickstart", "--dry-run")),
+        "a tiny run that is in the store": Command(tiny, at_most=1.5),
+        "a tiny run": Command((*RUN, *TINY), into=True),
+        "six tiny runs, cluster=local": Command((*RUN, *SWEEP), into=True),
+        "report of the tiny run": Command(("-m", "sparsekit.report", str(store)), at_most=1.0),
+        "status of the store": Command(
+            ("-m", "sparsekit.status", "--store", str(store)), at_most=1.0
         ),
-        f"start of a worker: {WORKER}": Command(("-c", WORKER), at_most=None),
-        "a tiny run that is in the store": Command(tiny, at_most=None),
     }
 
 
@@ -65,8 +74,9 @@ def execute(command: Command, folder: Path, threads: int) -> None:
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": str(threads),
     }
+    store = [f"runtime.store={tempfile.mkdtemp(dir=folder)}"] if command.into else []
     done = subprocess.run(
-        [sys.executable, *command.arguments],
+        [sys.executable, *command.arguments, *store],
         cwd=folder,
         env=surroundings,
         capture_output=True,
@@ -80,7 +90,9 @@ def execute(command: Command, folder: Path, threads: int) -> None:
 def verdicts(times: timing.Times, processes: dict[str, Command]) -> str:
     """One line per process with a target."""
     return "\n".join(
-        timing.at_most(f"seconds of `{name}`", timing.spread(times[name]), command.at_most)
+        timing.at_most(
+            f"`{name}` over `{FLOOR}`", timing.paired(times, name, FLOOR), command.at_most
+        )
         for name, command in processes.items()
         if command.at_most is not None
     )
@@ -88,7 +100,9 @@ def verdicts(times: timing.Times, processes: dict[str, Command]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure every process; the first turn, which is not counted, fills store and caches."""
-    options = timing.read_options(__doc__ or "", arguments, rounds=9)
+    options = timing.read_options(
+        __doc__ or "", arguments, rounds=9, clocks=("processes' CPU", "wall")
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         processes = commands(folder / "runs")
@@ -100,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         times = timing.interleave(ways, rounds=options.rounds, warm_up=0 if options.quick else 1)
     table = timing.markdown(timing.HEAD, timing.rows(times, base=FLOOR))
-    introduction = "Wall time of whole processes; ratios to the bare imports."
+    introduction = f"Time of whole processes; ratios to `{FLOOR}`."
     parts = [introduction, table, verdicts(times, processes)]
     timing.report("Start-up", parts, options)
     return 0

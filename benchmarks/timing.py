@@ -37,7 +37,9 @@ CLOCKS: Mapping[str, Clock] = {
     "wall": time.perf_counter,
     "cpu": time.process_time,
     "thread's CPU": time.thread_time,
+    "processes' CPU": lambda: sum(os.times()[:4]),
 }
+"""The last one with the processes that were begun here and have ended."""
 
 
 @dataclasses.dataclass(frozen=True)
