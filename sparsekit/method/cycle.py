@@ -166,7 +166,10 @@ class Method:
         elif self.control is None and not self.reinitialise:
             yield from cycles
         elif self.mover is None and self.view is None:
-            yield from cycles[:-1]
+            # Cycles on the way are the method's own: under the control's name they would mislead.
+            for cycle in cycles[:-1]:
+                is_result = cycle.is_result and cycle.sparsity == 0
+                yield dataclasses.replace(cycle, is_result=is_result)
             yield self._controlled(last)
         else:
             # Masks that moved, or were those of a view, are known only at the end: they are trained
