@@ -16,7 +16,7 @@ EXPECTED = {
     "data_pipeline": ("| ours ", "torchvision, 2 workers", "images/s"),
     "selection": ("ours: prune()", "torch.kthvalue", "all of them ties"),
     "topology": ("| ours ", "loop over neurons", "are equal, bit for bit", "rows ablated"),
-    "start_up": ("| --help ", "target at most 3"),
+    "start_up": ("| --help ", "target at most 1"),
     "status_scale": ("| 6 running ", "31 of them garbage", "All 6 runs are seen", "at most 2"),
     "sweep_scale": ("| compose and check ", "16 runs, 544 stages", "| ask for one ", "at most 30"),
 }
