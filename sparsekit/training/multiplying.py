@@ -28,13 +28,14 @@ def multipliers(weights: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tens
     Bytes are those of the mask itself, unless it lies in memory in another order than its weights.
     """
     are_few = sum(weight.numel() for weight in weights) < _FEW
+    are_suited = all(w.device.type == "cpu" and w.dtype in _DTYPES for w in weights)
+    if are_suited and not are_few:
+        return [_bytes(weight, mask) for weight, mask in zip(weights, masks, strict=True)]
     pairs = zip(weights, masks, strict=True)
-    return [_multiplier(weight.detach(), mask, are_few) for weight, mask in pairs]
+    return [torch.empty_like(weight).copy_(mask).detach() for weight, mask in pairs]
 
 
-def _multiplier(weight: Tensor, mask: Tensor, are_few: bool) -> Tensor:
-    if are_few or weight.device.type != "cpu" or weight.dtype not in _DTYPES:
-        return torch.empty_like(weight).copy_(mask)
+def _bytes(weight: Tensor, mask: Tensor) -> Tensor:
     if weight.stride() == mask.stride():
         return mask.view(torch.uint8)
     return torch.empty_like(weight, dtype=torch.uint8).copy_(mask)
@@ -43,11 +44,10 @@ def _multiplier(weight: Tensor, mask: Tensor, are_few: bool) -> Tensor:
 @torch.no_grad()
 def multiply_(tensors: Sequence[Tensor], by: Sequence[Tensor]) -> None:
     """Multiply each tensor, in place, by its multiplier, of the same device."""
-    pairs = list(zip(tensors, by, strict=True))
-    floats = [(tensor, factor) for tensor, factor in pairs if factor.dtype != torch.uint8]
-    if floats:
-        torch._foreach_mul_([tensor for tensor, _ in floats], [factor for _, factor in floats])
-    _multiply_by_bytes_((t, factor) for t, factor in pairs if factor.dtype == torch.uint8)
+    if by and by[0].dtype == torch.uint8:
+        _multiply_by_bytes_(zip(tensors, by, strict=True))
+    elif by:
+        torch._foreach_mul_(list(tensors), list(by))
 
 
 def _multiply_by_bytes_(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
