@@ -3,21 +3,25 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from sparsekit.data.folders import Listing, list_splits
-from sparsekit.data.images import read_image
+from sparsekit.data.images import read_image, read_pixels
 from sparsekit.data.loading import Sample, loaded
 from sparsekit.data.order import global_batches, hashed_seed, rank_slice
 from sparsekit.data.splits import split_indices
 from sparsekit.data.types import SplitName
 
-Transform = Callable[[Image.Image], Tensor]
+Reader = Callable[[Path], Tensor]
+"""Reads one image from a file, uint8 [H, W, C]; what is random in it draws from PyTorch."""
 
 
 def image_folder(
@@ -67,8 +71,10 @@ def image_folder(
         val=val,
         test=splits.test,
         image_size=image_size,
-        train_transform=_train_transform(image_size, mean, std, rand_augment),
-        eval_transform=_eval_transform(image_size, mean, std),
+        mean=tuple(mean),
+        std=tuple(std),
+        read_train=_train_reader(image_size, rand_augment),
+        read_eval=_eval_reader(image_size),
         num_workers=num_workers,
     )
 
@@ -82,8 +88,10 @@ class ImageFolder:
     val: Listing
     test: Listing
     image_size: int
-    train_transform: Transform
-    eval_transform: Transform
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    read_train: Reader
+    read_eval: Reader
     num_workers: int
 
     @property
@@ -130,8 +138,7 @@ class ImageFolder:
             [(index, hashed_seed("augment", seed, epoch, index)) for index in where[mine].tolist()]
             for _, where in batches
         )
-        images = _Images(self.train, self.train_transform)
-        return loaded(images, samples, num_workers=self.num_workers, device=device)
+        return self._batches(_Images(self.train, self.read_train), samples, device)
 
     def eval_batches(
         self, split: SplitName, *, batch_size: int, device: torch.device
@@ -151,8 +158,15 @@ class ImageFolder:
             [(index, None) for index in range(start, min(start + batch_size, num_images))]
             for start in range(0, num_images, batch_size)
         )
-        images = _Images(listings[split], self.eval_transform)
-        return loaded(images, samples, num_workers=self.num_workers, device=device)
+        return self._batches(_Images(listings[split], self.read_eval), samples, device)
+
+    def _batches(
+        self, images: "_Images", samples: Iterator[list[Sample]], device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches normalised where they are used, brought there as a byte per number."""
+        batches = loaded(images, samples, num_workers=self.num_workers, device=device)
+        for pixels, labels in batches:
+            yield _normalised(pixels, self.mean, self.std), labels
 
     def fingerprint(self) -> str:
         """Digest the relative paths and sizes of the files, split by split; no file is read."""
@@ -163,48 +177,78 @@ class ImageFolder:
 class _Images(Dataset[tuple[Tensor, int]]):
     """Decodes one image; what a worker process holds."""
 
-    def __init__(self, listing: Listing, transform: Transform) -> None:
+    def __init__(self, listing: Listing, read: Reader) -> None:
         self.listing = listing
-        self.transform = transform
+        self.read = read
 
     def __getitem__(self, sample: Sample) -> tuple[Tensor, int]:
         position, seed = sample
-        image = read_image(self.listing.folder / self.listing.paths[position])
-        return self._transformed(image, seed), int(self.listing.labels[position])
+        pixels = self._read(self.listing.folder / self.listing.paths[position], seed)
+        return pixels, int(self.listing.labels[position])
 
-    def _transformed(self, image: Image.Image, seed: int | None) -> Tensor:
-        """Transform one image; the draws follow `seed`, unless that is None.
+    def _read(self, path: Path, seed: int | None) -> Tensor:
+        """Read one image; the draws follow `seed`, unless that is None.
 
         torchvision draws from the global generator, which is seeded for the image and then
-        restored, so that the draws do not depend on the worker that happens to decode it.
+        restored, so that the draws do not depend on the worker that happens to decode it. Not by
+        `torch.manual_seed`: before CUDA is in use that notes a stack trace, half as long as
+        decoding.
         """
         if seed is None:
-            return self.transform(image)
+            return self.read(path)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.transform(image)
+            torch.default_generator.manual_seed(seed)
+            return self.read(path)
 
 
-def _train_transform(
-    image_size: int, mean: Sequence[float], std: Sequence[float], rand_augment: int | None
-) -> Transform:
+def _train_reader(image_size: int, rand_augment: int | None) -> Reader:
     from torchvision.transforms import v2
 
-    augment = [] if rand_augment is None else [v2.RandAugment(magnitude=rand_augment)]
-    crop, flip = v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip()
-    return v2.Compose([crop, flip, *augment, *_to_normalised(mean, std)])
+    augment = None if rand_augment is None else v2.RandAugment(magnitude=rand_augment)
+    return partial(_read_cropped, crop=v2.RandomResizedCrop(image_size), augment=augment)
 
 
-def _eval_transform(image_size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+def _read_cropped(path: Path, *, crop: Any, augment: Any) -> Tensor:
+    """Read a training image; only what the crop leaves is made an image of Pillow's again.
+
+    The draws are those of torchvision's RandomResizedCrop and RandomHorizontalFlip, in this order.
+    """
+    pixels = read_pixels(path)
+    like = torch.empty(3, *pixels.shape[:2], device="meta")  # its size is all that is asked for
+    where = crop.make_params([like])
+    top, left = where["top"], where["left"]
+    part = pixels[top : top + where["height"], left : left + where["width"]]
+    resized = Image.fromarray(part).resize(tuple(crop.size), Image.Resampling.BILINEAR)
+    if float(torch.rand(1)) < 0.5:
+        resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return _pixels_of(resized if augment is None else augment(resized))
+
+
+def _eval_reader(image_size: int) -> Reader:
     from torchvision.transforms import v2
 
     resize, crop = v2.Resize(round(image_size * 8 / 7)), v2.CenterCrop(image_size)
-    return v2.Compose([resize, crop, *_to_normalised(mean, std)])
+    return partial(_read_whole, transform=v2.Compose([resize, crop]))
 
 
-def _to_normalised(mean: Sequence[float], std: Sequence[float]) -> list[torch.nn.Module]:
-    """Return the transforms from an image to float32 with (pixel / 255 - mean) / std."""
-    from torchvision.transforms import v2
+def _read_whole(path: Path, *, transform: Any) -> Tensor:
+    return _pixels_of(transform(read_image(path)))
 
-    to_float = v2.ToDtype(torch.float32, scale=True)
-    return [v2.ToImage(), to_float, v2.Normalize(mean=list(mean), std=list(std))]
+
+def _pixels_of(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image))
+
+
+def _normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return (pixel / 255 - mean) / std, float32 [B, C, H, W], of uint8 [B, H, W, C].
+
+    Step by step as torchvision does it, with the same bits; on a CPU image by image, which its
+    cache holds.
+    """
+    shift, scale = torch.tensor([mean, std], device=pixels.device).view(2, -1, 1, 1)
+    images = torch.empty(pixels.movedim(-1, 1).shape, device=pixels.device)
+    step = 1 if pixels.device.type == "cpu" else len(pixels)
+    for start in range(0, len(pixels), step):
+        part = pixels[start : start + step].movedim(-1, 1)
+        images[start : start + step].copy_(part).mul_(1 / 255).sub_(shift).div_(scale)
+    return images

@@ -14,6 +14,7 @@ EXPECTED = {
     "masks": ("| dense ", "torch.nn.utils.parametrize", "are equal, bit for bit"),
     "mask_memory": ("bytes per masked weight", "| float copies, foreach ", "masking alone"),
     "data_pipeline": ("| ours ", "torchvision, 2 workers", "images/s"),
+    "image_folders": ("| ours, without simplejpeg ", "| torchvision, v2 ", "images/s"),
     "selection": ("ours: prune()", "torch.kthvalue", "all of them ties"),
     "topology": ("| ours ", "loop over neurons", "are equal, bit for bit", "rows ablated"),
     "start_up": ("| --help ", "target at most 1"),

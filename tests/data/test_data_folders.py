@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
-from sparsekit.data import decode
+from sparsekit.data import decode, images
 from sparsekit.data.augment import random_flip
 from sparsekit.data.decode import decoded
 from sparsekit.data.folder_in_memory import image_folder_in_memory
 from sparsekit.data.folders import list_images
-from sparsekit.data.image_folder import ImageFolder, image_folder
+from sparsekit.data.image_folder import ImageFolder, _Images, _normalised, image_folder
 
 CPU = torch.device("cpu")
 CLASSES = ("cat", "dog", "eel")
@@ -174,6 +175,66 @@ def test_folder_batches_depend_on_seed_and_epoch_not_on_workers_ranks_or_start(r
     assert same(joined, whole)
     assert not same(whole, batches(data, epoch=4))
     assert not same(whole, batches(data, seed=6))
+
+
+@pytest.fixture(params=[True, False], ids=["simplejpeg", "pillow alone"])
+def photos(request, tmp_path, monkeypatch) -> Path:
+    """A folder "photos" of JPEGs of several kinds, read with and without `simplejpeg`."""
+    if not request.param:
+        monkeypatch.setattr(images, "_jpeg_decoder", lambda: None)
+    noise = torch.randint(256, (4, 45, 61, 3), generator=torch.Generator().manual_seed(0))
+    kinds = [("RGB", 0, False), ("RGB", 2, True), ("L", 0, False), ("CMYK", 0, False)]
+    for split in ("train", "test"):
+        (tmp_path / "photos" / split / "a").mkdir(parents=True)
+        for number, (mode, subsampling, progressive) in enumerate(kinds):
+            Image.fromarray(noise[number].byte().numpy()).convert(mode).save(
+                tmp_path / "photos" / split / "a" / f"{number}.jpg",
+                subsampling=subsampling,
+                progressive=progressive,
+            )
+    return tmp_path
+
+
+def test_jpegs_have_the_pixels_that_pillow_reads(photos):
+    listing = list_images(photos / "photos" / "train")
+    for path in listing.paths:
+        with Image.open(listing.folder / path) as image:
+            expected = np.asarray(image.convert("RGB"))
+        assert np.array_equal(images.read_pixels(listing.folder / path), expected), path
+
+
+def test_a_jpeg_that_ends_early_is_refused(photos):
+    path = photos / "photos" / "train" / "a" / "0.jpg"
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(ValueError, match=r"0.jpg is not a readable image"):
+        images.read_pixels(path)
+
+
+@pytest.mark.parametrize("rand_augment", [None, 9])
+def test_training_images_are_those_of_torchvisions_transforms(photos, rand_augment):
+    data = image_folder(
+        photos, path="photos", val_folder="test", image_size=16, rand_augment=rand_augment
+    )
+    augment = [] if rand_augment is None else [v2.RandAugment(magnitude=rand_augment)]
+    transform = v2.Compose(
+        [
+            v2.RandomResizedCrop(16),
+            v2.RandomHorizontalFlip(),
+            *augment,
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(mean=list(data.mean), std=list(data.std)),
+        ]
+    )
+    for number in range(4):
+        read = Image.open(data.train.folder / data.train.paths[number]).convert("RGB")
+        for seed in range(4):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                expected = transform(read)
+            pixels, _ = _Images(data.train, data.read_train)[number, seed]
+            found = _normalised(pixels[None], data.mean, data.std)[0]
+            assert torch.equal(found, expected)
 
 
 def test_folder_evaluation_is_ordered_complete_and_without_augmentation(root, write_image_folder):
