@@ -29,9 +29,8 @@ TINY = (
     "runtime.accelerator=cpu",
     "runtime.progress=none",
 )
-SWEEP = (
-    "-m", *(text for text in TINY if text != "method=one_shot"), "method=one_shot,random", "seed=0,1,2", "cluster=local", "cluster.processes=2",
-)  # fmt: skip
+METHODS = ("method=one_shot,random", "seed=0,1,2")
+SWEEP = ("-m", *TINY[:2], *METHODS, *TINY[3:], "cluster=local", "cluster.processes=2")
 
 
 @dataclasses.dataclass(frozen=True)
