@@ -48,8 +48,8 @@ def write_mnist(folder: Path, *, zipped: bool) -> dict[str, np.ndarray]:
 
 
 def test_every_configuration_is_described_and_names_options_that_exist():
-    images = {"digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "image_folder"}
-    others = {"diabetes", "digit_pairs", "python_text", "torch_dataset"}
+    images = {"digits", "mnist", "fashion_mnist", "cifar10", "cifar10_16", "cifar100"}
+    others = {"image_folder", "diabetes", "digit_pairs", "python_text", "torch_dataset"}
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == images | others
     for path in CONFIGS.glob("*.yaml"):
         assert path.read_text().startswith("# "), path
