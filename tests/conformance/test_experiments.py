@@ -14,7 +14,7 @@ from sparsekit.sweeps.launch import launch
 from tests.conformance.small_data import write_cifar10, write_mnist
 
 TRAINED_ELSEWHERE = {"method_zoo"}  # every run of it, in test_method_zoo.py
-METHODS_OF_THE_ZOO = {"rewinding_mnist", "layerwise_mnist"}  # with its model and data
+METHODS_OF_THE_ZOO = {"rewinding_mnist", "layerwise_mnist", "dynamic_mnist"}  # with its model and data
 EXPERIMENTS = sorted(
     {file.stem for file in (CONFIGS / "experiment").glob("*.yaml")} - TRAINED_ELSEWHERE
 )
