@@ -14,12 +14,18 @@ from sparsekit.sweeps.launch import launch
 from tests.conformance.small_data import write_cifar10, write_mnist
 
 TRAINED_ELSEWHERE = {"method_zoo"}  # every run of it, in test_method_zoo.py
-METHODS_OF_THE_ZOO = {"rewinding_mnist", "layerwise_mnist", "dynamic_mnist"}  # with its model and data
+METHODS_OF_THE_ZOO = {  # which trains them all: one run says that model and data fit
+    "averaging_cifar", "dynamic_mnist", "layerwise_mnist", "rewinding_mnist",
+}  # fmt: skip
 EXPERIMENTS = sorted(
     {file.stem for file in (CONFIGS / "experiment").glob("*.yaml")} - TRAINED_ELSEWHERE
 )
 SMALLER = {"python_text": ["data.num_bytes=100000"]}
-FILES: dict[str, Callable[[Path], None]] = {"mnist": write_mnist, "cifar10": write_cifar10}
+FILES: dict[str, Callable[[Path], None]] = {
+    "mnist": write_mnist,
+    "cifar10": write_cifar10,
+    "cifar10_16": write_cifar10,
+}
 
 
 def one_of_each_kind(runs: list[Run]) -> Iterator[Run]:
