@@ -250,10 +250,13 @@ def _single(value: Any) -> Any:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Set the generators an item may draw from, and put them back."""
+    """Set the generators an item may draw from, and put them back.
+
+    Not by `torch.manual_seed`, which would also set those of GPUs, and notes a stack trace.
+    """
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
         try:
