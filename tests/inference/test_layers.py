@@ -16,21 +16,6 @@ from sparsekit.inference.running import SparseNetwork
 from sparsekit.inference.stems import stems
 
 
-def levels():
-    best = library._LEVEL_OF_CPU.get(torch.backends.cpu.get_cpu_capability(), "portable")
-    return library.CHOICES[library.CHOICES.index(best) :]
-
-
-@pytest.fixture(params=levels())
-def kernels(request, monkeypatch):
-    """Make layers use one level; it must be what was asked for."""
-    found, why = library._loaded(request.param)
-    assert (found is None) == (request.param == "torch"), why
-    for module in ("layers", "library", "stems"):
-        monkeypatch.setattr(f"sparsekit.inference.{module}.library", lambda: found)
-    return found
-
-
 def sample(cases, count):
     """Return some of the combinations, the same each time."""
     return random.Random(0).sample(list(itertools.product(*cases)), count)

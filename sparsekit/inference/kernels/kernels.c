@@ -31,6 +31,21 @@ INLINE long fitting_tile(long inputs) {
   return inputs * TILE * (long)sizeof(float) > NEAR ? TILE / 2 : TILE;
 }
 
+/* Outputs of so many bytes are in no near cache when they are written: those of the next rows, and
+   what is added to them, are fetched while the rows before them are summed. */
+#define FAR (1 << 20)
+#define AHEAD 8
+
+/* Fetch outputs and residuals of rows order[from] to order[to] for a tile of columns. */
+INLINE void fetch(const int32_t *order, long from, long to, const float *y, long y_pitch,
+                  const struct epilogue *after, long columns) {
+  for (long r = from; r < to; r++)
+    for (long c = 0; c < columns + 15; c += 16) {
+      __builtin_prefetch(y + order[r] * y_pitch + c, 1);
+      if (after->residual) __builtin_prefetch(after->residual + order[r] * after->residual_pitch + c);
+    }
+}
+
 /* Memory of this thread, kept between calls; NULL where there is none. */
 static float *scratch(long floats) {
   static __thread float *memory = NULL;

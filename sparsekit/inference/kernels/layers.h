@@ -108,6 +108,7 @@ long NAME(sparsekit_planes)(const INDEX *index, const VALUE *value, const int32_
                             long residual_pitch, long relu, long threads) {
   const long tile = fitting_tile(inputs), tiles = tile_count(length, tile);
   const long whole = segment == stride || segment == length;
+  const long group = rows * y_pitch * (long)sizeof(float) > FAR ? AHEAD : rows;
   PIECES(runs * tiles, rows, threads)
   long failed = 0;
   PARALLEL for (long piece = 0; piece < pieces; piece++) {
@@ -118,8 +119,12 @@ long NAME(sparsekit_planes)(const INDEX *index, const VALUE *value, const int32_
     if (whole && columns >= NARROWEST) {
       const long at = run * length + first;
       const struct epilogue here = {bias, residual ? residual + at : NULL, residual_pitch, relu};
-      NAME(tile)(index, value, starts, order, from, to, input, x_pitch, columns, y + at, y_pitch,
-                 &here);
+      for (long row = from; row < to; row += group) {
+        const long stop = row + group < to ? row + group : to, next = stop + group;
+        fetch(order, stop, next < to ? next : to, y + at, y_pitch, &here, columns);
+        NAME(tile)(index, value, starts, order, row, stop, input, x_pitch, columns, y + at, y_pitch,
+                   &here);
+      }
       continue;
     }
     const long width = columns < NARROWEST ? NARROWEST : columns;
