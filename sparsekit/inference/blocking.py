@@ -1,7 +1,8 @@
-"""Weights for many samples: bands of rows, in each block after block of inputs.
+"""Weights for many columns: bands of rows, in each block after block of inputs.
 
 The inputs of a block stay in the first cache while a band is multiplied by them; without blocks
-each kept weight waits for inputs from the second. Read by `sparsekit_linear` in kernels/layers.h.
+each kept weight waits for inputs from the second. Read by the kernels
+`linear` and `planes`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ BAND = 128
 
 @dataclass(frozen=True, eq=False)
 class Blocked:
-    """Arrays of a weight for the kernel `linear`, and what it is called with.
+    """Arrays of a weight for the kernels, and what they are called with.
 
     `order`: which row of its band each is. Rows of equal length in a block lie one after the other,
     so that a CPU foresees where each ends.
@@ -31,14 +32,24 @@ class Blocked:
     addresses: tuple[int, int, int, int, int, int]
 
 
-def blocked(rows: SparseRows, blocks: int) -> Blocked:
-    """Return a weight with its inputs in so many blocks."""
-    inputs = max(1, -(-rows.num_columns // blocks))
+def blocked(
+    rows: SparseRows,
+    blocks: int,
+    *,
+    band: int = BAND,
+    taps: int = 1,
+    offsets: Tensor | None = None,
+) -> Blocked:
+    """Return a weight with its inputs in so many blocks, perhaps with `offsets` for its columns.
+
+    `taps`: so many columns are one input.
+    """
+    inputs = max(1, -(-rows.num_columns // taps // blocks)) * taps
     row, block = rows.row_numbers(), rows.columns.long() // inputs
-    sizes = torch.full((-(-rows.num_rows // BAND),), BAND)
-    sizes[-1:] -= -rows.num_rows % BAND
+    sizes = torch.full((-(-rows.num_rows // band),), band)
+    sizes[-1:] -= -rows.num_rows % band
     # Segments are rows of blocks: those of a band, those of a block of it, in order of rows.
-    segment = row // BAND * blocks * BAND + block * sizes[row // BAND] + row % BAND
+    segment = row // band * blocks * band + block * sizes[row // band] + row % band
     counts = torch.bincount(segment, minlength=rows.num_rows * blocks)
     of_segment = sizes.repeat_interleave(blocks)
     number = torch.arange(len(of_segment)).repeat_interleave(of_segment)
@@ -47,7 +58,8 @@ def blocked(rows: SparseRows, blocks: int) -> Blocked:
     position = torch.empty_like(order)
     position[order] = torch.arange(len(order))
     entry = position[segment].argsort(stable=True)
-    columns = rows.columns.to(torch.int32)[entry].to(rows.columns.dtype)
+    where = rows.columns if offsets is None else offsets
+    columns = where.to(torch.int32)[entry].to(where.dtype)
     starts = F.pad(counts[order].cumsum(0), (1, 0)).to(torch.int32)
     arrays = (copied(columns), copied(rows.values[entry]), starts, in_band[order].to(torch.int32))
     index, value, first, place = (one.data_ptr() for one in arrays)

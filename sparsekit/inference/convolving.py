@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sparsekit.inference.blocking import BAND, Blocked, blocked
 from sparsekit.inference.library import Kernel, Library, address
 from sparsekit.inference.memory import empty
-from sparsekit.inference.packed import Packed, odd_lines, packed
+from sparsekit.inference.packed import odd_lines
 from sparsekit.inference.rows import SparseRows
 
 Pair = tuple[int, int]
@@ -26,6 +27,18 @@ _LONG_RUN = 112
 
 _NARROWEST = 8
 """Columns that kernels read at least."""
+
+_VECTORS = 8
+"""Vectors of columns in a tile, as of the kernels."""
+
+_NEAR = 40 * 1024
+"""Bytes of inputs that stay in a first cache."""
+
+_KEPT = 16
+"""So many weights a row keeps in a block at least, on average: less does not pay for its sums."""
+
+_FEWEST = 3
+"""Fewer blocks do not pay for adding up their sums."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class Plan:
     it is made with. `runs`: see `sparsekit_planes`.
     """
 
-    weight: Packed
+    weight: Blocked
     copied: int
     halo: tuple[int, ...]
     pitch: int
@@ -82,18 +95,46 @@ def plan(library: Library, rows: SparseRows, shape: Shape, size: tuple[int, int,
     out_height, out_width = shape.out_size(height, width)
     length = height * width * n
     halo: tuple[int, ...] = ()
-    pitch, runs = 0, (1, length, 0, length, length)
+    pitch, runs, where = 0, (1, length, 0, length, length), None
     if not shape.reads_in_place or shape.groups > 1 or length < _NARROWEST:
         halo, steps, columns = bordered(shape, size, out_width)
         pitch = odd_lines(columns)
         runs = _runs(steps[1], out_height, out_width * n)
-        weight = packed(rows, offsets(rows, shape, steps, halo[5], pitch))
-    else:
-        weight = packed(rows)
+        where = offsets(rows, shape, steps, halo[5], pitch)
+    blocks = _blocks(library, rows, shape, n, runs)
+    weight = blocked(
+        rows, blocks, band=BAND if blocks > 1 else max(1, rows.num_rows),
+        taps=shape.kernel_size[0] * shape.kernel_size[1], offsets=where,
+    )  # fmt: skip
+    index = rows.columns if where is None else where
+    kernel = library.function("planes", rows.values.dtype, index.dtype)
     return Plan(
-        weight, shape.channels * pitch, halo, pitch, runs, weight.function(library, "planes"),
+        weight, shape.channels * pitch, halo, pitch, runs, kernel,
         *images(n, rows.num_rows, out_height, out_width),
     )  # fmt: skip
+
+
+def _blocks(
+    library: Library, rows: SparseRows, shape: Shape, n: int, runs: tuple[int, int, int, int, int]
+) -> int:
+    """Return in how many blocks of inputs a weight is multiplied by runs of columns.
+
+    As many inputs as a first cache holds of a tile of columns, but no fewer than make rows keep
+    enough weights in each block. One block where kernels pick columns from what they computed: from
+    runs with gaps, and where vectors are so short that a last tile may be narrower than they take.
+    """
+    _, length, _, segment, stride = runs
+    lanes = library.slicing.lanes
+    if shape.groups > 1 or min(length, lanes) < _NARROWEST or segment not in (length, stride):
+        return 1
+    taps = shape.kernel_size[0] * shape.kernel_size[1]
+    tile = min(_VECTORS * lanes, length)
+    step, wide = shape.stride[1], shape.kernel_size[1]
+    near = min(step, wide) * tile + (wide - 1) * shape.dilation[1] * n // step
+    density = rows.kept / max(rows.num_rows * rows.num_columns, 1)
+    channels = max(_NEAR / (4 * shape.kernel_size[0] * near), _KEPT / max(density * taps, 1e-9))
+    blocks = round(shape.channels / channels)
+    return blocks if blocks >= _FEWEST else 1
 
 
 def bordered(
@@ -171,8 +212,8 @@ class Convolution:
         if residual is not None:
             residual = in_planes(residual.expand(found.size))
         failed = found.kernel(
-            *found.weight.addresses, found.weight.order.data_ptr(), channels, start.data_ptr(),
-            pitch, *found.runs, out.data_ptr(), found.strides[1], address(bias), address(residual),
+            *found.weight.addresses, channels, start.data_ptr(), pitch, *found.runs,
+            out.data_ptr(), found.strides[1], address(bias), address(residual),
             0 if residual is None else residual.stride(1), self._relu, threads,
         )  # fmt: skip
         if failed:

@@ -30,7 +30,7 @@ _SIGNATURES = {
         *(_P, _P, _P, _L, _P, _L, _L, _P, _L, _L, _L, _P, _L, _L, _P, _P, _L, _L),
     ],
     "sparsekit_planes": [
-        *(_P, _P, _P, _L, _P, _L, _P, *[_L] * 6, _P, _L, _P, _P, _L, _L, _L),
+        *(_P, _P, _P, _L, _P, _L, _L, _P, *[_L] * 6, _P, _L, _P, _P, _L, _L, _L),
     ],
 }  # fmt: skip
 

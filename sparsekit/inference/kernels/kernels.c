@@ -15,8 +15,8 @@
 
 #include "dense.h"
 
-/* So many rows are computed before their outputs are put where they belong. Packed for linear layers
-   in Python (packed.BAND). */
+/* So many rows are computed before their outputs are put where they belong. Bands of
+   blocked weights in Python (blocking.BAND). */
 #define CHUNK 128
 
 /* Tiles of `length` columns: all as wide as `tile` but the last, which may be a vector wider. */

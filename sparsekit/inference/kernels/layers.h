@@ -50,14 +50,22 @@ long NAME(sparsekit_few)(const struct sliced *weight, const float *x, long batch
   return failed;
 }
 
-/* One band of rows times a tile of columns, block of inputs by block, into out. */
+/* One band of rows times a tile of columns, block of inputs by block, into out. The outputs of
+   `group` rows are fetched ahead, none if these are all. */
 INLINE void NAME(band)(const INDEX *index, const VALUE *value, const int32_t *starts,
                        const int32_t *order, long rows, long blocks, const float *x, long pitch,
-                       long width, float *out, long out_pitch, const float *bias, long relu) {
+                       long width, float *out, long out_pitch, const struct epilogue *after,
+                       long group) {
   for (long block = 0; block < blocks; block++, starts += rows, order += rows) {
-    const struct epilogue after = {block ? NULL : bias, block ? out : NULL, out_pitch,
-                                   relu && block == blocks - 1};
-    NAME(tile)(index, value, starts, order, 0, rows, x, pitch, width, out, out_pitch, &after);
+    const struct epilogue here = {block ? NULL : after->bias, block ? out : after->residual,
+                                  block ? out_pitch : after->residual_pitch,
+                                  after->relu && block == blocks - 1};
+    const long step = block ? rows : group;
+    for (long row = 0; row < rows; row += step) {
+      const long stop = row + step < rows ? row + step : rows, next = stop + step;
+      fetch(order, stop, next < rows ? next : rows, out, out_pitch, &here, width);
+      NAME(tile)(index, value, starts, order, row, stop, x, pitch, width, out, out_pitch, &here);
+    }
   }
 }
 
@@ -87,9 +95,10 @@ long NAME(sparsekit_linear)(const INDEX *index, const VALUE *value, const int32_
     if (!direct) pack(x + first * x_sample, x_sample, x_feature, features, columns, packed, pitch);
     for (long band = bands * chunk / chunks; band < bands * (chunk + 1) / chunks; band++) {
       const long row = band * CHUNK, count = rows - row < CHUNK ? rows - row : CHUNK;
+      const struct epilogue here = {bias ? bias + row : NULL, NULL, 0, relu && !residual};
       NAME(band)(index, value, starts + row * blocks, order + row * blocks, count, blocks,
                  direct ? x + first : packed, direct ? x_feature : pitch, width, block, pitch,
-                 bias ? bias + row : NULL, relu && !residual);
+                 &here, count);
       unpack(block, pitch, count, columns, y + first * y_sample + row * y_feature, y_sample,
              y_feature, &after, first * y_sample + row * y_feature);
     }
@@ -100,30 +109,36 @@ long NAME(sparsekit_linear)(const INDEX *index, const VALUE *value, const int32_
 /* Planes of an image, in x at index * x_pitch, in y apart by y_pitch; each output sums `inputs` at
    most. Row r of the weight is row order[r] of y. There are `runs` of `length` columns, `x_step`
    apart in x; of each `stride` columns (one stride a run unless runs are flattened) the first
-   `segment` are kept, one after the other in y. Returns 1 where memory runs out. */
+   `segment` are kept, one after the other in y. Several blocks of inputs, only for runs that are
+   kept whole, lie as in sparsekit_linear. Returns 1 where memory runs out. */
 long NAME(sparsekit_planes)(const INDEX *index, const VALUE *value, const int32_t *starts, long rows,
-                            const int32_t *order, long inputs, const float *x, long x_pitch,
-                            long runs, long length, long x_step, long segment, long stride, float *y,
-                            long y_pitch, const float *bias, const float *residual,
-                            long residual_pitch, long relu, long threads) {
-  const long tile = fitting_tile(inputs), tiles = tile_count(length, tile);
+                            const int32_t *order, long blocks, long inputs, const float *x,
+                            long x_pitch, long runs, long length, long x_step, long segment,
+                            long stride, float *y, long y_pitch, const float *bias,
+                            const float *residual, long residual_pitch, long relu, long threads) {
+  const long tile = blocks > 1 ? TILE : fitting_tile(inputs), tiles = tile_count(length, tile);
+  /* Threads share the rows of no band: they are in it in another order in each block. */
+  const long unit = blocks > 1 ? CHUNK : 1, units = (rows + unit - 1) / unit;
   const long whole = segment == stride || segment == length;
   const long group = rows * y_pitch * (long)sizeof(float) > FAR ? AHEAD : rows;
   PIECES(runs * tiles, rows, threads)
   long failed = 0;
   PARALLEL for (long piece = 0; piece < pieces; piece++) {
     const long chunk = piece % chunks, run = piece / chunks / tiles, number = piece / chunks % tiles;
-    const long from = rows * chunk / chunks, to = rows * (chunk + 1) / chunks;
-    const long first = number * tile, columns = tile_width(number, length, tile);
+    const long from = units * chunk / chunks * unit, end = units * (chunk + 1) / chunks * unit;
+    const long to = end < rows ? end : rows, first = number * tile;
+    const long columns = tile_width(number, length, tile);
     const float *input = x + run * x_step + first;
     if (whole && columns >= NARROWEST) {
-      const long at = run * length + first;
-      const struct epilogue here = {bias, residual ? residual + at : NULL, residual_pitch, relu};
-      for (long row = from; row < to; row += group) {
-        const long stop = row + group < to ? row + group : to, next = stop + group;
-        fetch(order, stop, next < to ? next : to, y + at, y_pitch, &here, columns);
-        NAME(tile)(index, value, starts, order, row, stop, input, x_pitch, columns, y + at, y_pitch,
-                   &here);
+      const long at = run * length + first, step = blocks > 1 ? CHUNK : to - from;
+      for (long row = from; row < to; row += step) {
+        /* The only block has one order for all rows, which `order` gives as rows of y. */
+        const long top = blocks > 1 ? row : 0, count = row + step < to ? step : to - row;
+        const struct epilogue here = {
+            bias ? bias + top : NULL, residual ? residual + at + top * residual_pitch : NULL,
+            residual_pitch, relu};
+        NAME(band)(index, value, starts + row * blocks, order + row * blocks, count, blocks, input,
+                   x_pitch, columns, y + at + top * y_pitch, y_pitch, &here, group);
       }
       continue;
     }
@@ -137,8 +152,8 @@ long NAME(sparsekit_planes)(const INDEX *index, const VALUE *value, const int32_
                  WIDEST, &plain);
       for (long r = row; r < stop; r++)
         keep_segments(block + (r - row) * WIDEST, first, columns, segment, stride,
-                      y + order[r] * y_pitch, bias ? bias[order[r]] : 0,
-                      residual ? residual + order[r] * residual_pitch : NULL, relu);
+                      y + run * length + order[r] * y_pitch, bias ? bias[order[r]] : 0,
+                      residual ? residual + run * length + order[r] * residual_pitch : NULL, relu);
     }
   }
   return failed;

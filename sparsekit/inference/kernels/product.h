@@ -10,7 +10,7 @@
    fill no vector are computed twice instead of read past the end. `sets` of sums hide latencies. */
 #define ROW(count, sets, type)                                                                     \
   INLINE void NAME(row_##count##_##type)(const INDEX *index, const VALUE *value, long kept,        \
-                                         const float *x, long pitch, long last, float *restrict y, \
+                                         const float *x, long pitch, long last, float *y,          \
                                          float bias, const float *residual, long relu) {           \
     const long lanes = sizeof(type) / 4;                                                           \
     const float *end = x + last;                                                                   \
@@ -35,10 +35,12 @@
     }                                                                                              \
     UNROLL for (int s = 1; s < sets; s++)                                                          \
       UNROLL for (int t = 0; t < count; t++) sums[0][t] += sums[s][t];                             \
+    /* The residual may be y itself, where two vectors may overlap: all of it is read first. */      \
+    UNROLL for (int t = 0; residual && t < count; t++)                                             \
+      sums[0][t] += *(const type *)(residual + (t == count - 1 ? last : t * lanes));               \
     UNROLL for (int t = 0; t < count; t++) {                                                       \
       const long at = t == count - 1 ? last : t * lanes;                                           \
       type sum = sums[0][t];                                                                       \
-      if (residual) sum += *(const type *)(residual + at);                                         \
       if (relu) sum = (type)((mask_of_##type)sum & ~(mask_of_##type)(sum < (type){0}));            \
       *(type *)(y + at) = sum;                                                                     \
     }                                                                                              \
