@@ -28,6 +28,9 @@ _LONG_RUN = 112
 _NARROWEST = 8
 """Columns that kernels read at least."""
 
+_FARTHEST = 2**31 - 1
+"""Numbers in a copy with borders at most: offsets in it have 32 bits."""
+
 _VECTORS = 8
 """Vectors of columns in a tile, as of the kernels."""
 
@@ -100,6 +103,11 @@ def plan(library: Library, rows: SparseRows, shape: Shape, size: tuple[int, int,
         halo, steps, columns = bordered(shape, size, out_width)
         pitch = odd_lines(columns)
         runs = _runs(steps[1], out_height, out_width * n)
+        if shape.channels * pitch > _FARTHEST:
+            raise ValueError(
+                f"{n} images of {height}x{width} with {shape.channels} channels are too many at "
+                f"once for a convolution: at most {_FARTHEST} numbers with borders, run fewer"
+            )
         where = offsets(rows, shape, steps, halo[5], pitch)
     blocks = _blocks(library, rows, shape, n, runs)
     weight = blocked(

@@ -90,3 +90,11 @@ def test_blocks_in_several_threads_give_the_same_bits(kernels, setting):
             torch.set_num_threads(before)
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+def test_copies_with_borders_that_offsets_do_not_reach(kernels):
+    if kernels is None:
+        pytest.skip("PyTorch has no offsets")
+    layer, _, _ = convolution("3x3", out=2)
+    with pytest.raises(ValueError, match="20000 images of 14x14 with 640 channels are too many"):
+        blocks(kernels, layer, 20000, 14, 14)
