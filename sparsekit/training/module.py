@@ -68,7 +68,7 @@ class FitModule(LightningModule):
         self.steps_in_sum = 0
         self.between_steps = True
         self.shares_batches = False
-        self._planned: tuple[int, list[tuple[int, float]]] = (step, [])
+        self._planned: tuple[int, list[int]] = (step, [])
         # Not a buffer, because DDP overwrites the buffers of all ranks by those of rank 0.
         self.loss_sum = torch.zeros(())
         # In a list, so that the compiled copy is not a submodule and state-dict keys do not change.
@@ -100,18 +100,16 @@ class FitModule(LightningModule):
         self.between_steps = False
         if self.viewed is not None:
             self.viewed.step = self.step
-        seed, rate = self._seed_and_rate()
-        seed_(self.device, seed)
-        set_rate_(self.trainer.optimizers[0], rate)
+        seed_(self.device, self._step_seed())
+        set_rate_(self.trainer.optimizers[0], self.fit_schedule.learning_rate(self.step))
 
-    def _seed_and_rate(self) -> tuple[int, float]:
-        """Return what the schedule says of this step; worked out for many at once, with warm caches
-        a fourth of the time."""
+    def _step_seed(self) -> int:
+        """Return the seed of this step; worked out for many at once, with warm caches a fourth of
+        the time. Not so the learning rate, which code of the user's own may give."""
         first, planned = self._planned
         if not 0 <= self.step - first < len(planned):
-            schedule = self.fit_schedule
-            steps = range(self.step, min(self.step + PLANNED, schedule.last))
-            planned = [(schedule.step_seed(step), schedule.learning_rate(step)) for step in steps]
+            steps = range(self.step, min(self.step + PLANNED, self.fit_schedule.last))
+            planned = [self.fit_schedule.step_seed(step) for step in steps]
             first, self._planned = self.step, (self.step, planned)
         return planned[self.step - first]
 
