@@ -63,9 +63,26 @@ kill_jobs_of() { # NODE: the supervisors of its job steps, and all that descends
   mapfile -t children < <(supervisors_of "$1")
   while [ ${#children[@]} -gt 0 ]; do
     kin+=("${children[@]}")
+    # What is stopped has no further children, which would outlive it and go on to write.
+    kill -STOP "${children[@]}" 2>/dev/null || true
+    within "$patience" at_rest "${children[@]}" || fail "processes of $1 cannot be stopped"
     mapfile -t children < <(children_of "${children[@]}")
   done
-  [ ${#kin[@]} -eq 0 ] || kill -KILL "${kin[@]}" 2>/dev/null || true
+  [ ${#kin[@]} -gt 0 ] || return 0
+  kill -KILL "${kin[@]}" 2>/dev/null || true
+  within "$patience" gone "${kin[@]}" || fail "processes of $1 cannot be killed"
+}
+
+at_rest() { states_are '[TtZX]' "$@"; } # PID...: stopped or gone
+
+gone() { states_are '[ZX]' "$@"; } # PID...: but for what nobody has waited for yet
+
+states_are() { # STATES PID...: whether each of the processes is in one of the states, or is no more
+  local pid state
+  for pid in "${@:2}"; do
+    state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null) || continue
+    [[ -z $state || $state == $1 ]] || return 1
+  done
 }
 
 children_of() { # PID...
