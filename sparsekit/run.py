@@ -117,6 +117,10 @@ def _main(options: argparse.Namespace) -> int:
         zipped=[keys.split(",") for keys in options.zip],
         excluded=[pairs(text) for text in options.exclude],
     )
+    if not options.dry_run:
+        from sparsekit.sweeps.refusing import refuse
+
+        refuse(runs)
     print(f"{len(runs)} run{'s' * (len(runs) != 1)}; importing PyTorch", file=sys.stderr)
     if options.dry_run:
         with uncollected():

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -52,8 +54,10 @@ LEAVES = (
 )  # fmt: skip
 OPTIONAL_LEAVES = ("logger", "source")
 LIGHT_MODULES = (
-    "sparsekit.training.settings", "sparsekit.sweeps.resources", "sparsekit.sweeps.clusters"
+    "sparsekit.training.settings", "sparsekit.sweeps.resources", "sparsekit.sweeps.clusters",
 )  # fmt: skip
+FRACTIONS = ("sparsity", "remove", "average_from")
+"""Of a method; what else its settings must be takes PyTorch to see."""
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -71,12 +75,19 @@ def check(config: Mapping[str, Any]) -> None:
         elif node is not None or name in LEAVES:
             raise ConfigError(f"{name}: expected a leaf with `_target_`, found {node!r}")
     _check_callbacks(config.get("callbacks"))
-    if not 0 <= config["sparsity"] < 1:
-        raise ConfigError(f"sparsity={config['sparsity']} is outside 0 <= sparsity < 1")
+    _check_fraction("sparsity", config["sparsity"])
+    for name in FRACTIONS:
+        _check_fraction(f"method.{name}", config["method"].get(name))
     if not 0 <= config["seed"] < 2**63:
         raise ConfigError(f"seed={config['seed']} is outside 0 <= seed < 2^63")
     for name in LEAVES:
         _check_values(name, config[name])
+
+
+def _check_fraction(place: str, value: Any) -> None:
+    if isinstance(value, int | float) and not 0 <= value < 1:
+        name = place.rpartition(".")[2]
+        raise ConfigError(f"{place}={value} is outside 0 <= {name} < 1")
 
 
 def _check_callbacks(node: Any) -> None:
@@ -108,6 +119,16 @@ def build(node: Any) -> Any:
     if not isinstance(node, Mapping | list | tuple):
         return node
     return instantiate(_marked(node), _convert_="all")
+
+
+def built(node: Mapping[str, Any]) -> Any:
+    """Build the objects of a leaf; equal leaves, as most runs of a sweep have, share them."""
+    return _built_once(json.dumps(node))
+
+
+@functools.lru_cache(maxsize=1024)
+def _built_once(text: str) -> Any:
+    return build(json.loads(text))
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
 import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +32,7 @@ from sparsekit.system.executors import Executor
 from sparsekit.system.fit_jobs import Parked
 from sparsekit.system.interruption import Stopped
 from sparsekit.system.printing import remark
-from sparsekit.system.refusals import refusal_in, require_one_file_system, require_writable
+from sparsekit.system.refusals import refusal_in
 from sparsekit.system.secrets import masked_here
 from sparsekit.system.team import Team
 from sparsekit.training.fit import fit
@@ -42,8 +41,6 @@ from sparsekit.training.observing import ObserverMaker, made_observer
 from sparsekit.training.problem import PROBLEM_PARTS, Source, ensure_init
 from sparsekit.training.settings import Runtime
 
-FOLDERS = ("work", "stages/*", "named/*", "sweeps")
-"""Of a store, in which runs write."""
 MOST_BYTES = 200
 """Of a method's name in that of a record, whose file name has 255 at most."""
 
@@ -101,45 +98,23 @@ def prepare_run(run: Run) -> PreparedRun:
     """Build the objects of a checked configuration; ConfigError for a value they refuse."""
     given = run.config
     try:
-        built = {name: _built(given[name]) for name in ("method", "runtime", "executor")}
+        built = {name: config.built(given[name]) for name in ("method", "runtime", "executor")}
         built["runtime"] = built["runtime"].placed()
         built["executor"](str, [])  # refuses its settings even when there is nothing to do
-        problem = Problem(**{name: _built(given[name]) for name in PROBLEM_PARTS})
+        problem = Problem(**{name: config.built(given[name]) for name in PROBLEM_PARTS})
         common = FitSpec(
             problem,
-            _built(given["train"]),
+            config.built(given["train"]),
             int(given["seed"]),
-            callbacks=_built(given["callbacks"]) if given["callbacks"] else None,
+            callbacks=config.built(given["callbacks"]) if given["callbacks"] else None,
         )
-        source = None if given["source"] is None else _built(given["source"])
+        source = None if given["source"] is None else config.built(given["source"])
         describe([common, source])  # refuses what cannot be part of an address
         prepared = PreparedRun(run, common=common, source=source, **built)
-        return logged(prepared, None if given["logger"] is None else _built(given["logger"]))
+        return logged(prepared, None if given["logger"] is None else config.built(given["logger"]))
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(f"{run.shown}: {cause}") from error
-
-
-def _built(node: Mapping[str, Any]) -> Any:
-    """Build the objects of a leaf; equal leaves, as most runs of a sweep have, share them."""
-    return _built_once(json.dumps(node))
-
-
-@functools.lru_cache(maxsize=1024)
-def _built_once(text: str) -> Any:
-    return config.build(json.loads(text))
-
-
-def require_stores(prepared_runs: Sequence[PreparedRun]) -> None:
-    """Raise ConfigError unless runs can write to their stores."""
-    for prepared in {run.store.root: run for run in prepared_runs}.values():
-        root = prepared.store.root
-        try:
-            require_writable(root, FOLDERS)
-            require_one_file_system(root, ("work", "stages", "stages/*"))
-        except OSError as error:
-            said = f"runtime.store={root} cannot be written to"
-            raise ConfigError(f"{said}: {refusal_in(error) or error}") from error
 
 
 def rehearse_all(prepared_runs: Sequence[PreparedRun]) -> None:

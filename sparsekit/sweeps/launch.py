@@ -5,18 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sparsekit.configuration import config
-from sparsekit.configuration.compose import Run, deciding
+from sparsekit.configuration.compose import Run
 from sparsekit.configuration.config import ConfigError
-from sparsekit.configuration.unpublishable import refuse_secrets
 from sparsekit.runs.planning import unstored
 from sparsekit.runs.recording import restate
-from sparsekit.runs.runner import PreparedRun, prepare_run, rehearse_all, require_stores
+from sparsekit.runs.runner import PreparedRun, prepare_run, rehearse_all
 from sparsekit.runs.telling import conclude
 from sparsekit.store.store import Store
 from sparsekit.sweeps.clusters import Inline, Local, Slurm
@@ -27,13 +25,9 @@ from sparsekit.sweeps.page import publish_page
 from sparsekit.sweeps.pool import run_pool
 from sparsekit.sweeps.private import NotReadable
 from sparsekit.sweeps.records import Sweep, member_of
-from sparsekit.sweeps.resources import Resources
 from sparsekit.sweeps.snapshot import provenance, take_snapshot
 from sparsekit.sweeps.trust import CODE
 from sparsekit.system import interruption
-from sparsekit.system.executors import workers
-from sparsekit.system.fit_jobs import FitJobs
-from sparsekit.system.gpus import visible_gpus
 from sparsekit.system.printing import remark, say
 from sparsekit.system.users import user_name
 
@@ -41,16 +35,16 @@ STOPPED = 143
 
 
 def launch(runs: Sequence[Run], *, command: str, label: str | None = None) -> int:
-    """Check, rehearse and freeze these runs as one sweep, and start it where they say.
+    """Rehearse and freeze these runs, which `refuse` lets pass, and start them where they say.
 
     0: all finished, or all are queued; 1: some failed; 143: asked to end. Nothing is started
     unless all can be.
     """
-    for run in runs:
-        refuse_secrets(run.config, deciding(run.config))
     prepared_runs = [prepare_run(run) for run in runs]
-    cluster = _refuse_mixed(prepared_runs)
-    require_stores(prepared_runs)
+    cluster = config.built(runs[0].config["cluster"])
+    if not isinstance(cluster, Slurm):
+        for prepared in prepared_runs:
+            _refuse_absent_gpu(prepared)
     rehearse_all(unstored(prepared_runs))
     root = prepared_runs[0].store.root.absolute()
     content = {
@@ -127,47 +121,6 @@ WAYS: Mapping[type, Callable[[Sweep, Sequence[int], Any], int]] = {
 }
 
 
-def _refuse_mixed(prepared_runs: Sequence[PreparedRun]) -> Any:
-    """Return the one cluster of all runs; ConfigError for what would be ignored or cannot work."""
-    for key, place in (("cluster", "cluster"), ("store", "runtime.store")):
-        values = [_chosen(prepared.run, key) for prepared in prepared_runs]
-        if any(value != values[0] for value in values):
-            raise ConfigError(f"the runs of one sweep have different values of {place}")
-    cluster = config.build(prepared_runs[0].run.config["cluster"])
-    if type(cluster) not in WAYS:
-        valid = ", ".join(f"{way.__module__}.{way.__qualname__}" for way in WAYS)
-        raise ConfigError(f"cluster: {cluster!r} is not one of {valid}")
-    if isinstance(cluster, Local):
-        _refuse_local(cluster)
-    for prepared in prepared_runs:
-        if isinstance(prepared.executor, FitJobs) and not isinstance(cluster, Slurm):
-            raise ConfigError("executor=jobs needs cluster=slurm; elsewhere: inline, workers")
-        if isinstance(cluster, Slurm):
-            _refuse_slurm(cluster, prepared)
-        else:
-            _refuse_absent_gpu(prepared)
-        _refuse_devices(prepared, config.build(prepared.run.config["resources"]), cluster)
-    return cluster
-
-
-def _refuse_local(cluster: Local) -> None:
-    places = cluster.per_gpu * len(visible_gpus())
-    if 0 < places < cluster.processes:
-        raise ConfigError(
-            f"cluster.processes={cluster.processes} is more than the {len(visible_gpus())} GPUs "
-            f"take with cluster.per_gpu={cluster.per_gpu}; start at most {places}, or raise per_gpu"
-        )
-
-
-def _refuse_slurm(cluster: Slurm, prepared: PreparedRun) -> None:
-    if shutil.which("sbatch") is None:
-        raise ConfigError("cluster=slurm: there is no sbatch here; elsewhere: local, inline")
-    try:
-        cluster.refuse(config.build(prepared.run.config["resources"]))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
 def _refuse_absent_gpu(prepared: PreparedRun) -> None:
     """Raise ConfigError if a run asks for a GPU by name on a machine that has none."""
     import torch
@@ -177,31 +130,6 @@ def _refuse_absent_gpu(prepared: PreparedRun) -> None:
         raise ConfigError(f"runtime.accelerator={asked}: there is no GPU here; auto takes what is")
     if asked == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("runtime.accelerator=mps: there is no such device here; auto is cpu")
-
-
-def _refuse_devices(prepared: PreparedRun, resources: Resources, cluster: Any) -> None:
-    """Raise ConfigError for fits on several devices that could not be trained as asked for."""
-    nodes, devices = resources.nodes, prepared.runtime.devices
-    if nodes > 1 and not isinstance(cluster, Slurm):
-        raise ConfigError(f"resources.nodes={nodes} needs cluster=slurm; elsewhere there is one")
-    if nodes * devices == 1:
-        return
-    if getattr(prepared.executor, "func", None) is workers:
-        raise ConfigError(
-            f"executor=workers trains fits side by side, each on one device; with resources.nodes="
-            f"{nodes} and runtime.devices={devices}: executor=inline, or jobs with cluster=slurm"
-        )
-    train = prepared.run.config["train"]
-    batch, pieces = train["batch_size"], train.get("accumulate", 1)
-    if batch % (nodes * devices * pieces):
-        raise ConfigError(
-            f"train.batch_size={batch} cannot be shared out evenly: resources.nodes={nodes} x "
-            f"runtime.devices={devices} x train.accumulate={pieces}"
-        )
-
-
-def _chosen(run: Run, key: str) -> Any:
-    return run.config["runtime"].get("store") if key == "store" else run.config[key]
 
 
 def _frozen(prepared_runs: Sequence[PreparedRun]) -> list[dict[str, Any]]:

@@ -83,6 +83,8 @@ LIGHT = [
     ("sparsity=1", "sparsity=1.0 is outside 0 <= sparsity < 1"),
     ("sparsity=nan", "sparsity=nan is outside 0 <= sparsity < 1"),
     ("sparsity=dense", "Value 'dense' of type 'str' could not be converted to Float"),
+    ("method=imp method.remove=1", "method.remove=1 is outside 0 <= remove < 1"),
+    ("method=imp method.average_from=-0.1", "average_from=-0.1 is outside 0 <= average_from < 1"),
     ("train.epochs=-1", "train.epochs=-1 is below 0"),
     ("train.epochs=0", "train.epochs=0 trains nothing"),
     ("train.epochs=nan", "train.epochs=nan is not a finite number"),
@@ -95,6 +97,11 @@ LIGHT = [
     ),
     ("runtime.devices=0", "runtime: devices=0, threads=0 is too few"),
     ("runtime.progress=loud", "runtime.progress='loud' is not one of auto, bar, lines, none"),
+    ("runtime.store=/dev/null/runs", "runtime.store=/dev/null/runs cannot be written to"),
+    ("-m runtime.store=a,b", "the runs of one sweep have different values of runtime.store"),
+    ("executor=jobs", "executor=jobs needs cluster=slurm"),
+    ("executor=workers executor.num_workers=0", "num_workers=0 is not positive"),
+    ("executor=workers runtime.devices=2", "each on one device"),
     ("runtime=null", "runtime: expected a leaf with `_target_`, found None"),
     ("train={}", "train={}: no such option; valid: cifar_imp"),
     ("~train.schedule", "train: sparsekit.training.settings.Train needs schedule"),
@@ -252,7 +259,6 @@ def test_every_option_says_in_its_first_comment_what_it_is(file: Path) -> None:
 
 
 HEAVY = [
-    ("method=imp method.remove=1", "remove=1 is outside 0 <= remove < 1"),
     ("method=imp method.cycles=-1", "cycles=-1"),
     ("method=imp method.rewind_step=-1", "rewind_step=-1 is negative"),
     ("method=imp method.rewind_step=100000", "is method.rewind_step too late"),
@@ -263,7 +269,6 @@ HEAVY = [
     ("train.batch_size=5000", "train.batch_size=5000 is more than the 1257 training examples"),
     ("prunable.exclude=[no_such.weight]", "exclude pattern 'no_such.weight' matches none of"),
     ("model=timm model.name=resnet81", "timm has no such model; nearest: resnet"),
-    ("executor=workers executor.num_workers=0", "num_workers=0 is not positive"),
     ("data=mnist", "train-images-idx3-ubyte"),
     ("data=cifar10", "nowhere"),
 ]
