@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsekit.inference import gpu
-from sparsekit.inference.convolving import Convolution, Pair, Shape
+from sparsekit.inference.convolving import Convolution
 from sparsekit.inference.fallback import Fallback
 from sparsekit.inference.library import library
 from sparsekit.inference.multiplying import Product
+from sparsekit.inference.planes import Pair, Shape
 from sparsekit.inference.rows import SparseRows
 
 Activation = Literal["relu"]
@@ -132,22 +133,22 @@ class SparseConv2d(_Sparse):
         self.dilation, self.groups = dilation, groups
         self.in_channels = rows.num_columns // taps * groups
 
+    @property
+    def shape(self) -> Shape:
+        """Return what kind of convolution this is."""
+        settings = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+        return Shape(self.in_channels, *settings)
+
     @functools.cached_property
     def _convolution(self) -> Convolution | None:
-        kernels = library()
-        shape = Shape(
-            self.in_channels,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        )
-        relu = self.activation == "relu"
-        return None if kernels is None else Convolution(kernels, self.rows, shape, relu=relu)
+        kernels, relu = library(), self.activation == "relu"
+        return None if kernels is None else Convolution(kernels, self.rows, self.shape, relu=relu)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Return the outputs [N, out, H', W']; `residual` is added before the activation."""
+    def forward(self, x: Tensor, residual: Tensor | None = None, overwrite: bool = False) -> Tensor:
+        """Return the outputs [N, out, H', W']; `residual` is added before the activation.
+
+        With `overwrite` they may lie where the residual was.
+        """
         if x.is_cuda:
             return gpu.conv2d(self, x, residual)
         _require_float32(x)
@@ -157,7 +158,7 @@ class SparseConv2d(_Sparse):
             _require_float32(residual)
         convolution = self._convolution
         if convolution is not None and len(x):
-            return convolution(x, self._buffers["bias"], residual)
+            return convolution(x, self._buffers["bias"], residual, overwrite=overwrite)
         weight = self._fallback.dense.view(self.rows.num_rows, -1, *self.kernel_size)
         out = F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         return _finished(out, residual, self.activation)

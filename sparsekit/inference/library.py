@@ -32,6 +32,7 @@ _SIGNATURES = {
     "sparsekit_planes": [
         *(_P, _P, _P, _L, _P, _L, _L, _P, *[_L] * 6, _P, _L, _P, _P, _L, _L, _L),
     ],
+    "sparsekit_joined": [_P, _L, _L, _L],
 }  # fmt: skip
 
 
@@ -45,6 +46,24 @@ class CSliced(ctypes.Structure):
         ("rows", _L), ("features", _L),
         *((name, _P) for name in ("order", "lines", "firsts", "slots", "kept")),
         ("inputs", _L), ("gathers", _L), ("relu", _L),
+    ]  # fmt: skip
+
+
+class CPart(ctypes.Structure):
+    """`struct part` of kernels.c: a weight and what it is multiplied by."""
+
+    _fields_ = [
+        *((name, _P) for name in ("index", "value", "starts", "order")),
+        ("blocks", _L), ("x", _P), ("x_pitch", _L),
+    ]  # fmt: skip
+
+
+class CStage(ctypes.Structure):
+    """`struct stage` of kernels.c: one of several convolutions that are computed together."""
+
+    _fields_ = [
+        ("parts", CPart * 2), ("num_parts", _L), ("rows", _L), ("y", _P), ("y_pitch", _L),
+        ("bias", _P), ("residual", _P), ("residual_pitch", _L), ("relu", _L),
     ]  # fmt: skip
 
 
@@ -122,7 +141,8 @@ def _loaded(level: str) -> tuple[Library | None, str]:
     for name, arguments in _SIGNATURES.items():
         for types in ("float32_16", "float32_32", "bfloat16_16", "bfloat16_32"):
             function = getattr(functions, f"{name}_{types}")
-            function.argtypes, function.restype = arguments, _L
+            function.argtypes = arguments
+            function.restype = None if name == "sparsekit_joined" else _L
     functions.sparsekit_halo.argtypes = [_P, *[_L] * 13, _P, _L, _L]
     functions.sparsekit_max_pool.argtypes = [_P, *[_L] * 13, _P, _L, _L]
     functions.sparsekit_dense_planes.argtypes = [_P, _P, _L, _L, _P, _L, _L, _L, _P, _L, _P, _L, _L]

@@ -1,4 +1,4 @@
-"""Max pools that keep activations as the layers around them want them.
+"""Pools that keep activations as the layers around them want them.
 
 PyTorch's own takes [N, C, H, W] in that order, one number at a time, or with channels last.
 """
@@ -41,6 +41,14 @@ def max_pool2d(
     for dim, (k, s, p) in enumerate(zip(kernel, step, pad, strict=True)):
         x = _along(x, 2 + dim, k, s, p)
     return x
+
+
+def adaptive_avg_pool2d(x: Tensor, output_size: Sequence[int]) -> Tensor:
+    """Return what `torch.ops.aten.adaptive_avg_pool2d` does; samples that lie innermost stay so."""
+    one = list(output_size) == [1, 1] and x.ndim == 4
+    if not one or len(x) == 1 or x.stride(0) != 1 or not x.is_floating_point():
+        return torch.ops.aten.adaptive_avg_pool2d.default(x, output_size)
+    return x.permute(1, 2, 3, 0).mean((1, 2)).t()[:, :, None, None]
 
 
 def _is_usual(size: int, kernel: int, stride: int, padding: int) -> bool:

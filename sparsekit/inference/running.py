@@ -6,7 +6,6 @@ Around every operation there is little more than its call: small networks spend 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from sparsekit.inference.dense import DENSE, CsrLinear
 from sparsekit.inference.graph import Graph, Node, Of, references
+from sparsekit.inference.joining import Group, Joined, joined, unshared
 from sparsekit.inference.layers import SparseConv2d, SparseLinear
 from sparsekit.inference.layouts import as_kernels_want
 from sparsekit.inference.operations import (
@@ -24,10 +24,12 @@ from sparsekit.inference.operations import (
     makes_tensors,
     parameters,
 )
-from sparsekit.inference.pooling import max_pool2d
+from sparsekit.inference.pooling import adaptive_avg_pool2d, max_pool2d
 from sparsekit.inference.stems import Stem, stems
+from sparsekit.inference.steps import Step, free_, overwrite_
 
 FASTER: Mapping[str, Callable[..., Any]] = {
+    "aten.adaptive_avg_pool2d.default": adaptive_avg_pool2d,
     "aten.max_pool2d.default": max_pool2d,
     "aten.flatten.using_ints": torch.flatten,
     "aten.relu.default": torch.relu,
@@ -57,13 +59,11 @@ class SparseNetwork(nn.Module):
         make = make_layer or layer_of
         layers = [make(node, graph) for node in graph.nodes]
         self.layers = nn.ModuleList(layer for layer in layers if layer is not None)
-        first = stems(graph)
-        pairs = zip(graph.nodes, layers, strict=True)
-        self._steps = [
-            step_of(node, slots, layer, stem=first.get(node.name)) for node, layer in pairs
-        ]
+        names = [node.name for node in graph.nodes]
+        self._steps = _steps(graph, slots, dict(zip(names, layers, strict=True)))
         kept = {slots[name] for name in (*graph.tensors, *references(graph.outputs))}
-        _free_(self._steps, kept)
+        free_(self._steps, kept)
+        overwrite_(self._steps, {slots[name] for name in unshared(graph)})
         self._empty: list[Any] = [None] * (len(slots) - len(graph.inputs))
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> Any:
@@ -88,30 +88,6 @@ class SparseNetwork(nn.Module):
         for step in self._steps:
             step.run(values)
         return _collected(self.graph.outputs, values, self._slots)
-
-
-@dataclass(slots=True)
-class Step:
-    """One call: `arguments` with the values of slots put in their places."""
-
-    name: str
-    function: Callable[..., Any]
-    arguments: list[Any]
-    places: list[tuple[int, int]]
-    options: dict[str, Any]
-    slot: int
-    frees: tuple[int, ...] = ()
-
-    def run(self, values: list[Any]) -> None:
-        """Call the function, keep what it returns, and forget what nobody reads any more."""
-        arguments = self.arguments.copy()
-        for place, source in self.places:
-            arguments[place] = values[source]
-        options = self.options
-        called = self.function(*arguments, **options) if options else self.function(*arguments)
-        values[self.slot] = called
-        for slot in self.frees:
-            values[slot] = None
 
 
 def slots_of(graph: Graph) -> dict[str, int]:
@@ -150,6 +126,31 @@ def step_of(
     return Step(node.name, function, fixed, places, options, slots[node.name])
 
 
+def _steps(
+    graph: Graph, slots: Mapping[str, int], layers: Mapping[str, nn.Module | None]
+) -> list[Step]:
+    """Return the calls of a graph, some of them for several nodes at once."""
+    first, together = stems(graph), joined(graph, layers)
+    done = {node.name for group in together for node in (group.added, group.after) if node}
+    calls = {group.first.name: (group, call) for group, call in together.items()}
+    steps = []
+    for node in graph.nodes:
+        if node.name in calls:
+            steps.append(_joined_step(*calls[node.name], slots))
+        elif node.name not in done:
+            steps.append(step_of(node, slots, layers[node.name], stem=first.get(node.name)))
+    return steps
+
+
+def _joined_step(group: Group, call: Joined, slots: Mapping[str, int]) -> Step:
+    given, added, after = group.first.arguments, group.added, group.after
+    read = (given["x"], given["residual"] if added is None else added.arguments["x"])
+    places = [(at, slots[one.name]) for at, one in enumerate(read) if one is not None]
+    second = None if after is None else slots[after.name]
+    name = group.first.name
+    return Step(name, call, [None, None, False], places, {}, slots[name], second=second)
+
+
 def require_inputs(graph: Graph, inputs: tuple[Tensor, ...]) -> None:
     """Raise ValueError for inputs of another number, shape or type."""
     if len(inputs) != len(graph.inputs):
@@ -181,7 +182,8 @@ def _called(
 ) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
     given = node.arguments
     if layer is not None:
-        return layer.forward, [given["x"], given["residual"]], {}
+        may_overwrite = [False] if isinstance(layer, SparseConv2d) else []
+        return layer.forward, [given["x"], given["residual"], *may_overwrite], {}
     if node.op in LAYERS:
         return stem or DENSE[node.op], [given[name] for name in LAYERS[node.op]], {}
     if node.op in NUMBERS:
@@ -231,14 +233,6 @@ def _filled(argument: Any, values: Iterator[Any]) -> Any:
     if isinstance(argument, list):
         return [_filled(one, values) for one in argument]
     return argument
-
-
-def _free_(steps: list[Step], kept: set[int]) -> None:
-    seen = set(kept)
-    for step in reversed(steps):
-        last = {source for _, source in step.places} - seen
-        step.frees = tuple(sorted(last))
-        seen |= last
 
 
 def _collected(outputs: Any, values: list[Any], slots: Mapping[str, int]) -> Any:

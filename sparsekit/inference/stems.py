@@ -14,7 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsekit.inference import dense
-from sparsekit.inference.convolving import (
+from sparsekit.inference.form import LARGEST
+from sparsekit.inference.graph import Graph, Node, Of
+from sparsekit.inference.library import Library, address, library
+from sparsekit.inference.memory import copied, empty
+from sparsekit.inference.packed import odd_lines
+from sparsekit.inference.planes import (
     Shape,
     Size,
     bordered,
@@ -23,11 +28,6 @@ from sparsekit.inference.convolving import (
     in_planes,
     offsets,
 )
-from sparsekit.inference.form import LARGEST
-from sparsekit.inference.graph import Graph, Node, Of
-from sparsekit.inference.library import Library, address, library
-from sparsekit.inference.memory import copied, empty
-from sparsekit.inference.packed import odd_lines
 from sparsekit.inference.rows import sparse_rows
 
 MOST_CHANNELS = 4

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sparsekit.inference.convolving import Shape, plan
+from sparsekit.inference.convolving import plan
 from sparsekit.inference.layers import SparseConv2d
+from sparsekit.inference.planes import Shape
 from sparsekit.inference.rows import sparse_rows
 
 

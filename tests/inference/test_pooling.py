@@ -1,4 +1,4 @@
-"""Max pools of ours are those of PyTorch, in the layouts of sparse and of dense layers."""
+"""Pools of ours are those of PyTorch, in the layouts of sparse and of dense layers."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sparsekit.inference.pooling import max_pool2d
+from sparsekit.inference.pooling import adaptive_avg_pool2d, max_pool2d
 
 CASES = [
     case for case in itertools.product((1, 2, 3, 5), (1, 2, 3), (0, 1, 2)) if 2 * case[2] <= case[0]
@@ -38,3 +38,13 @@ def test_pools_of_other_kinds_are_pytorchs():
     assert torch.equal(max_pool2d(x, [9], [1], [4]), F.max_pool2d(x, 9, 1, 4))
     with pytest.raises(RuntimeError):
         max_pool2d(x, [0, 0], [1, 1])
+
+
+@pytest.mark.parametrize("size", [[1, 1], [2, 2]])
+@pytest.mark.parametrize("n", [1, 3, 16])
+def test_averages_in_every_layout(n, size):
+    x = torch.randn(n, 5, 6, 4)
+    samples_last = x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
+    expected = F.adaptive_avg_pool2d(x, size)
+    for one in (x, samples_last, x.contiguous(memory_format=torch.channels_last)):
+        torch.testing.assert_close(adaptive_avg_pool2d(one, size), expected)

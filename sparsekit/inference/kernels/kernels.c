@@ -46,6 +46,26 @@ INLINE void fetch(const int32_t *order, long from, long to, const float *y, long
     }
 }
 
+/* A weight and what it is multiplied by; arrays as in sparsekit_planes, with bands of CHUNK rows
+   whether there are several blocks or one. */
+struct part {
+  const void *index, *value;
+  const int32_t *starts, *order;
+  long blocks;
+  const float *x;
+  long x_pitch;
+};
+
+/* What one convolution computes: the sum of its parts, the bias and the residual. */
+struct stage {
+  struct part parts[2];
+  long num_parts, rows;
+  float *y;
+  long y_pitch;
+  const float *bias, *residual;
+  long residual_pitch, relu;
+};
+
 /* Memory of this thread, kept between calls; NULL where there is none. */
 static float *scratch(long floats) {
   static __thread float *memory = NULL;

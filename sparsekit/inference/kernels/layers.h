@@ -159,3 +159,33 @@ long NAME(sparsekit_planes)(const INDEX *index, const VALUE *value, const int32_
   return failed;
 }
 #undef PIECES
+
+/* Stages one after the other for each tile of `length` columns, so that a stage reads in near caches
+   what the one before has written; LANES >= NARROWEST, length >= NARROWEST. */
+void NAME(sparsekit_joined)(const struct stage *stages, long count, long length, long threads) {
+  const long tiles = tile_count(length, TILE);
+  (void)threads;
+  PARALLEL for (long number = 0; number < tiles; number++) {
+    const long first = number * TILE, columns = tile_width(number, length, TILE);
+    for (const struct stage *stage = stages; stage < stages + count; stage++) {
+      const long far = stage->rows * stage->y_pitch * (long)sizeof(float) > FAR;
+      for (long row = 0; row < stage->rows; row += CHUNK) {
+        const long rows = stage->rows - row < CHUNK ? stage->rows - row : CHUNK;
+        float *y = stage->y + first + row * stage->y_pitch;
+        const float *residual = stage->residual;
+        if (residual) residual += first + row * stage->residual_pitch;
+        struct epilogue here = {stage->bias ? stage->bias + row : NULL, residual,
+                                stage->residual_pitch, 0};
+        for (long p = 0; p < stage->num_parts; p++) {
+          const struct part *part = stage->parts + p;
+          const long at = row * part->blocks;
+          if (p) here = (struct epilogue){NULL, y, stage->y_pitch, 0};
+          here.relu = stage->relu && p == stage->num_parts - 1;
+          NAME(band)(part->index, part->value, part->starts + at, part->order + at, rows,
+                     part->blocks, part->x + first, part->x_pitch, columns, y, stage->y_pitch,
+                     &here, far && !p ? AHEAD : rows);
+        }
+      }
+    }
+  }
+}
