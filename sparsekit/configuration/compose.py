@@ -64,7 +64,8 @@ class Run:
 
     Runs whose `variant` is equal differ in nothing but seed, sparsity and where they run. `labels`
     are display names and `claims` what the experiment states, None if nothing: no result depends on
-    either (`configuration/labels.py`, `claims.py`).
+    either (`configuration/labels.py`, `claims.py`). `sweep` is the name of a sweep file, "" if the
+    run is of none.
     """
 
     config: Mapping[str, Any]
@@ -73,10 +74,12 @@ class Run:
     overrides: tuple[str, ...]
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     claims: Sequence[Mapping[str, Any]] | None = None
+    sweep: str = ""
 
     @property
     def experiment(self) -> str:
-        return self.choices.get("experiment", "custom")
+        """What its record lies under: a sweep file has claims of its own, and so its own name."""
+        return self.sweep or self.choices.get("experiment", "custom")
 
     @property
     def shown(self) -> str:
@@ -125,7 +128,7 @@ def compose_runs(
         refuse_unused_resources(overrides, run.config)
         claims = run.claims if sweep.claims is None else sweep.claims
         asked = tuple(map(published_override, one))
-        run = dataclasses.replace(run, overrides=asked, claims=claims)
+        run = dataclasses.replace(run, overrides=asked, claims=claims, sweep=sweep.name)
         same = repr((run.config, run.choices))
         runs[same] = run if same not in runs or RUN not in runs[same].labels else runs[same]
     if any(run.claims for run in runs.values()):

@@ -24,7 +24,7 @@ ZIP, EXCLUDE = "zip", "exclude"
 
 @dataclasses.dataclass(frozen=True)
 class SweepFile:
-    """A sweep as written in a file: `name` is that of the file's folder, "" if there is none.
+    """A sweep as written in a file: `name` is made of the folder's and the file's, "" without one.
 
     `overrides` are as typed. The lists of the keys of one entry of `zipped` are walked in step. A
     combination that agrees with an entry of `excluded` is left out. `grids` and `claims` take the
@@ -185,13 +185,8 @@ def read_sweep(file: Path) -> SweepFile:
             raise ConfigError(f"--sweep {file}: {key}: no such key in a sweep file{near}")
         if not isinstance(value, list):
             raise ConfigError(f"--sweep {file}: {key}={value!r} is not a list")
-    name = file.resolve().parent.name
-    if not name:
-        raise ConfigError(
-            f"--sweep {file}: the file's folder has no name that the sweep could take"
-        )
     try:
-        return _from_content(name, content)
+        return _from_content(_name_of(file), content)
     except ConfigError as error:
         raise ConfigError(f"--sweep {file}: {error}") from error
 
@@ -209,6 +204,17 @@ def refuse_clash(sweep: SweepFile, typed: Sequence[str]) -> None:
                 f"{text}: the sweep file gives {given[key_of(text)]}; only one can count. What is "
                 "typed selects among the values of its `sweep:`, not among its `overrides:`"
             )
+
+
+def _name_of(file: Path) -> str:
+    """Return the name of a sweep file, which no experiment has and no other file of its folder.
+
+    >>> _name_of(Path("experiments/quickstart/sweep.yaml"))
+    'quickstart-sweep'
+    """
+    whole = file.resolve()
+    # Nothing reads records in hidden folders.
+    return "-".join(filter(None, (whole.parent.name, whole.stem))).lstrip(".")
 
 
 def _from_content(name: str, content: Mapping[str, Sequence[Any]]) -> SweepFile:

@@ -9,7 +9,8 @@ from typing import Any
 
 from sparsekit.evaluation.significance import holm, paired
 from sparsekit.report.collect import Record
-from sparsekit.report.differences import NO_EVIDENCE, Comparison, by_seed, label_of
+from sparsekit.report.differences import NO_EVIDENCE, Comparison, by_seed
+from sparsekit.report.labels import called_of
 from sparsekit.report.rows import Row, last_parts, rows_of
 
 SUPPORTED, CONTRADICTED, NOT_TESTABLE = "supported", "contradicted", "not testable"
@@ -124,27 +125,73 @@ def _answers(claims: Sequence[Claim], rows: Sequence[Row]) -> list[Answer]:
 def _lines(claim: Claim, rows: Sequence[Row]) -> list[Line]:
     """Return a line for each sparsity of a claim, or the one that says why there is none."""
     try:
-        labels = [label_of(name, rows, option="method") for name in (claim.first, claim.second)]
+        ours, theirs = (_side(name, rows) for name in (claim.first, claim.second))
+        if claim.sparsity is not None:
+            return [_line(claim.sparsity, ours, theirs, SLACK)]
+        sparsities = sorted({row.sparsity for row in (*ours.rows, *theirs.rows)})
+        lines = [_line(s, ours, theirs) for s in sparsities if ours.at(s) and theirs.at(s)]
     except ValueError as error:
         return [Line(claim.sparsity, reason=str(error))]
-    ours, theirs = ([row for row in rows if row.label == label] for label in labels)
-    if claim.sparsity is not None:
-        return [_line(claim.sparsity, ours, theirs, SLACK)]
-    sparsities = sorted({row.sparsity for row in (*ours, *theirs)})
-    shared = [s for s in sparsities if _at(ours, s) and _at(theirs, s)]
-    lines = [_line(s, ours, theirs) for s in shared]
     told = [line for line in lines if line.reason != SAME]
     return told or lines[:1] or [Line(None, reason="the two have no sparsity in common")]
 
 
-def _line(sparsity: float, ours: Sequence[Row], theirs: Sequence[Row], slack: float = 1.0) -> Line:
-    first, second = _at(ours, sparsity, slack), _at(theirs, sparsity, slack)
+@dataclasses.dataclass(frozen=True)
+class _Side:
+    """What a claim calls by one name: rows of one or several labels.
+
+    Runs of one name that differ in settings have a label each, such as those of an iterative method
+    with two numbers of cycles. At any one sparsity the name must mean one of them.
+    """
+
+    name: str
+    rows: Sequence[Row]
+
+    def at(self, sparsity: float, slack: float = 1.0) -> Row | None:
+        """Return the row at a sparsity, that of a method which is dense alone at any; else None.
+
+        One that keeps up to `slack` times more or fewer weights counts: budgets are whole weights.
+        ValueError for several that are not the same networks, unless one has the name as its label.
+        """
+        nearest: dict[str, Row] = {}
+        for row in sorted(self.rows, key=lambda row: -abs(row.sparsity - sparsity)):
+            nearest[row.label] = row
+        found = [row for row in nearest.values() if self._is_at(row, sparsity, slack)]
+        found = [row for row in found if row.label == self.name] or found
+        most = max(found, key=lambda row: row.count, default=None)
+        if most is not None and any(_tickets(row) - _tickets(most) for row in found):
+            there = ", ".join(row.label for row in found)
+            raise ValueError(f"{self.name} at {100 * sparsity:g} % is one of {there}: name one")
+        return most
+
+    def _is_at(self, row: Row, sparsity: float, slack: float) -> bool:
+        kept, asked = 1 - row.sparsity, 1 - sparsity
+        is_near = kept <= slack * asked and asked <= slack * kept
+        return is_near or all(row.sparsity == 0 for row in self.rows)
+
+
+def _side(name: str, rows: Sequence[Row]) -> _Side:
+    """Find what a name means: a label, what several were called, or a method; else ValueError."""
+    called = [row for row in rows if name in (row.label, called_of(row.results[0]))]
+    found = called or [row for row in rows if row.results[0].method == name]
+    if not found:
+        there = ", ".join(dict.fromkeys(row.label for row in rows)) or "nothing"
+        raise ValueError(f"method {name}: there is {there}")
+    return _Side(name, found)
+
+
+def _tickets(row: Row) -> set[str]:
+    return {one.ticket for one in row.results}
+
+
+def _line(sparsity: float, ours: _Side, theirs: _Side, slack: float = 1.0) -> Line:
+    first, second = ours.at(sparsity, slack), theirs.at(sparsity, slack)
     if first is None or second is None:
-        label = (ours if first is None else theirs)[0].label
-        return Line(sparsity, reason=f"{label} has no result at {100 * sparsity:g} %")
+        missing = (ours if first is None else theirs).name
+        return Line(sparsity, reason=f"{missing} has no result at {100 * sparsity:g} %")
     if first.metric != second.metric:
         return Line(sparsity, reason=f"{first.metric.name} is not {second.metric.name}")
-    if {one.ticket for one in first.results} <= {one.ticket for one in second.results}:
+    if _tickets(first) <= _tickets(second):
         return Line(sparsity, reason=SAME)
     try:
         found = paired(by_seed(first), by_seed(second))
@@ -153,17 +200,6 @@ def _line(sparsity: float, ours: Sequence[Row], theirs: Sequence[Row], slack: fl
     if found.count < LEAST_SEEDS:
         return Line(sparsity, reason=f"one seed in common; it takes {LEAST_SEEDS} or more")
     return Line(sparsity, Comparison(first, second, found))
-
-
-def _at(rows: Sequence[Row], sparsity: float, slack: float = 1.0) -> Row | None:
-    """Return the row at a sparsity; of a method that is dense alone, that one at any.
-
-    One that keeps up to `slack` times more or fewer weights counts: budgets are whole weights.
-    """
-    near = min(rows, key=lambda row: abs(row.sparsity - sparsity))
-    kept, asked = 1 - near.sparsity, 1 - sparsity
-    is_near = kept <= slack * asked and asked <= slack * kept
-    return near if is_near or all(row.sparsity == 0 for row in rows) else None
 
 
 def _judged(claim: Claim, line: Line, p: float) -> Judged:

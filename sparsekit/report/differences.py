@@ -79,9 +79,9 @@ def differences(rows: Sequence[Row], against: str) -> Table:
     return _table(comparisons, notes)
 
 
-def label_of(name: str, rows: Sequence[Row], *, option: str = "--against") -> str:
+def label_of(name: str, rows: Sequence[Row]) -> str:
     """Return the label that a name means: the label itself, or the method's own name if it is of
-    one label; ValueError for any other, with what the name was given as."""
+    one label; ValueError for any other."""
     labels = list(dict.fromkeys(row.label for row in rows))
     if name in labels:
         return name
@@ -89,7 +89,7 @@ def label_of(name: str, rows: Sequence[Row], *, option: str = "--against") -> st
     if len(of_method) == 1:
         return next(iter(of_method))
     there = ", ".join(of_method or labels) or "nothing"
-    raise ValueError(f"{option} {name}: there is {there}")
+    raise ValueError(f"--against {name}: there is {there}")
 
 
 def _compare(

@@ -25,7 +25,7 @@ def labels_of(results: Iterable[Result]) -> dict[Kind, str]:
             kinds[kind] = result
     alike: dict[str, dict[Kind, Result]] = {}
     for kind, result in kinds.items():
-        alike.setdefault(_called(result), {})[kind] = result
+        alike.setdefault(called_of(result), {})[kind] = result
     named = {
         k: name for called, group in alike.items() for k, name in _named(called, group).items()
     }
@@ -40,7 +40,8 @@ def _unless_alone(named: Mapping[Kind, str], longer: Callable[[Kind], str]) -> d
     return {kind: longer(kind) if uses[name] > 1 else name for kind, name in named.items()}
 
 
-def _called(result: Result) -> str:
+def called_of(result: Result) -> str:
+    """Return what a run is called, without the settings that tell it from others of that name."""
     return result.labels.get("run") or result.labels.get("method") or result.method
 
 

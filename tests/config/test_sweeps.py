@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sparsekit import run
 from sparsekit.configuration.compose import compose_runs
 from sparsekit.configuration.config import ConfigError
 from sparsekit.configuration.sweep_files import read_sweep
+from sparsekit.runs.runner import thawed
 from tests.docs.test_snippets import blocks, commands, composes
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +120,7 @@ exclude: [{method: snip, sparsity: 0.5, seed: 1}]
 
 def test_a_file_is_what_could_have_been_typed(write: Callable[[str], Path]) -> None:
     sweep = read_sweep(write(FILE))
-    assert sweep.name == "pairs"
+    assert sweep.name == "pairs-sweep"
     found = made(sweep=sweep)
     assert len(found) == 2 * 2 * (2 * 2) - 2
     assert found[4][:3] == ("method=snip", "train.epochs=2", "train.batch_size=16")
@@ -144,7 +146,7 @@ def test_its_grids_take_the_place_of_the_experiments(write: Callable[[str], Path
     sweep = read_sweep(write("overrides: [experiment=quickstart]\nsweep: [{seed: [3, 4]}]"))
     runs = compose_runs([], sweep=sweep)
     assert [one.config["seed"] for one in runs] == [3, 4]
-    assert {one.experiment for one in runs} == {"quickstart"}
+    assert {one.choices["experiment"] for one in runs} == {"quickstart"}
     plain = read_sweep(write("overrides: [experiment=quickstart]"))
     assert len(made(sweep=plain)) == len(made("experiment=quickstart"))
 
@@ -198,8 +200,28 @@ def test_what_a_file_gives_cannot_be_typed_again(
 def test_every_sweep_file_composes(file: Path) -> None:
     sweep = read_sweep(file)
     runs = compose_runs([], sweep=sweep)
-    assert sweep.name == file.parent.name
+    assert {one.experiment for one in runs} == {f"{file.parent.name}-sweep"}
     assert len(runs) > 1
+
+
+def test_files_over_one_experiment_and_the_experiment_are_recorded_apart(tmp_path: Path) -> None:
+    """Each states claims of its own, which would else be those of all three."""
+    claim = "{says: more, better: imp, than: random}"
+    typed = ["experiment=quickstart", "method=imp", "seed=0"]
+    files = [tmp_path / name for name in ("first.yaml", ".second.yaml")]
+    for number, file in enumerate(files):
+        claims = f"claims: [{', '.join([claim] * number)}]"
+        file.write_text(f"overrides: [experiment=quickstart, seed=0]\n{claims}\n")
+    composed = [compose_runs(["method=imp"], sweep=read_sweep(file))[0] for file in files]
+    composed += compose_runs([f"+{typed[0]}", *typed[1:]])[:1]
+    told = [(one.experiment, len(one.claims or ())) for one in composed]
+    folder = tmp_path.name
+    assert told[:2] == [(f"{folder}-first", 0), (f"{folder}-.second", 1)]
+    assert told[2][0] == "quickstart"
+    assert len({one.variant for one in composed}) == 1
+    assert thawed(dataclasses.asdict(composed[0])).experiment == f"{folder}-first"
+    older = {k: v for k, v in dataclasses.asdict(composed[0]).items() if k != "sweep"}
+    assert thawed(older).experiment == "quickstart"
 
 
 def test_the_quickstarts_file() -> None:

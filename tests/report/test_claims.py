@@ -50,6 +50,8 @@ class Made:
         metric: Metric = ACCURACY,
         experiment: str = "test",
         labels: Mapping[str, str] | None = None,
+        setting: str = "",
+        networks: str = "",
     ) -> None:
         content = {"experiment": experiment, "claims": {"time": at, "list": list(claims)}}
         self.records += [Record(Path(method), content)] if claims else []
@@ -60,14 +62,15 @@ class Made:
                     experiment=experiment,
                     method=method,
                     asked="",
-                    variant=method,
+                    variant=f"{method} {setting}",
                     seed=seed,
                     cycle=1,
                     sparsity=sparsity,
-                    ticket=f"{method} {seed} {sparsity}",
+                    ticket=f"{networks or method} {seed} {sparsity}",
                     metrics={**primary, f"test_{metric.name}": value},
                     seconds=1.0,
                     labels=labels or {},
+                    overrides=(setting,) if setting else (),
                 )
             )
 
@@ -175,6 +178,32 @@ def test_without_a_sparsity_in_common_nothing_is_tested(made: Made) -> None:
     made.add("random", 0.5, BAD)
     (answer,) = made.answers
     assert answer.lines[0].line.reason == "the two have no sparsity in common"
+
+
+@pytest.mark.parametrize("name", ["IMP", "imp"])
+def test_runs_of_one_name_and_several_numbers_of_cycles_are_found(made: Made, name: str) -> None:
+    labels = {"run": "IMP"}
+    made.add("random", 0.9, BAD, better(name, sparsity=0.9), better(name, sparsity=0.99))
+    made.add("random", 0.99, BAD)
+    made.add("imp", 0.9, GOOD, labels=labels, setting="method.cycles=5")
+    made.add("imp", 0.9, GOOD, labels=labels, setting="method.cycles=10")
+    made.add("imp", 0.99, GOOD, labels=labels, setting="method.cycles=10")
+    assert made.verdicts == ["supported", "supported"]
+    made.add("random", 0.9, BAD, better(name), at=2.0)
+    assert [one.line.sparsity for one in made.answers[0].lines] == [0.9, 0.99]
+
+
+def test_a_name_that_means_several_networks_is_refused_unless_it_is_a_label(made: Made) -> None:
+    claims = better("IMP"), better("imp"), better("IMP (5 cycles)")
+    made.add("random", 0.9, BAD, *claims)
+    labels = {"run": "IMP"}
+    made.add("imp", 0.9, GOOD, labels=labels, setting="method.cycles=5")
+    made.add("imp", 0.9, GOOD, labels=labels, setting="method.cycles=10", networks="others")
+    (first, second, exact) = made.answers
+    there = "IMP (5 cycles), IMP (10 cycles)"
+    assert first.lines[0].line.reason == f"IMP at 90 % is one of {there}: name one"
+    assert second.lines[0].line.reason == f"imp at 90 % is one of {there}: name one"
+    assert exact.verdict == "supported"
 
 
 def test_less_is_better_where_the_metric_says_so(made: Made) -> None:
