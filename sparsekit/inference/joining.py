@@ -1,259 +1,285 @@
 """Convolutions that are computed together, tile by tile of their columns.
 
 In the large images of a network's first stages, sparse products wait for memory: each result is
-written and read again before it is small enough to stay near. Together are computed, where all of
-them read their own positions alone: a convolution, another one that only adds to it (the shortcut
-of a residual block), and one that reads their sum next.
+written and read again before it is small enough to stay near. So residual blocks are computed a
+tile at a time: what a convolution leaves for the next one stays in a near cache, is not written
+where nobody else reads it, and is written with the borders that its reader wants.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sparsekit.inference.blocking import Blocked, blocked
-from sparsekit.inference.convolving import blocks_of, places, read_by
-from sparsekit.inference.graph import Graph, Node, Of, references
+from sparsekit.inference.convolving import blocks_of, places, read_by, with_borders
+from sparsekit.inference.graph import Graph, Node
+from sparsekit.inference.grouping import Group, groups
 from sparsekit.inference.layers import SparseConv2d
 from sparsekit.inference.library import CPart, CStage, Kernel, Library, address, library
-from sparsekit.inference.operations import LAYERS
-from sparsekit.inference.planes import NARROWEST, Reading, Size, images, reading
+from sparsekit.inference.planes import (
+    LONG_RUN,
+    NARROWEST,
+    Reading,
+    Runs,
+    empty_images,
+    images,
+    reading,
+)
+
+_Read = tuple[Tensor | None, int]
+"""What a part reads, None for what the stage before left, and how far apart its planes are."""
 
 
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Nodes: `added` is the residual of `first` alone, `after` reads what that one returns."""
-
-    first: Node
-    added: Node | None
-    after: Node | None
+_IN_PLACE = Reading((1, 0, 0, 0, 0))
+"""How results are read that lie as they were written."""
 
 
 def joined(graph: Graph, layers: Mapping[str, nn.Module | None]) -> dict[Group, Joined]:
     """Return which nodes are computed together, and by what; `layers` by the names of nodes."""
     kernels = library()
-    if kernels is None:
+    if kernels is None or kernels.slicing.lanes < NARROWEST:
         return {}
     found = {}
     for group in groups(graph):
-        nodes = (group.first, group.added, group.after)
-        members = [None if node is None else layers[node.name] for node in nodes]
-        if all(one is None or isinstance(one, SparseConv2d) for one in members):
-            found[group] = Joined(kernels, *members)  # type: ignore[arg-type]
+        if all(isinstance(layers[node.name], SparseConv2d) for node in group.members()):
+            found[group] = Joined(kernels, group, layers)
     return found
 
 
-def groups(graph: Graph) -> list[Group]:
-    """Return which nodes can be computed together."""
-    nodes, readers = {node.name: node for node in graph.nodes}, _readers(graph)
-    found: list[Group] = []
-    taken: set[str] = set()
-    for node in graph.nodes:
-        if node.name in taken or not _is_pointwise(node):
-            continue
-        residual = node.arguments["residual"]
-        added = nodes.get(residual.name) if isinstance(residual, Of) else None
-        if added and not (
-            added.name not in taken
-            and readers[added.name] == [node]
-            and _only_adds(added, node, graph)
-        ):
-            added = None
-        following = (one for one in readers[node.name] if one and _follows(one, node, graph))
-        after = next(following, None)
-        if added or after:
-            found.append(Group(node, added, after))
-            taken |= {one.name for one in (node, added, after) if one}
-    return found
+class Deferred(NamedTuple):
+    """What a layer reads that is computed later, with the group it belongs to."""
 
-
-def unshared(graph: Graph) -> set[str]:
-    """Return the results that lie in memory of their own, which no view shows."""
-    readers = _readers(graph)
-    return {
-        node.name
-        for node in graph.nodes
-        if node.op == "sparse_conv2d"
-        and all(reader is not None and reader.op in LAYERS for reader in readers[node.name])
-    }
-
-
-def _readers(graph: Graph) -> dict[str, list[Node | None]]:
-    """Return who reads each result; None is the caller of the network."""
-    readers: dict[str, list[Node | None]] = {node.name: [] for node in graph.nodes}
-    for reader, names in (*((node, node.reads()) for node in graph.nodes),
-                          (None, references(graph.outputs))):  # fmt: skip
-        for name in names:
-            if name in readers:
-                readers[name].append(reader)
-    return readers
-
-
-def _is_pointwise(node: Node) -> bool:
-    """Say whether outputs read one position each, perhaps not of all."""
-    given = node.arguments
-    return (
-        node.op == "sparse_conv2d"
-        and given["groups"] == 1
-        and tuple(given["kernel_size"]) == (1, 1)
-        and tuple(given["padding"]) == (0, 0)
-    )
-
-
-def _only_adds(node: Node, to: Node, graph: Graph) -> bool:
-    """Say whether a node computes nothing but a part of the sum of another one."""
-    given = node.arguments
-    return (
-        _is_pointwise(node)
-        and given["activation"] is None
-        and given["residual"] is None
-        and _dtype(node, graph) == _dtype(to, graph)
-    )
-
-
-def _follows(node: Node, first: Node, graph: Graph) -> bool:
-    """Say whether a node needs only what `first` returns, position by position."""
-    return (
-        _is_pointwise(node)
-        and tuple(node.arguments["stride"]) == (1, 1)
-        and node.arguments["x"] == Of(first.name)
-        and node.arguments["residual"] is None
-        and _dtype(node, graph) == _dtype(first, graph)
-    )
-
-
-def _dtype(node: Node, graph: Graph) -> torch.dtype:
-    return graph.weights[node.arguments["weight"].name].values.dtype
+    x: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
+    """A weight and how it reads images, line by line `step` apart.
+
+    It reads none where `reading` is None, but what the stage before has left.
+    """
+
     weight: Blocked
-    reading: Reading
+    reading: Reading | None
+    step: int
 
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """How a group meets images: parts of the first layer, the layer after, and all columns."""
+    """How a group meets images: `runs` of `length` columns of results [N, H, W] = `size`.
 
+    `before` is None where that layer was computed by itself; `borders` are those around what
+    `after` returns.
+    """
+
+    before: _Part | None
     parts: tuple[_Part, ...]
     after: _Part | None
+    borders: Reading | None
+    runs: int
     length: int
-    size: Size
-    strides: Size
+    size: tuple[int, int, int]
 
 
 class Joined:
-    """A group of layers bound to its kernel, called with what `first` is called with.
+    """A group of layers bound to its kernel: `early` is called for `before`, the rest by a call.
 
-    With `added` the residual is what that one reads; with `after` the outputs are a pair. With
-    `overwrite` the sum may lie where the residual was.
+    It takes what `first` and `added` read, see `Group.reads`. It returns what `first` does, images
+    [N, out, H, W], and if there is `after` a pair of both. With `overwrite` the sum may lie where
+    the residual was.
     """
 
     def __init__(
-        self,
-        kernels: Library,
-        first: SparseConv2d,
-        added: SparseConv2d | None,
-        after: SparseConv2d | None,
+        self, kernels: Library, group: Group, layers: Mapping[str, nn.Module | None]
     ) -> None:
-        self._library, self._first, self._added, self._after = kernels, first, added, after
-        self._kernel: Kernel = kernels.function("joined", first.rows.values.dtype, torch.int32)
-        biases = [one.bias for one in (first, added) if one is not None and one.bias is not None]
+        def layer(node: Node | None) -> SparseConv2d | None:
+            found = None if node is None else layers[node.name]
+            return found if isinstance(found, SparseConv2d) else None
+
+        first, added = layer(group.first), layer(group.added)
+        assert first is not None
+        self._library, self._first, self._added = kernels, first, added
+        self._before, self._inner = layer(group.before), int(group.is_inner)
+        self._after, self._reader = layer(group.after), layer(group.reader)
+        self._summed = (first,) if added is None else (first, added)
+        biases = [one.bias for one in self._summed if one.bias is not None]
         self._bias = sum(biases[1:], biases[0]) if biases else None
+        self._kernel: Kernel = kernels.function("joined", first.rows.values.dtype, torch.int32)
         self._plans: dict[tuple[int, ...], _Plan | None] = {}
+        self._defers: dict[tuple[int, int, int], bool] = {}
+
+    def early(self, x: Tensor) -> Tensor | Deferred:
+        """Return what `before` makes of x; deferred where the group will do that."""
+        assert self._before is not None
+        if not _is_usual(x) or x.shape[1] != self._before.in_channels:
+            return self._before.forward(x)
+        n, _, height, width = x.shape
+        if (defers := self._defers.get((n, height, width))) is None:
+            found = reading(self._before.shape, (n, height, width))
+            lines, columns = self._before.shape.out_size(height, width)
+            fits = found.is_whole or found.by_lines[:2] == (lines, columns * n)
+            defers = self._defers[n, height, width] = fits and columns * n >= LONG_RUN
+        return Deferred(x) if defers else self._before.forward(x)
 
     def __call__(
-        self, x: Tensor, residual: Tensor | None = None, overwrite: bool = False
+        self,
+        x: Tensor | Deferred,
+        residual: Tensor | Deferred | None = None,
+        overwrite: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Return what `first` returns, [N, out, H, W], and with `after` what that returns."""
-        plan = None
-        if x.device.type == "cpu" and x.dtype is torch.float32 and x.ndim == 4 and len(x):
-            plan = self._plan(x, residual)
-        if plan is None:
-            return self._one_by_one(x, residual, overwrite)
-        threads = torch.get_num_threads()
-        read = [read_by(self._library, plan.parts[0].reading, x, threads)]
+        """Return the sum, or the sum and what `after` makes of it."""
+        deferred = isinstance((x, residual)[self._inner], Deferred)
+        read = [one.x if isinstance(one, Deferred) else one for one in (x, residual)]
+        plan = self._plan(read, deferred=deferred)
+        if plan is not None:
+            return self._together(plan, read, overwrite)
+        if deferred and self._before is not None:
+            read[self._inner] = self._before(read[self._inner])
         if self._added is not None:
-            assert residual is not None
-            read.append(read_by(self._library, plan.parts[1].reading, residual, threads))
-            residual = None
-        out, residual = places(plan.size, plan.strides, residual, overwrite=overwrite)
-        stages = (CStage * 2)()
-        _fill(stages[0], plan.parts, read, out, self._bias, self._first)
-        stages[0].residual = address(residual)
-        stages[0].residual_pitch = 0 if residual is None else residual.stride(1)
-        outs = [out]
-        if self._after is not None and plan.after is not None:
-            n, _, height, width = plan.size
-            size, strides = images(n, self._after.rows.num_rows, height, width)
-            outs.append(places(size, strides, None, overwrite=False)[0])
-            then = [(out, out.stride(1))]
-            _fill(stages[1], (plan.after,), then, outs[1], self._after.bias, self._after)
-        self._kernel(ctypes.addressof(stages), len(outs), plan.length, threads)
-        return outs[0] if len(outs) == 1 else (outs[0], outs[1])
-
-    def _one_by_one(
-        self, x: Tensor, residual: Tensor | None, overwrite: bool
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        if self._added is not None and residual is not None:
-            residual, overwrite = self._added(residual), True
-        out: Tensor = self._first(x, residual, overwrite)
+            read[1], overwrite = self._added(read[1]), True
+        out: Tensor = self._first(*read, overwrite)
         return out if self._after is None else (out, self._after(out))
 
-    def _plan(self, x: Tensor, residual: Tensor | None) -> _Plan | None:
-        """Return how images of these sizes are met; None where kernels cannot, or not together."""
-        sizes = (*x.shape, *(() if residual is None else residual.shape))
+    def _together(
+        self, plan: _Plan, read: list[Tensor | None], overwrite: bool
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        stages, threads, (n, height, width) = [], torch.get_num_threads(), plan.size
+        found = [self._read(part, x, threads) for part, x in zip(plan.parts, read, strict=False)]
+        if plan.before is not None and self._before is not None:
+            inputs = self._read(plan.before, read[self._inner], threads)
+            stages.append(_stage(self._before, self._before.bias, [plan.before], [inputs]))
+        size, strides = images(n, self._first.rows.num_rows, height, width)
+        residual = read[1] if self._added is None else None
+        out, residual = places(size, strides, residual, overwrite=overwrite)
+        stages.append(_stage(self._first, self._bias, plan.parts, found))
+        _into(stages[-1], out, residual)
+        then = None
+        if plan.after is not None and self._after is not None:
+            then = self._place_after(plan, threads)
+            reads = [(out, out.stride(1))]
+            stages.append(_stage(self._after, self._after.bias, [plan.after], reads))
+            _into(stages[-1], then, None)
+        array = (CStage * len(stages))(*stages)
+        if self._kernel(ctypes.addressof(array), len(stages), plan.runs, plan.length, threads):
+            raise MemoryError("convolutions found no memory for what they leave each other")
+        return out if then is None else (out, then)
+
+    def _read(self, part: _Part, x: Tensor | None, threads: int) -> _Read:
+        if part.reading is None or x is None:
+            return None, 0
+        return read_by(self._library, part.reading, x, threads)
+
+    def _place_after(self, plan: _Plan, threads: int) -> Tensor:
+        assert self._after is not None
+        n, height, width = plan.size
+        size, strides = images(n, self._after.rows.num_rows, height, width)
+        if plan.borders is not None:
+            return with_borders(self._library, plan.borders, size, threads)
+        return empty_images(size, strides)
+
+    def _plan(self, read: list[Tensor | None], *, deferred: bool) -> _Plan | None:
+        """Return how images of these sizes are met; None where kernels cannot do it together."""
+        given = [one for one in read if one is not None]
+        if not all(map(_is_usual, given)):
+            return None
+        sizes = (int(deferred), *(extent for one in given for extent in one.shape))
         if sizes not in self._plans:
-            self._plans[sizes] = self._planned(
-                x.shape, None if residual is None else residual.shape
-            )
+            shapes = [tuple(one.shape) for one in given]
+            self._plans[sizes] = self._planned(shapes, self._before if deferred else None)
         return self._plans[sizes]
 
-    def _planned(self, x: torch.Size, residual: torch.Size | None) -> _Plan | None:
-        n, channels, *image = x
-        if channels != self._first.in_channels or self._library.slicing.lanes < NARROWEST:
+    def _planned(
+        self, shapes: list[tuple[int, ...]], deferred: SparseConv2d | None
+    ) -> _Plan | None:
+        """Return the plan with as much together as images [N, C, H, W] allow."""
+        if not self._fits(shapes, deferred):
             return None
-        height, width = self._first.shape.out_size(*image)
-        length = n * height * width
-        parts = [self._part(self._first, (n, *image))]
-        if self._added is not None:
-            if residual is None or residual[:2] != (n, self._added.in_channels):
-                return None
-            if self._added.shape.out_size(*residual[2:]) != (height, width):
-                return None
-            parts.append(self._part(self._added, (n, *residual[2:])))
-        after = None if self._after is None else self._part(self._after, (n, height, width))
-        for part in (*parts, *(() if after is None else (after,))):
-            if not part.reading.is_whole or part.reading.runs[1] != length or length < NARROWEST:
-                return None
-        size, strides = images(n, self._first.rows.num_rows, height, width)
-        return _Plan(tuple(parts), after, length, size, strides)
+        n, inner = shapes[0][0], self._inner
+        images = [(height, width) for _, _, height, width in shapes]
+        before = None
+        if deferred is not None:
+            before = reading(deferred.shape, (n, *images[inner]))
+            images[inner] = deferred.shape.out_size(*images[inner])
+        sums = list(zip(self._summed, images, strict=False))
+        readings = [reading(layer.shape, (n, *image)) for layer, image in sums]
+        sizes = {layer.shape.out_size(*image) for layer, image in sums}
+        if len(sizes) > 1 or not all(one.is_whole for one in readings):
+            return None
+        ((height, width),) = sizes
+        borders = self._borders((n, height, width)) if width * n >= LONG_RUN else None
+        runs, length = (height, width * n) if before or borders else (1, height * width * n)
+        if length < NARROWEST:
+            return None
+        part = functools.partial(self._part, n, (runs, length, length, length, length))
+        parts = tuple(
+            part(layer, found, near=before is not None and number == inner)
+            for number, (layer, found) in enumerate(zip(self._summed, readings, strict=True))
+        )
+        early = None if deferred is None or before is None else part(deferred, before)
+        after = None if self._after is None else part(self._after, _IN_PLACE)
+        return _Plan(early, parts, after, borders, runs, length, (n, height, width))
 
-    def _part(self, layer: SparseConv2d, size: tuple[int, ...]) -> _Part:
-        n, height, width = size
-        found = reading(layer.shape, (n, height, width))
-        blocks = blocks_of(self._library, layer.rows, layer.shape, n, found.runs)
-        where = found.offsets(layer.rows, layer.shape)
-        columns = layer.rows.columns.to(torch.int32) if where is None else where
-        return _Part(blocked(layer.rows, blocks, offsets=columns), found)
+    def _fits(self, shapes: list[tuple[int, ...]], before: SparseConv2d | None) -> bool:
+        """Say whether all that is multiplied has the channels of its weight."""
+        readers = [*self._summed]
+        if before is not None:
+            readers[self._inner] = before
+            if before.rows.num_rows != self._summed[self._inner].in_channels:
+                return False
+        if self._after is not None and self._after.in_channels != self._first.rows.num_rows:
+            return False
+        return len(shapes) >= len(readers) and all(
+            shape[:2] == (shapes[0][0], layer.in_channels)
+            for layer, shape in zip(readers, shapes, strict=False)
+        )
+
+    def _borders(self, size: tuple[int, int, int]) -> Reading | None:
+        """Return the borders that the reader of `after` wants, if they can be written at once."""
+        if self._reader is None or self._after is None:
+            return None
+        found = reading(self._reader.shape, size)
+        fits = self._reader.in_channels == self._after.rows.num_rows
+        return found if fits and found.copied and found.halo[4:6] == (1, 1) else None
+
+    def _part(
+        self, n: int, runs: Runs, layer: SparseConv2d, found: Reading, *, near: bool = False
+    ) -> _Part:
+        blocks = blocks_of(self._library, layer.rows, layer.shape, n, runs)
+        where = None if near else found.offsets(layer.rows, layer.shape)
+        where = layer.rows.columns.to(torch.int32) if where is None else where
+        taps = layer.kernel_size[0] * layer.kernel_size[1]
+        weight = blocked(layer.rows, blocks, taps=taps, offsets=where)
+        step = runs[1] if found.is_whole else found.by_lines[2]
+        return _Part(weight, None if near else found, step)
 
 
-def _fill(
-    stage: CStage,
-    parts: tuple[_Part, ...],
-    read: list[tuple[Tensor, int]],
-    out: Tensor,
-    bias: Tensor | None,
-    layer: SparseConv2d,
-) -> None:
+def _is_usual(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype is torch.float32 and x.ndim == 4 and len(x) > 0
+
+
+def _stage(
+    layer: SparseConv2d, bias: Tensor | None, parts: Sequence[_Part], read: Sequence[_Read]
+) -> CStage:
+    stage = CStage(num_parts=len(parts), rows=layer.rows.num_rows, bias=address(bias))
+    stage.relu = int(layer.activation == "relu")
     for number, (part, (x, pitch)) in enumerate(zip(parts, read, strict=True)):
         index, value, starts, _, order, blocks = part.weight.addresses
-        stage.parts[number] = CPart(index, value, starts, order, blocks, x.data_ptr(), pitch)
-    stage.num_parts, stage.rows = len(parts), layer.rows.num_rows
-    stage.y, stage.y_pitch = out.data_ptr(), out.stride(1)
-    stage.bias, stage.relu = address(bias), int(layer.activation == "relu")
+        stage.parts[number] = CPart(
+            index, value, starts, order, blocks, address(x), pitch, part.step
+        )
+    return stage
+
+
+def _into(stage: CStage, out: Tensor, residual: Tensor | None) -> None:
+    """Let a stage write to images [N, C, H, W], and read a residual."""
+    stage.y, stage.y_pitch, stage.y_step = out.data_ptr(), out.stride(1), out.stride(2)
+    if residual is not None:
+        stage.residual, stage.residual_pitch = residual.data_ptr(), residual.stride(1)
+        stage.residual_step = residual.stride(2)

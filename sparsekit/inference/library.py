@@ -32,7 +32,7 @@ _SIGNATURES = {
     "sparsekit_planes": [
         *(_P, _P, _P, _L, _P, _L, _L, _P, *[_L] * 6, _P, _L, _P, _P, _L, _L, _L),
     ],
-    "sparsekit_joined": [_P, _L, _L, _L],
+    "sparsekit_joined": [_P, _L, _L, _L, _L],
 }  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class CPart(ctypes.Structure):
 
     _fields_ = [
         *((name, _P) for name in ("index", "value", "starts", "order")),
-        ("blocks", _L), ("x", _P), ("x_pitch", _L),
+        ("blocks", _L), ("x", _P), ("x_pitch", _L), ("x_step", _L),
     ]  # fmt: skip
 
 
@@ -62,8 +62,9 @@ class CStage(ctypes.Structure):
     """`struct stage` of kernels.c: one of several convolutions that are computed together."""
 
     _fields_ = [
-        ("parts", CPart * 2), ("num_parts", _L), ("rows", _L), ("y", _P), ("y_pitch", _L),
-        ("bias", _P), ("residual", _P), ("residual_pitch", _L), ("relu", _L),
+        ("parts", CPart * 2), ("num_parts", _L), ("rows", _L),
+        ("y", _P), ("y_pitch", _L), ("y_step", _L),
+        ("bias", _P), ("residual", _P), ("residual_pitch", _L), ("residual_step", _L), ("relu", _L),
     ]  # fmt: skip
 
 
@@ -141,9 +142,10 @@ def _loaded(level: str) -> tuple[Library | None, str]:
     for name, arguments in _SIGNATURES.items():
         for types in ("float32_16", "float32_32", "bfloat16_16", "bfloat16_32"):
             function = getattr(functions, f"{name}_{types}")
-            function.argtypes = arguments
-            function.restype = None if name == "sparsekit_joined" else _L
+            function.argtypes, function.restype = arguments, _L
     functions.sparsekit_halo.argtypes = [_P, *[_L] * 13, _P, _L, _L]
+    functions.sparsekit_borders.argtypes = [*[_L] * 7, _P, _L, _L]
+    functions.sparsekit_borders.restype = None
     functions.sparsekit_max_pool.argtypes = [_P, *[_L] * 13, _P, _L, _L]
     functions.sparsekit_dense_planes.argtypes = [_P, _P, _L, _L, _P, _L, _L, _L, _P, _L, _P, _L, _L]
     functions.sparsekit_dense_planes.restype = None

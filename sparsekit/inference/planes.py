@@ -19,11 +19,13 @@ from sparsekit.inference.rows import SparseRows
 
 Pair = tuple[int, int]
 Size = tuple[int, int, int, int]
+Runs = tuple[int, int, int, int, int]
+"""How columns lie, see `sparsekit_planes`."""
 
 NARROWEST = 8
 """Columns that kernels read at least."""
 
-_LONG_RUN = 112
+LONG_RUN = 112
 """Rows of an image with so many columns are runs of their own; shorter ones are joined."""
 
 _FARTHEST = 2**31 - 1
@@ -65,11 +67,10 @@ class Reading:
     """How a convolution reads images of one size.
 
     `copied`: columns of a copy with borders, 0 if inputs are read where they are; `halo`: arguments
-    it is made with; `steps`: from phase to phase, row to row and column to column of it. `runs`:
-    see `sparsekit_planes`.
+    it is made with; `steps`: from phase to phase, row to row and column to column of it.
     """
 
-    runs: tuple[int, int, int, int, int]
+    runs: Runs
     copied: int = 0
     halo: tuple[int, ...] = ()
     steps: tuple[int, int, int] = (0, 0, 0)
@@ -79,6 +80,15 @@ class Reading:
         """Return whether all columns are one run, kept whole."""
         number, length, _, segment, stride = self.runs
         return number == 1 and segment in (length, stride)
+
+    @property
+    def by_lines(self) -> tuple[int, int, int]:
+        """Return how many lines of how many columns there are, and how far apart they begin.
+
+        (0, 0, 0) where lines are joined that have borders between them.
+        """
+        number, length, step, segment, _ = self.runs
+        return (number, length, step) if segment == length else (0, 0, 0)
 
     def offsets(self, rows: SparseRows, shape: Shape) -> Tensor | None:
         """Return how far from its position an output reads through each weight, int32 [kept].
@@ -128,12 +138,12 @@ def bordered(
     return (top, left, step_rows, step_columns, *phases, lines, pitch), steps, columns
 
 
-def _runs(step: int, lines: int, columns: int) -> tuple[int, int, int, int, int]:
+def _runs(step: int, lines: int, columns: int) -> Runs:
     """Return runs for so many lines of outputs: each by itself, or those joined that are short.
 
     So are lines without borders between them.
     """
-    if step != columns and (columns >= _LONG_RUN or lines == 1):
+    if step != columns and (columns >= LONG_RUN or lines == 1):
         return lines, columns, step, columns, columns
     return 1, (lines - 1) * step + columns, 0, columns, step
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from sparsekit.inference.dense import DENSE, CsrLinear
 from sparsekit.inference.graph import Graph, Node, Of, references
-from sparsekit.inference.joining import Group, Joined, joined, unshared
+from sparsekit.inference.grouping import Group, unshared
+from sparsekit.inference.joining import Joined, joined
 from sparsekit.inference.layers import SparseConv2d, SparseLinear
 from sparsekit.inference.layouts import as_kernels_want
 from sparsekit.inference.operations import (
@@ -131,23 +132,24 @@ def _steps(
 ) -> list[Step]:
     """Return the calls of a graph, some of them for several nodes at once."""
     first, together = stems(graph), joined(graph, layers)
-    done = {node.name for group in together for node in (group.added, group.after) if node}
     calls = {group.first.name: (group, call) for group, call in together.items()}
+    early = {group.before.name: call.early for group, call in together.items() if group.before}
+    done = {node.name for group in together for node in group.members()}
     steps = []
     for node in graph.nodes:
         if node.name in calls:
             steps.append(_joined_step(*calls[node.name], slots))
+        elif node.name in early:
+            place = [(0, slots[node.arguments["x"].name])]
+            steps.append(Step(node.name, early[node.name], [None], place, {}, slots[node.name]))
         elif node.name not in done:
             steps.append(step_of(node, slots, layers[node.name], stem=first.get(node.name)))
     return steps
 
 
 def _joined_step(group: Group, call: Joined, slots: Mapping[str, int]) -> Step:
-    given, added, after = group.first.arguments, group.added, group.after
-    read = (given["x"], given["residual"] if added is None else added.arguments["x"])
-    places = [(at, slots[one.name]) for at, one in enumerate(read) if one is not None]
-    second = None if after is None else slots[after.name]
-    name = group.first.name
+    places = [(at, slots[one.name]) for at, one in enumerate(group.reads()) if one is not None]
+    name, second = group.first.name, None if group.after is None else slots[group.after.name]
     return Step(name, call, [None, None, False], places, {}, slots[name], second=second)
 
 

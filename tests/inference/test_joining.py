@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from sparsekit.inference import joining
 from sparsekit.inference.graph import Graph, Input, Node, Of
-from sparsekit.inference.joining import groups, unshared
+from sparsekit.inference.grouping import groups, unshared
 from sparsekit.inference.rows import sparse_rows
 from sparsekit.inference.running import SparseNetwork
 
@@ -81,25 +82,27 @@ def compare(nodes, outputs, x, **settings):
 
 
 def test_what_is_computed_together():
+    parts = ("before", "added", "first", "after", "reader")
     found = groups(graph(blocks(2), [Of("c2")])[0])
-    names = [tuple(one and one.name for one in (g.first, g.added, g.after)) for g in found]
-    assert names == [("short", "a3", "b1"), ("b3", None, "c1")]
+    names = [[node and node.name for node in (getattr(g, one) for one in parts)] for g in found]
+    assert names == [["a2", "a3", "short", "b1", "b2"], ["b2", None, "b3", "c1", "c2"]]
+    assert [group.is_inner for group in found] == [True, False]
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
-    ("n", "height", "width"), [(1, 9, 7), (16, 6, 6), (4, 12, 30), (3, 5, 40), (1, 2, 2)]
+    ("n", "height", "width"), [(1, 9, 7), (16, 8, 7), (4, 12, 30), (3, 5, 40), (1, 2, 2)]
 )
 def test_residual_blocks(stride, n, height, width):
     compare(blocks(stride), [Of("c2")], torch.randn(n, CHANNELS, height, width))
 
 
 def test_values_in_half_the_space():
-    compare(blocks(1), [Of("c2")], torch.randn(2, CHANNELS, 9, 9), dtype=torch.bfloat16)
+    compare(blocks(1), [Of("c2")], torch.randn(4, CHANNELS, 9, 29), dtype=torch.bfloat16)
 
 
 def test_inputs_in_blocks_and_nothing_kept():
-    x = torch.randn(5, CHANNELS, 10, 10)
+    x = torch.randn(5, CHANNELS, 10, 24)
     compare(blocks(2), [Of("c2")], x, density=0.9)
     compare(blocks(2), [Of("c2")], x, density=0.0)
 
@@ -113,6 +116,15 @@ KEPT = {
         [conv("p3", "x"), conv("q3", "p3", residual="p3"), conv("r", "q3")],
         [Of("r"), Of("q3")],
     ),
+    "read by a layer that waits": (
+        [
+            conv("p3", "x"),
+            conv("q2", "p3", size=3),
+            conv("other3", "x", residual="p3"),
+            conv("r3", "q2", residual="other3"),
+        ],
+        [Of("r3")],
+    ),
     "the input": ([conv("d", "x", residual="x"), conv("e", "d")], [Of("e"), Of("d")]),
     "of a shortcut that is read again": (
         [*blocks(1), conv("more", "a3")],
@@ -124,7 +136,7 @@ KEPT = {
 @pytest.mark.parametrize("case", KEPT)
 def test_what_is_needed_is_not_written_over(case):
     nodes, outputs = KEPT[case]
-    x = torch.randn(2, CHANNELS, 20, 20)
+    x = torch.randn(4, CHANNELS, 12, 30)
     before = x.clone()
     compare(nodes, outputs, x)
     assert torch.equal(x, before)
@@ -139,10 +151,21 @@ def test_residuals_are_written_over(kernels):
     assert not steps["b3"].arguments[2]
 
 
+@pytest.mark.parametrize(("width", "expected"), [(30, 2), (9, 0)])
+def test_borders_are_written_with_results_of_long_lines(kernels, monkeypatch, width, expected):
+    if kernels is None or kernels.level == "portable":
+        pytest.skip("layers are computed one by one")
+    network, found = SparseNetwork(graph(blocks(1), [Of("c2")])[0]), []
+    whole = joining.with_borders
+    monkeypatch.setattr(joining, "with_borders", lambda *given: found.append(1) or whole(*given))
+    network(torch.randn(4, CHANNELS, 9, width))
+    assert len(found) == expected
+
+
 def test_threads_give_the_same_bits(kernels):
     if kernels is None:
         pytest.skip("PyTorch decides itself how it splits work")
-    network, x = SparseNetwork(graph(blocks(1), [Of("c2")])[0]), torch.randn(3, CHANNELS, 16, 16)
+    network, x = SparseNetwork(graph(blocks(1), [Of("c2")])[0]), torch.randn(8, CHANNELS, 16, 16)
     before, found = torch.get_num_threads(), []
     for threads in (1, 3):
         torch.set_num_threads(threads)

@@ -47,23 +47,25 @@ INLINE void fetch(const int32_t *order, long from, long to, const float *y, long
 }
 
 /* A weight and what it is multiplied by; arrays as in sparsekit_planes, with bands of CHUNK rows
-   whether there are several blocks or one. */
+   whether there are several blocks or one. Runs of columns begin x_step apart; without x they are
+   what the stage before has left in near memory. */
 struct part {
   const void *index, *value;
   const int32_t *starts, *order;
   long blocks;
   const float *x;
-  long x_pitch;
+  long x_pitch, x_step;
 };
 
-/* What one convolution computes: the sum of its parts, the bias and the residual. */
+/* What one convolution computes: the sum of its parts, the bias and the residual. Without y it is
+   left in near memory. */
 struct stage {
   struct part parts[2];
   long num_parts, rows;
   float *y;
-  long y_pitch;
+  long y_pitch, y_step;
   const float *bias, *residual;
-  long residual_pitch, relu;
+  long residual_pitch, residual_step, relu;
 };
 
 /* Memory of this thread, kept between calls; NULL where there is none. */
@@ -216,6 +218,22 @@ void sparsekit_halo(const float *x, long channels, long height, long width, long
                    step_columns, columns, to);
       }
     memset(to, 0, sizeof(float) * (out + (c + 1) * out_pitch - to));
+  }
+}
+
+/* The zeros of sparsekit_halo, without phases, around planes [channel][height][width][n] that are
+   written into it. */
+void sparsekit_borders(long channels, long height, long width, long n, long top, long left,
+                       long columns, float *out, long out_pitch, long threads) {
+  (void)threads;
+  PARALLEL for (long c = 0; c < channels; c++) {
+    float *at = out + c * out_pitch, *end = at + out_pitch;
+    memset(at, 0, sizeof(float) * (top * columns + left) * n);
+    at += (top * columns + left) * n;
+    for (long line = 1; line < height; line++, at += columns * n)
+      memset(at + width * n, 0, sizeof(float) * (columns - width) * n);
+    at += width * n;
+    memset(at, 0, sizeof(float) * (end - at));
   }
 }
 

@@ -160,32 +160,46 @@ long NAME(sparsekit_planes)(const INDEX *index, const VALUE *value, const int32_
 }
 #undef PIECES
 
-/* Stages one after the other for each tile of `length` columns, so that a stage reads in near caches
-   what the one before has written; LANES >= NARROWEST, length >= NARROWEST. */
-void NAME(sparsekit_joined)(const struct stage *stages, long count, long length, long threads) {
-  const long tiles = tile_count(length, TILE);
-  (void)threads;
-  PARALLEL for (long number = 0; number < tiles; number++) {
-    const long first = number * TILE, columns = tile_width(number, length, TILE);
-    for (const struct stage *stage = stages; stage < stages + count; stage++) {
-      const long far = stage->rows * stage->y_pitch * (long)sizeof(float) > FAR;
-      for (long row = 0; row < stage->rows; row += CHUNK) {
-        const long rows = stage->rows - row < CHUNK ? stage->rows - row : CHUNK;
-        float *y = stage->y + first + row * stage->y_pitch;
-        const float *residual = stage->residual;
-        if (residual) residual += first + row * stage->residual_pitch;
-        struct epilogue here = {stage->bias ? stage->bias + row : NULL, residual,
-                                stage->residual_pitch, 0};
-        for (long p = 0; p < stage->num_parts; p++) {
-          const struct part *part = stage->parts + p;
-          const long at = row * part->blocks;
-          if (p) here = (struct epilogue){NULL, y, stage->y_pitch, 0};
-          here.relu = stage->relu && p == stage->num_parts - 1;
-          NAME(band)(part->index, part->value, part->starts + at, part->order + at, rows,
-                     part->blocks, part->x + first, part->x_pitch, columns, y, stage->y_pitch,
-                     &here, far && !p ? AHEAD : rows);
-        }
-      }
+/* One stage for a tile of columns, from y on; `near` is what the stage before left. */
+static void NAME(stage)(const struct stage *stage, long run, long first, long columns,
+                        const float *near, float *y, long y_pitch) {
+  const long far = stage->y && stage->rows * y_pitch * (long)sizeof(float) > FAR;
+  const float *residual = stage->residual;
+  if (residual) residual += run * stage->residual_step + first;
+  for (long row = 0; row < stage->rows; row += CHUNK, y += CHUNK * y_pitch) {
+    const long rows = stage->rows - row < CHUNK ? stage->rows - row : CHUNK;
+    for (long p = 0; p < stage->num_parts; p++) {
+      const struct part *part = stage->parts + p;
+      const float *x = part->x ? part->x + run * part->x_step + first : near;
+      const long at = row * part->blocks, pitch = part->x ? part->x_pitch : WIDEST;
+      struct epilogue here = {stage->bias ? stage->bias + row : NULL,
+                              residual ? residual + row * stage->residual_pitch : NULL,
+                              stage->residual_pitch, stage->relu && p == stage->num_parts - 1};
+      if (p) here = (struct epilogue){NULL, y, y_pitch, here.relu};
+      NAME(band)(part->index, part->value, part->starts + at, part->order + at, rows, part->blocks,
+                 x, pitch, columns, y, y_pitch, &here, far && !p ? AHEAD : rows);
     }
   }
+}
+
+/* `count` stages one after the other for each tile of columns, so that each finds in near caches what
+   the one before has written; `runs` of `length` columns, NARROWEST at least, as are LANES. Returns 1
+   where memory runs out. */
+long NAME(sparsekit_joined)(const struct stage *stages, long count, long runs, long length,
+                            long threads) {
+  const long tiles = tile_count(length, TILE);
+  long failed = 0;
+  (void)threads;
+  PARALLEL for (long piece = 0; piece < runs * tiles; piece++) {
+    const long run = piece / tiles, first = piece % tiles * TILE;
+    const long columns = tile_width(piece % tiles, length, TILE);
+    const float *near = NULL;
+    for (const struct stage *stage = stages; stage < stages + count; stage++) {
+      float *y = stage->y ? stage->y + run * stage->y_step + first : scratch(stage->rows * WIDEST);
+      if (!y) { failed = 1; break; }
+      NAME(stage)(stage, run, first, columns, near, y, stage->y ? stage->y_pitch : WIDEST);
+      near = y;
+    }
+  }
+  return failed;
 }
