@@ -16,7 +16,7 @@ from tests.conformance.small_data import write_cifar10, write_mnist
 TRAINED_ELSEWHERE = {"method_zoo"}  # every run of it, in test_method_zoo.py
 METHODS_OF_THE_ZOO = {  # which trains them all: one run says that model and data fit
     "averaging_cifar", "dynamic_mnist", "gmp_windows_mnist", "layerwise_iterative_mnist",
-    "layerwise_mnist", "rewinding_mnist", "soups_cifar",
+    "layerwise_mnist", "n_of_m_cifar", "rewinding_mnist", "soups_cifar",
 }  # fmt: skip
 EXPERIMENTS = sorted(
     {file.stem for file in (CONFIGS / "experiment").glob("*.yaml")} - TRAINED_ELSEWHERE
