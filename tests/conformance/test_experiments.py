@@ -74,7 +74,9 @@ def test_one_batch(experiment: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert launch(shortened, command="test") == 0
     store = Store(tmp_path / "runs")
     fits = list(store.keys("fit"))
-    assert len(fits) >= len(runs)
+    # Cuts without retraining train nothing: their dense fit is that of another run.
+    own = [run for run in runs if run.config["method"].get("retrain_epochs") != 0]
+    assert len(fits) >= len(own)
     assert all(store.read(key, "history.json")[-1]["step"] == 1 for key in fits)
     assert "stages were computed" in capsys.readouterr().out
 
