@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from sparsekit.data.memory import InMemory, Split, channel_statistics, held_out
+from sparsekit.data.memory import InMemory, Split, channel_statistics, held_out, only
 from sparsekit.data.packaged import digits_table
 from sparsekit.data.types import Augment
 
@@ -30,23 +29,14 @@ def digits(
     pixels, numbers = map(torch.from_numpy, digits_table())
     labels = numbers.long()
     images = (pixels.unsqueeze(1) * (255 / 16)).round().to(torch.uint8)
+    everything = Split(images, labels)
     if classes is None:
         classes = range(10)
     else:
-        images, labels = _only(classes, images, labels)
-    everything = Split(images, labels)
+        everything = only(classes, everything, num_classes=10)
     rest, test = held_out(everything, num_val=num_test, seed=split_seed)
     train, val = held_out(rest, num_val=num_val, seed=split_seed)
     mean, std = channel_statistics(train.images)
     return InMemory(
         "digits", len(classes), train, val, test, mean=mean, std=std, augment=tuple(augment)
     )
-
-
-def _only(classes: Sequence[int], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    if len(classes) < 2 or len(set(classes)) < len(classes) or not set(classes) <= set(range(10)):
-        raise ValueError(f"classes={list(classes)}: expected two or more different digits of 0..9")
-    numbers = torch.full((10,), -1)
-    numbers[list(classes)] = torch.arange(len(classes))
-    chosen = numbers[labels] >= 0
-    return images[chosen], numbers[labels[chosen]]

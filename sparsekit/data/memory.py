@@ -57,6 +57,26 @@ def held_out(
     )
 
 
+def only(classes: Sequence[int], split: Split, *, num_classes: int) -> Split:
+    """Keep the images of `classes`, numbered in the order given.
+
+    ValueError for fewer than two classes, and for one that does not exist or is named twice.
+
+    >>> split = Split(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2, 1]))
+    >>> only([2, 1], split, num_classes=3).labels.tolist()
+    [1, 0, 1]
+    """
+    is_known = set(classes) <= set(range(num_classes))
+    if len(classes) < 2 or len(set(classes)) < len(classes) or not is_known:
+        raise ValueError(
+            f"classes={list(classes)}: expected two or more of 0 .. {num_classes - 1}, none twice"
+        )
+    numbers = torch.full((num_classes,), -1)
+    numbers[list(classes)] = torch.arange(len(classes))
+    chosen = numbers[split.labels] >= 0
+    return Split(split.images[chosen], numbers[split.labels[chosen]])
+
+
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel of uint8 images, pixels scaled to 0 .. 1.
 

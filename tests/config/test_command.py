@@ -32,7 +32,8 @@ MUST_BE_GIVEN = {
         f"data.train={DATASET}",
         f"data.test={DATASET}",
         "data.num_val=100",
-    ]
+    ],
+    "some_classes": ["data.classes=[0,1]"],
 }
 
 

@@ -15,10 +15,12 @@ import yaml
 from torchvision import datasets
 
 from sparsekit.data.cifar import cifar10, cifar100
+from sparsekit.data.digit_pairs import digit_pairs
 from sparsekit.data.digits import digits
 from sparsekit.data.idx import read_idx
 from sparsekit.data.memory import channel_statistics
 from sparsekit.data.mnist import fashion_mnist, mnist
+from sparsekit.data.some_classes import some_classes
 
 CPU = torch.device("cpu")
 CONFIGS = Path(__file__).parents[2] / "configs" / "data"
@@ -49,7 +51,14 @@ def write_mnist(folder: Path, *, zipped: bool) -> dict[str, np.ndarray]:
 
 def test_every_configuration_is_described_and_names_options_that_exist():
     images = {"digits", "mnist", "fashion_mnist", "cifar10", "cifar10_16", "cifar100"}
-    others = {"image_folder", "diabetes", "digit_pairs", "python_text", "torch_dataset"}
+    others = {
+        "image_folder",
+        "diabetes",
+        "digit_pairs",
+        "python_text",
+        "some_classes",
+        "torch_dataset",
+    }
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == images | others
     for path in CONFIGS.glob("*.yaml"):
         assert path.read_text().startswith("# "), path
@@ -72,6 +81,21 @@ def test_digits_are_the_real_ones_in_three_stratified_parts():
     assert images.std().item() == pytest.approx(1, abs=1e-3)
     assert data.fingerprint() == digits(Path("elsewhere")).fingerprint()
     assert data.fingerprint() != digits(Path("nowhere"), split_seed=1).fingerprint()
+
+
+def test_some_classes_are_those_of_the_same_splits_numbered_anew():
+    whole = digits(Path("nowhere"))
+    half = some_classes(Path("nowhere"), of=digits, classes=[7, 5])
+    assert (half.num_classes, half.mean, half.std) == (2, whole.mean, whole.std)
+    for name in ("train", "val", "test"):
+        mine, its = getattr(half, name), getattr(whole, name)
+        assert torch.equal(mine.images, its.images[(its.labels == 7) | (its.labels == 5)])
+        assert len(mine.labels) == len(mine.images)
+        assert torch.equal(mine.images[mine.labels == 0], its.images[its.labels == 7])
+    with pytest.raises(ValueError, match=r"classes=\[7, 10\]: .* 0 \.\. 9"):
+        some_classes(Path("nowhere"), of=digits, classes=[7, 10])
+    with pytest.raises(ValueError, match="in memory, got TensorData"):
+        some_classes(Path("nowhere"), of=digit_pairs, classes=[7, 5])
 
 
 @pytest.mark.parametrize("zipped", [False, True])
