@@ -15,8 +15,9 @@ from tests.conformance.small_data import write_cifar10, write_mnist
 
 TRAINED_ELSEWHERE = {"method_zoo"}  # every run of it, in test_method_zoo.py
 METHODS_OF_THE_ZOO = {  # which trains them all: one run says that model and data fit
-    "averaging_cifar", "dynamic_mnist", "gmp_windows_mnist", "layerwise_iterative_mnist",
-    "layerwise_mnist", "n_of_m_cifar", "random_width_cifar", "rewinding_mnist", "soups_cifar",
+    "averaging_cifar", "dynamic_cifar", "dynamic_mnist", "gmp_windows_mnist",
+    "layerwise_iterative_mnist", "layerwise_mnist", "n_of_m_cifar", "random_width_cifar",
+    "rewinding_mnist", "soups_cifar",
 }  # fmt: skip
 NEED_A_STORE = {"transfer_mnist"}  # with the networks of transfer_mnist_upstream, by their keys
 EXPERIMENTS = sorted(
