@@ -210,11 +210,11 @@ def test_a_jpeg_that_ends_early_is_refused(photos):
         images.read_pixels(path)
 
 
+@pytest.mark.parametrize("resize", [None, "torch"])
 @pytest.mark.parametrize("rand_augment", [None, 9])
-def test_training_images_are_those_of_torchvisions_transforms(photos, rand_augment):
-    data = image_folder(
-        photos, path="photos", val_folder="test", image_size=16, rand_augment=rand_augment
-    )
+def test_training_images_are_those_of_torchvisions_transforms(photos, rand_augment, resize):
+    options = {"image_size": 16, "rand_augment": rand_augment, "resize": resize}
+    data = image_folder(photos, path="photos", val_folder="test", **options)
     augment = [] if rand_augment is None else [v2.RandAugment(magnitude=rand_augment)]
     transform = v2.Compose(
         [
@@ -228,6 +228,7 @@ def test_training_images_are_those_of_torchvisions_transforms(photos, rand_augme
     )
     for number in range(4):
         read = Image.open(data.train.folder / data.train.paths[number]).convert("RGB")
+        read = v2.functional.pil_to_tensor(read) if resize == "torch" else read
         for seed in range(4):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -235,6 +236,19 @@ def test_training_images_are_those_of_torchvisions_transforms(photos, rand_augme
             pixels, _ = _Images(data.train, data.read_train)[number, seed]
             found = _normalised(pixels[None], data.mean, data.std)[0]
             assert torch.equal(found, expected)
+
+
+def test_resizing_by_torch_moves_training_pixels_by_one_level(root, write_image_folder):
+    write_image_folder(root / "pets" / "train", classes=CLASSES, num_each=10, size=(60, 40))
+    plain, other = (pets(root, num_workers=0, resize=resize) for resize in (None, "torch"))
+    apart = max(
+        float((first - second).abs().max())
+        for (first, _), (second, _) in zip(batches(plain), batches(other), strict=True)
+    )
+    assert 0 < apart < 1.01 / 255 / min(plain.std)
+    assert same(*(list(d.eval_batches("val", batch_size=6, device=CPU)) for d in (plain, other)))
+    with pytest.raises(ValueError, match="resize='pillow' is neither 'torch' nor None"):
+        pets(root, resize="pillow")
 
 
 def test_folder_evaluation_is_ordered_complete_and_without_augmentation(root, write_image_folder):
