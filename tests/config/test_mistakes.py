@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -211,7 +212,8 @@ def test_help_lists_what_there_is(answers: dict[str, list[Any]], command: str) -
     assert (status, err, heavy) == (0, "", [])
     assert "python -m sparsekit.run +experiment=quickstart" in out
     for group in ("experiment", "method"):
-        listed = out.partition(f"{group}=\n")[2].partition("=\n")[0].splitlines()
+        lines = out.partition(f"{group}=\n")[2].splitlines()
+        listed = list(itertools.takewhile(lambda line: line.startswith("  "), lines))
         for file in (run_configs() / group).glob("*.yaml"):
             (line,) = [line for line in listed if line.startswith(f"  {file.stem} ")]
             assert len(line.split(maxsplit=1)[1]) > 10, line
