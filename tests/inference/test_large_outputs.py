@@ -6,7 +6,6 @@ import torch.nn.functional as F
 
 from sparsekit.inference.convolving import plan
 from sparsekit.inference.layers import SparseConv2d
-from sparsekit.inference.planes import Shape
 from sparsekit.inference.rows import sparse_rows
 
 
@@ -50,11 +49,7 @@ def convolution(setting, out):
 
 def blocks(kernels, layer, n, height, width):
     """Return in how many blocks the inputs of a convolution are multiplied."""
-    shape = Shape(
-        layer.in_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
-        layer.groups,
-    )  # fmt: skip
-    return plan(kernels, layer.rows, shape, (n, height, width)).weight.addresses[-1]
+    return plan(kernels, layer.rows, layer.shape, (n, height, width)).weight.addresses[-1]
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
