@@ -30,7 +30,7 @@ from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
 from sparsekit.system.files import write_measured
 
-COMPARISON_VERSION = 1
+COMPARISON_VERSION = 2
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 LEAST = 2
 

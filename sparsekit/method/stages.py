@@ -27,6 +27,7 @@ from sparsekit.system.files import write_json, write_measured
 
 PRUNED_VERSION = 4
 TICKET_VERSION = 3
+MERGED_VERSION = 4
 
 
 def prune_for_fits(
@@ -111,7 +112,9 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
     statistics.
     """
     config = {"merge": cycle.merge, "problem": judge.identity}
-    stage = Stage("ticket", config, inputs=tuple(particles), version=TICKET_VERSION)
+    single = len(particles) == 1 and _is_fit(particles[0])
+    version = TICKET_VERSION if single else MERGED_VERSION
+    stage = Stage("ticket", config, inputs=tuple(particles), version=version)
 
     def compute(folder: Path) -> None:
         begun = time.time(), judge.flops_spent()
@@ -122,7 +125,7 @@ def merge_tickets(cycle: Cycle, particles: Sequence[str], *, judge: Judge, store
         masks = join(particles, [masks for _, masks in tickets])
         states = [apply(state, masks) for state, masks in tickets]
         state = cycle.merge(states, _quality_of(judging), _merge_context(particles, store))
-        if len(particles) == 1 and _is_fit(particles[0]):
+        if single:
             weights: Part = particles[0]
             save_network(folder, state=weights, masks=weights, network=network.record())
         else:

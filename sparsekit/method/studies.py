@@ -23,7 +23,7 @@ from sparsekit.store.store import Store
 from sparsekit.store.tensors import load_network
 from sparsekit.system.files import write_measured
 
-STUDY_VERSION = 2
+STUDY_VERSION = 3
 STUDY = "study.json"
 SKIPPED = "skipped"
 SPLITS: tuple[SplitName, ...] = ("val", "test")

@@ -6,7 +6,7 @@ from typing import Any
 
 from sparsekit.core.averaging import running_mean
 from sparsekit.core.types import State
-from sparsekit.training.evaluate import EVALUATION_BATCH, recalibrate_
+from sparsekit.training.evaluate import augmented_epoch, recalibrate_
 from sparsekit.training.module import FitModule
 from sparsekit.training.observing import Observer, RunningFit
 
@@ -16,7 +16,7 @@ class TrajectoryAverage:
 
     Stochastic weight averaging (Izmailov et al. 2018) as SWAMP uses it inside each particle
     (arXiv 2305.14852). Parameters only: statistics of normalisation layers are estimated anew for
-    the mean, by `install_`, on the training split without augmentation.
+    the mean, by `install_`, on one augmented epoch.
     """
 
     def __init__(self, after: float) -> None:
@@ -49,8 +49,5 @@ class TrajectoryAverage:
         parameters = dict(module.model.named_parameters())
         for name, value in self.mean.items():
             parameters[name].data.copy_(value)
-        batches = module.data.eval_batches(
-            "train", batch_size=EVALUATION_BATCH, device=module.device
-        )
         with module.projected():
-            recalibrate_(module.model, batches)
+            recalibrate_(module.model, augmented_epoch(module.data, module.device))

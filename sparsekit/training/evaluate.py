@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsekit.data.batches import Inputs, call, map_tensors
+from sparsekit.data.types import Data
 from sparsekit.tasks.types import Task, add
 from sparsekit.training.norm_statistics import pooling_, tracked_norms
 
@@ -73,6 +74,18 @@ def recalibrate_(model: nn.Module, batches: Batches) -> None:
     with _mode(model, training=False), pooling_(norms):
         for inputs, _ in batches if norms else ():
             call(model, in_layout(inputs))
+
+
+def augmented_epoch(data: Data, device: torch.device) -> Batches:
+    """Return training batches for new statistics: of one epoch, augmented as in training.
+
+    Networks that an optimizer made keep the statistics of such batches, so averages are judged on
+    equal terms with them. Always the same epoch, in equal batches of at most `EVALUATION_BATCH`;
+    fewer examples than there are batches are left over.
+    """
+    num_batches = -(-data.num_train // EVALUATION_BATCH)
+    size = data.num_train // num_batches
+    return data.train_batches(batch_size=size, seed=0, epoch=0, device=device)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from sparsekit.training.observing import ObserverMaker, made_observer
 from sparsekit.training.settings import Runtime
 
 FIT_VERSION = 3
+AVERAGED_VERSION = 4
 
 
 def fit(
@@ -58,7 +59,8 @@ def fit_stage(spec: FitSpec) -> Stage:
     described = describe(spec)
     asked = {name: described[name] for name in described if name not in ("_target_", "pruned")}
     inputs = dict.fromkeys((spec.pruned, *keys_in(asked)))
-    return Stage("fit", asked, inputs=tuple(inputs), version=FIT_VERSION)
+    version = FIT_VERSION if spec.average_from is None else AVERAGED_VERSION
+    return Stage("fit", asked, inputs=tuple(inputs), version=version)
 
 
 def reads_gradients(spec: FitSpec) -> bool:

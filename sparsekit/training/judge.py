@@ -25,7 +25,13 @@ from sparsekit.store.store import Store
 from sparsekit.tasks.metric import Metric
 from sparsekit.tasks.types import Task
 from sparsekit.training.cost import flops_of, flops_of_recalibration
-from sparsekit.training.evaluate import EVALUATION_BATCH, evaluate, outputs_of, recalibrate_
+from sparsekit.training.evaluate import (
+    EVALUATION_BATCH,
+    augmented_epoch,
+    evaluate,
+    outputs_of,
+    recalibrate_,
+)
 from sparsekit.training.layouts import best_layout
 from sparsekit.training.probe import GradientProbe
 from sparsekit.training.problem import load_data
@@ -68,9 +74,9 @@ class NetworkJudge:
         return self._data.name, self._data.fingerprint()
 
     def recalibrate(self, state: State) -> State:
-        """Return a state with BatchNorm statistics of the whole training split, not augmented."""
+        """Return a state with BatchNorm statistics of one augmented epoch."""
         model = self.model(state)
-        recalibrate_(model, self.batches("train"))
+        recalibrate_(model, augmented_epoch(self._data, device_of(self.runtime)))
         self.spent.append(flops_of_recalibration(model, self._network, self._data.num_train))
         return {name: value.detach().cpu() for name, value in model.state_dict().items()}
 
