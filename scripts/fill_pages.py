@@ -6,7 +6,8 @@ A page holds
     <!-- end -->
 
 and what is between becomes the output of the command. `--store DIR` reads results there instead of
-in `runs`. Only reports are run. A page is written when all its commands succeeded, or not at all.
+in `runs`, which the page names all the same. Only reports are run. A page is written when all its
+commands succeeded, or not at all.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def output(command: str, store: str) -> str:
         status = report([re.sub(r"^runs(?=/|$)", store, word) for word in words[len(PREFIX) :]])
     if status:
         raise ValueError(f"{command}: {told.getvalue().strip()}")
-    return printed.getvalue().rstrip("\n")
+    return printed.getvalue().rstrip("\n").replace(store, "runs")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from sparsekit.configuration.groups import (
     sorted_out,
     undecodable,
 )
+from sparsekit.configuration.identity import variant_of
 from sparsekit.configuration.labels import RUN, labels_of, take_method_label_
 from sparsekit.configuration.overrides import (
     first_lines,
@@ -49,12 +49,9 @@ from sparsekit.configuration.unused import (
     refuse_unused_retraining,
     refuse_unused_sparsity,
 )
-from sparsekit.store.identity import canonical
 from sparsekit.store.published import published_override
-from sparsekit.system.secrets import masked
 
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
-NOT_IDENTITY = ("runtime", "cluster", "resources", "executor", "logger", "sweep", "label", "claims")
 Memory = dict[tuple[str, ...], tuple[Any, dict[str, str]]]
 
 
@@ -62,10 +59,10 @@ Memory = dict[tuple[str, ...], tuple[Any, dict[str, str]]]
 class Run:
     """One complete, checked configuration and the choices that led to it.
 
-    Runs whose `variant` is equal differ in nothing but seed, sparsity and where they run. `labels`
-    are display names and `claims` what the experiment states, None if nothing: no result depends on
-    either (`configuration/labels.py`, `claims.py`). `sweep` is the name of a sweep file, "" if the
-    run is of none.
+    Runs whose `variant` is equal differ in nothing but seed, sparsity and where they run, see
+    `identity.variant_of`. `labels` are display names and `claims` what the experiment states, None
+    if nothing: no result depends on either (`configuration/labels.py`, `claims.py`). `sweep` is the
+    name of a sweep file, "" if the run is of none.
     """
 
     config: Mapping[str, Any]
@@ -188,7 +185,7 @@ def compose_one(
         refuse_unused_sparsity(overrides, written, choices)
         refuse_unused_retraining(overrides, config)
     asked = tuple(map(published_override, overrides))
-    return Run(config, _digest(written), choices, asked, labels, claims)
+    return Run(config, variant_of(written, labels), choices, asked, labels, claims)
 
 
 def _composed(options: Sequence[str], folders: Sequence[Path]) -> tuple[Any, dict[str, str]]:
@@ -223,21 +220,6 @@ def _set(composed: Any, text: str) -> None:
         OmegaConf.update(composed, key_of(text), value_of(text), merge=True, force_add=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{text.removeprefix('++')}: {first_lines(error)}") from error
-
-
-def identity_of(config: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the part of a configuration that decides its results, with passwords masked."""
-    return {name: masked(value, name) for name, value in deciding(config).items()}
-
-
-def deciding(config: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the part of a configuration that decides its results."""
-    return {str(k): v for k, v in config.items() if k not in NOT_IDENTITY}
-
-
-def _digest(written: Mapping[Any, Any]) -> str:
-    kept = {k: v for k, v in identity_of(written).items() if k not in ("seed", "sparsity")}
-    return hashlib.sha256(canonical(kept).encode()).hexdigest()[:8]
 
 
 def list_groups(folders: Sequence[Path] = ()) -> dict[str, dict[str, Path]]:

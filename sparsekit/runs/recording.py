@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sparsekit.configuration.compose import identity_of
+from sparsekit.configuration.identity import identity_of
 from sparsekit.configuration.labels import RUN
 from sparsekit.store.named import read_record
 from sparsekit.store.results import stages_behind

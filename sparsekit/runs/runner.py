@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.configuration import config
-from sparsekit.configuration.compose import Run, identity_of
+from sparsekit.configuration.compose import Run
 from sparsekit.configuration.config import ConfigError
+from sparsekit.configuration.identity import identity_of
 from sparsekit.core.fit_spec import FitSpec, Problem
 from sparsekit.method import loop
 from sparsekit.method.cycle import Method

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.configuration import config
-from sparsekit.configuration.compose import Run, deciding
+from sparsekit.configuration.compose import Run
 from sparsekit.configuration.config import ConfigError
+from sparsekit.configuration.identity import deciding
 from sparsekit.configuration.unpublishable import refuse_secrets
 from sparsekit.sweeps.clusters import Inline, Local, Slurm
 from sparsekit.system.executors import workers

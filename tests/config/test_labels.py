@@ -37,6 +37,24 @@ def test_a_label_changes_nothing_else() -> None:
     assert (renamed.config, renamed.variant) == (plain.config, plain.variant)
 
 
+FIRST, SECOND = (f"ticket-{digit * 20}" for digit in "12")
+
+
+def started(key: str, *overrides: str) -> Run:
+    return composed("method=dense", "+source=stored", f"source.key={key}", *overrides)
+
+
+def test_runs_of_one_label_may_start_from_a_network_of_their_own_seed() -> None:
+    mine, other = started(FIRST, "label=Mine"), started(SECOND, "label=Mine", "seed=1")
+    assert mine.variant == other.variant
+    assert mine.config["source"] != other.config["source"]
+    assert started(SECOND, "label=Yours").variant != mine.variant
+    assert started(SECOND, "label=Mine", "train.epochs=3").variant != mine.variant
+    assert started(FIRST).variant != started(SECOND).variant, (
+        "nobody said that they belong together"
+    )
+
+
 def test_a_method_made_of_another_does_not_take_its_name(tmp_path: Path) -> None:
     for name, text in (("plain", MINE), ("called", f'label: "M: 1"\n{MINE}')):
         file = tmp_path / "method" / f"{name}.yaml"

@@ -41,6 +41,17 @@ def test_what_is_between_becomes_the_table_and_all_else_stays(page: Path, writer
     assert page.read_text() == text
 
 
+def test_a_page_names_no_folder_of_this_machine(page: Path, writer: Writer) -> None:
+    """A report says where what it leaves out lies."""
+    writer.record("random", 0, [(0.9, writer.ticket("pruned", 0.5, 0.9))])
+    writer.record("random", 1, [(0.9, writer.ticket("other", 0.5, 0.9))], status="running")
+    page.write_text(PAGE.replace("runs --format", "runs --claims --format"))
+    assert main([str(page), "--store", str(writer.store.root)]) == 0
+    text = page.read_text()
+    assert "runs/named" in text
+    assert str(writer.store.root) not in text
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

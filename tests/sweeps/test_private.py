@@ -244,7 +244,7 @@ def test_a_copy_without_it_says_so(sweep: Sweep, damage: str) -> None:
 def test_what_can_neither_be_stored_nor_masked_is_refused(
     override: str, message: str, tmp_path: Path
 ) -> None:
-    from sparsekit.configuration.compose import deciding
+    from sparsekit.configuration.identity import deciding
     from sparsekit.configuration.unpublishable import refuse_secrets
 
     config = {**compose_one(["logger=wandb"]).config}
