@@ -19,6 +19,7 @@ from sparsekit.report.collect import (
 from sparsekit.report.labels import labels_of
 from sparsekit.report.reading import is_number, metric_of
 from sparsekit.report.spread import Spread
+from sparsekit.store.identity import KEY
 from sparsekit.tasks.metric import Metric
 
 
@@ -143,6 +144,7 @@ def _parts(results: Sequence[Result]) -> list[tuple[str, list[Result], Sequence[
     for tell, must_split in (
         (lambda one: f"cycle {one.cycle}", _has_several_cycles),
         (_told_by_target, _has_a_seed_twice),
+        (_told_by_keys, _has_a_seed_twice),
         (lambda one: f"in {one.store}", _has_a_seed_twice),
     ):
         parts = [piece for part in parts for piece in _split(*part, tell, must_split)]
@@ -165,6 +167,10 @@ def _split(
 
 def _told_by_target(one: Result) -> str:
     return "" if one.target is None else f"of the run to {100 * one.target:.2f} %"
+
+
+def _told_by_keys(one: Result) -> str:
+    return ", ".join(text for text in one.overrides if KEY.search(text))
 
 
 def _has_several_cycles(results: Sequence[Result]) -> bool:

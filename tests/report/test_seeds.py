@@ -84,6 +84,22 @@ def test_the_same_runs_of_two_stores_are_no_more_seeds(writer: Writer, tmp_path:
     assert [row.part for row in found] == [f"in {w.store.root}" for w in (writer, other)]
 
 
+def test_a_source_for_every_seed_is_one_row_and_two_of_one_seed_are_two(writer: Writer) -> None:
+    keys = [f"ticket-{digit * 20}" for digit in "abc"]
+
+    def started(key: str, seed: int) -> None:
+        points = [(0.0, writer.ticket(key, 0.9, 0.0))]
+        file = writer.record("dense", seed, points, overrides=[f"source.key={key}"])
+        file.rename(file.with_name(f"{key}.json"))
+
+    started(keys[0], seed=0)
+    started(keys[1], seed=1)
+    assert [(row.part, row.count) for row in rows(writer)] == [("", 2)]
+    started(keys[2], seed=0)
+    shown = sorted((row.part, row.count) for row in rows(writer))
+    assert shown == [(f"source.key={key}", 1) for key in keys]
+
+
 def test_n_says_of_how_many_seeds_it_is(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in range(3):
         points = [(0.0, writer.ticket(f"d{seed}", 0.9, 0.0)),
