@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sparsekit.inference.blocking import BAND, Blocked, blocked
-from sparsekit.inference.library import Kernel, Library, address
+from sparsekit.inference.library import CWindows, Kernel, Library, address
 from sparsekit.inference.memory import empty
 from sparsekit.inference.planes import (
     NARROWEST,
@@ -125,16 +126,27 @@ def read_by(library: Library, reading: Reading, x: Tensor, threads: int) -> tupl
     """Return what kernels read of x [N, C, H, W], and what they multiply indices by."""
     if (known := getattr(x, "bordered", None)) is not None and known[0] == reading:
         return known[1], 1
-    n, channels, height, width = x.shape
+    if reading.copied:
+        return copied_with_borders(library, x, reading.halo, reading.copied, threads), 1
     x = in_planes(x)
-    if not reading.copied:
-        return x, x.stride(1)
-    start = empty(channels * reading.copied)
-    library.functions.sparsekit_halo(
-        x.data_ptr(), channels, height, width, n, x.stride(1), *reading.halo,
-        start.data_ptr(), reading.copied, threads,
-    )  # fmt: skip
-    return start, 1
+    return x, x.stride(1)
+
+
+def copied_with_borders(
+    library: Library, x: Tensor, halo: tuple[int, ...], pitch: int, threads: int
+) -> Tensor:
+    """Return x [N, C, H, W] as `planes.bordered` has it, `pitch` from plane to plane."""
+    n, channels, height, width = x.shape
+    # Samples that lie one after the other, as callers give them, are turned around line by line.
+    x = x if x.is_contiguous() else in_planes(x)
+    sample = x.stride(0) if n > 1 else 1
+    start = empty(channels * pitch)
+    if library.functions.sparsekit_halo(
+        x.data_ptr(), channels, height, width, n, x.stride(1), sample, *halo,
+        start.data_ptr(), pitch, threads,
+    ):  # fmt: skip
+        raise MemoryError("a convolution found no memory for the borders of its inputs")
+    return start
 
 
 def with_borders(library: Library, reading: Reading, size: Size, threads: int) -> Tensor:
@@ -175,8 +187,9 @@ def max_pool(library: Library, x: Tensor, window: Pair, step: Pair, padding: Pai
     shape = Shape(channels, window, step, padding, (1, 1), channels)
     size = shape.out_size(height, width)
     out = empty_images(*images(n, channels, *size))
+    windows = CWindows(*window, *step, *padding)
     library.functions.sparsekit_max_pool(
-        x.data_ptr(), channels, height, width, n, x.stride(1), *window, *step, *padding, *size,
+        x.data_ptr(), channels, height, width, n, x.stride(1), ctypes.addressof(windows), *size,
         out.data_ptr(), out.stride(1), torch.get_num_threads(),
     )  # fmt: skip
     return out

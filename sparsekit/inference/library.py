@@ -68,6 +68,24 @@ class CStage(ctypes.Structure):
     ]  # fmt: skip
 
 
+class CDense(ctypes.Structure):
+    """`struct dense` of kernels/dense.h: a dense convolution."""
+
+    _fields_ = [
+        *((name, _P) for name in ("where", "weight", "bias")),
+        *((name, _L) for name in ("inputs", "rows", "relu")),
+    ]  # fmt: skip
+
+
+class CWindows(ctypes.Structure):
+    """`struct windows` of kernels/pools.h: their size, their steps, and where the first begins."""
+
+    _fields_ = [
+        (name, _L)
+        for name in ("rows", "columns", "step_rows", "step_columns", "top", "left")
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Slicing:
     """Rows of a slice, inputs of a block of it, bits of a position in a block; no blocks: 0."""
@@ -143,13 +161,16 @@ def _loaded(level: str) -> tuple[Library | None, str]:
         for types in ("float32_16", "float32_32", "bfloat16_16", "bfloat16_32"):
             function = getattr(functions, f"{name}_{types}")
             function.argtypes, function.restype = arguments, _L
-    functions.sparsekit_halo.argtypes = [_P, *[_L] * 13, _P, _L, _L]
+    functions.sparsekit_halo.argtypes = [_P, *[_L] * 14, _P, _L, _L]
     functions.sparsekit_borders.argtypes = [*[_L] * 7, _P, _L, _L]
     functions.sparsekit_borders.restype = None
-    functions.sparsekit_max_pool.argtypes = [_P, *[_L] * 13, _P, _L, _L]
-    functions.sparsekit_dense_planes.argtypes = [_P, _P, _L, _L, _P, _L, _L, _L, _P, _L, _P, _L, _L]
+    functions.sparsekit_halo.restype = _L
+    functions.sparsekit_max_pool.argtypes = [_P, *[_L] * 5, _P, _L, _L, _P, _L, _L]
+    functions.sparsekit_max_pool.restype = None
+    functions.sparsekit_dense_planes.argtypes = [_P, _P, _L, _L, _L, _P, _L, _L]
     functions.sparsekit_dense_planes.restype = None
-    functions.sparsekit_halo.restype = functions.sparsekit_max_pool.restype = None
+    functions.sparsekit_dense_pooled.argtypes = [_P, _P, *[_L] * 4, _P, _L, _L, _P, _L, _L]
+    functions.sparsekit_dense_pooled.restype = _L
     gathers = level != "portable" and _gathers_are_faster(functions)
     parts = (functions.sparsekit_lanes, functions.sparsekit_block, functions.sparsekit_bits)
     slicing = Slicing(*(int(part()) for part in parts))

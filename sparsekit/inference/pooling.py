@@ -26,10 +26,10 @@ def max_pool2d(
     ceil_mode: bool = False,
 ) -> Tensor:
     """Return what `torch.ops.aten.max_pool2d` does; layouts with channels or samples last stay."""
-    kernel, pad = _pair(kernel_size), _pair(padding)
-    step = _pair(stride) if stride else kernel
-    plain = x.ndim == 4 and not ceil_mode and _pair(dilation) == (1, 1)
-    mine = plain and all(map(_is_usual, x.shape[2:], kernel, step, pad))
+    kernel, pad = pair(kernel_size), pair(padding)
+    step = pair(stride) if stride else kernel
+    plain = x.ndim == 4 and not ceil_mode and pair(dilation) == (1, 1)
+    mine = plain and all(map(reaches_all, x.shape[2:], kernel, step, pad))
     mine = mine and not x.requires_grad and x.device.type == "cpu"
     if not mine or x.is_contiguous(memory_format=torch.channels_last):
         return torch.ops.aten.max_pool2d.default(
@@ -51,7 +51,7 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Sequence[int]) -> Tensor:
     return x.permute(1, 2, 3, 0).mean((1, 2)).t()[:, :, None, None]
 
 
-def _is_usual(size: int, kernel: int, stride: int, padding: int) -> bool:
+def reaches_all(size: int, kernel: int, stride: int, padding: int) -> bool:
     """Say whether one tap reaches every output, so that no border has to be filled."""
     if not (0 < kernel <= WIDEST and stride > 0 and 0 <= 2 * padding <= kernel):
         return False
@@ -62,7 +62,8 @@ def _number(size: int, kernel: int, stride: int, padding: int) -> int:
     return (size + 2 * padding - kernel) // stride + 1
 
 
-def _pair(sizes: Sequence[int]) -> tuple[int, int]:
+def pair(sizes: Sequence[int]) -> tuple[int, int]:
+    """Return sizes of rows and columns, of which one may stand for both."""
     return sizes[0], sizes[-1]
 
 

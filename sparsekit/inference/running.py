@@ -5,6 +5,7 @@ Around every operation there is little more than its call: small networks spend 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ from sparsekit.inference.operations import (
     parameters,
 )
 from sparsekit.inference.pooling import adaptive_avg_pool2d, max_pool2d
-from sparsekit.inference.stems import Stem, stems
+from sparsekit.inference.stems import PooledStem, Stem, pooled_stems, stems
 from sparsekit.inference.steps import Step, free_, overwrite_
 
 FASTER: Mapping[str, Callable[..., Any]] = {
@@ -115,7 +116,11 @@ def layer_of(node: Node, graph: Graph) -> nn.Module | None:
 
 
 def step_of(
-    node: Node, slots: Mapping[str, int], layer: nn.Module | None, *, stem: Stem | None = None
+    node: Node,
+    slots: Mapping[str, int],
+    layer: nn.Module | None,
+    *,
+    stem: Stem | PooledStem | None = None,
 ) -> Step:
     """Return the call of a node; `layer` is that of `layer_of`, `stem` one of `stems`."""
     function, arguments, options = _called(node, layer, stem, Of(next(iter(slots))))
@@ -132,9 +137,11 @@ def _steps(
 ) -> list[Step]:
     """Return the calls of a graph, some of them for several nodes at once."""
     first, together = stems(graph), joined(graph, layers)
+    pooled = pooled_stems(graph, first)
     calls = {group.first.name: (group, call) for group, call in together.items()}
     early = {group.before.name: call.early for group, call in together.items() if group.before}
     done = {node.name for group in together for node in group.members()}
+    done |= {one.node.name for one in pooled.values()}
     steps = []
     for node in graph.nodes:
         if node.name in calls:
@@ -142,6 +149,9 @@ def _steps(
         elif node.name in early:
             place = [(0, slots[node.arguments["x"].name])]
             steps.append(Step(node.name, early[node.name], [None], place, {}, slots[node.name]))
+        elif node.name in pooled:
+            whole = step_of(pooled[node.name].node, slots, None, stem=pooled[node.name])
+            steps.append(dataclasses.replace(whole, name=node.name, slot=slots[node.name]))
         elif node.name not in done:
             steps.append(step_of(node, slots, layers[node.name], stem=first.get(node.name)))
     return steps
@@ -180,7 +190,7 @@ def _in_order(
 
 
 def _called(
-    node: Node, layer: nn.Module | None, stem: Stem | None, first_input: Of
+    node: Node, layer: nn.Module | None, stem: Stem | PooledStem | None, first_input: Of
 ) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
     given = node.arguments
     if layer is not None:

@@ -1,33 +1,37 @@
 """First layers: dense convolutions of few channels, in the layout that sparse layers read.
 
-PyTorch's leave channels last, so that pools and sparse layers behind them would turn them around.
+PyTorch's leave channels last, so that pools and sparse layers behind them would turn them around. A
+max pool behind one is computed with it: what it reads, four times what it returns, stays near.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sparsekit.inference import dense
+from sparsekit.inference.convolving import copied_with_borders
 from sparsekit.inference.form import LARGEST
-from sparsekit.inference.graph import Graph, Node, Of
-from sparsekit.inference.library import Library, address, library
-from sparsekit.inference.memory import copied, empty
+from sparsekit.inference.graph import Graph, Node, Of, references
+from sparsekit.inference.library import CDense, CWindows, Library, address, library
+from sparsekit.inference.memory import copied
 from sparsekit.inference.packed import odd_lines
 from sparsekit.inference.planes import (
+    Pair,
     Shape,
-    Size,
     bordered,
     empty_images,
     images,
-    in_planes,
     offsets,
 )
+from sparsekit.inference.pooling import max_pool2d, pair, reaches_all
 from sparsekit.inference.rows import sparse_rows
 
 MOST_CHANNELS = 4
@@ -54,6 +58,29 @@ def stems(graph: Graph) -> dict[str, Stem]:
     return {node.name: Stem(kernels, node, graph) for node in graph.nodes if _is_stem(node, graph)}
 
 
+def pooled_stems(graph: Graph, found: Mapping[str, Stem]) -> dict[str, PooledStem]:
+    """Return which of the stems `found` only a pool reads, by the names of the pools."""
+    pooled = {}
+    for node in graph.nodes:
+        if node.name not in found or node.name in references(graph.outputs):
+            continue
+        readers = [reader for reader in graph.nodes if node.name in reader.reads()]
+        if len(readers) == 1 and (pool := pool_of(readers[0])) is not None:
+            pooled[readers[0].name] = PooledStem(node, found[node.name], pool)
+    return pooled
+
+
+def pool_of(node: Node) -> Pool | None:
+    """Return what a node pools by, None for other operations and other kinds of pools."""
+    if node.op != "aten.max_pool2d.default":
+        return None
+    given = node.arguments
+    size = pair(given["kernel_size"])
+    pool = Pool(size, pair(given.get("stride") or size), pair(given.get("padding", (0,))))
+    plain = not given.get("ceil_mode", False) and pair(given.get("dilation", (1,))) == (1, 1)
+    return pool if plain else None
+
+
 def _is_stem(node: Node, graph: Graph) -> bool:
     given = node.arguments
     if node.op != "conv2d" or given["residual"] is not None or given["groups"] != 1:
@@ -78,16 +105,28 @@ def _readers(name: str, graph: Graph) -> Iterator[Node]:
                 yield from _readers(node.name, graph)
 
 
+class Pool(NamedTuple):
+    """Windows whose largest numbers are wanted: their size, steps and padding, rows first."""
+
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+
+
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """How the weight meets images of one size."""
+    """How the weight meets images of one size; `dense` is called with `where`, which it points to.
+
+    There are `lines` of `width` columns, and lines of inputs begin `step` apart.
+    """
 
     where: Tensor
+    dense: CDense
     halo: tuple[int, ...]
     pitch: int
-    runs: tuple[int, int, int]
-    size: Size
-    strides: Size
+    lines: int
+    width: int
+    step: int
 
 
 class Stem:
@@ -108,31 +147,53 @@ class Stem:
         self._num_rows, self._inputs = len(weight), rows.shape[1]
         self._bias = graph.tensors[bias.name].contiguous() if isinstance(bias, Of) else None
         self._relu = int(given["activation"] == "relu")
-        self._halo = kernels.functions.sparsekit_halo
-        self._kernel = kernels.functions.sparsekit_dense_planes
+        self._library = kernels
         self._plans: dict[tuple[int, int, int], _Plan] = {}
 
     def __call__(self, x: Tensor, weight: Tensor, *settings: Any) -> Tensor:
         """Return activation(convolution(x) + bias) [N, out, H', W']."""
+        if (plan := self._usual(x)) is None:
+            return dense.conv2d(x, weight, *settings)
+        n, threads = len(x), torch.get_num_threads()
+        start = self._bordered(plan, x, threads)
+        size, strides = images(n, self._num_rows, plan.lines, plan.width)
+        out = empty_images(size, strides)
+        self._library.functions.sparsekit_dense_planes(
+            ctypes.addressof(plan.dense), start.data_ptr(), plan.lines, plan.width * n, plan.step,
+            out.data_ptr(), out.stride(1), threads,
+        )  # fmt: skip
+        return out
+
+    def pooled(self, pool: Pool, x: Tensor, weight: Tensor, *settings: Any) -> Tensor:
+        """Return the largest outputs of each window [N, out, H'', W'']."""
+        plan = self._usual(x)
+        if plan is None or not all(map(reaches_all, (plan.lines, plan.width), *pool)):
+            return max_pool2d(self(x, weight, *settings), *pool)
+        n, threads = len(x), torch.get_num_threads()
+        start, windows = self._bordered(plan, x, threads), CWindows(*itertools.chain(*pool))
+        shape = Shape(self._num_rows, *pool, (1, 1), self._num_rows)
+        lines, width = shape.out_size(plan.lines, plan.width)
+        out = empty_images(*images(n, self._num_rows, lines, width))
+        if self._library.functions.sparsekit_dense_pooled(
+            ctypes.addressof(plan.dense), start.data_ptr(), plan.lines, plan.width, n, plan.step,
+            ctypes.addressof(windows), lines, width, out.data_ptr(), out.stride(1), threads,
+        ):  # fmt: skip
+            raise MemoryError("a convolution found no memory for what is pooled")
+        return out
+
+    def _usual(self, x: Tensor) -> _Plan | None:
+        """Return how images are met; None for those that PyTorch's convolution must have."""
         wants_gradient = torch.is_grad_enabled() and x.requires_grad
         usual = x.ndim == 4 and x.shape[1] == self._shape.channels and x.dtype is torch.float32
         if not usual or wants_gradient or x.device.type != "cpu" or not len(x):
-            return dense.conv2d(x, weight, *settings)
+            return None
         n, channels, height, width = x.shape
         plan = self._plan(n, height, width)
-        if plan.runs[1] < _NARROWEST or channels * plan.pitch >= LARGEST:
-            return dense.conv2d(x, weight, *settings)
-        x, threads = in_planes(x), torch.get_num_threads()
-        start = empty(channels * plan.pitch)
-        self._halo(x.data_ptr(), channels, height, width, n, x.stride(1), *plan.halo,
-                   start.data_ptr(), plan.pitch, threads)  # fmt: skip
-        out = empty_images(plan.size, plan.strides)
-        self._kernel(
-            plan.where.data_ptr(), self._weight.data_ptr(), self._inputs, self._num_rows,
-            start.data_ptr(), *plan.runs, out.data_ptr(), plan.strides[1], address(self._bias),
-            self._relu, threads,
-        )  # fmt: skip
-        return out
+        fits = plan.width * n >= _NARROWEST and channels * plan.pitch < LARGEST
+        return plan if fits else None
+
+    def _bordered(self, plan: _Plan, x: Tensor, threads: int) -> Tensor:
+        return copied_with_borders(self._library, x, plan.halo, plan.pitch, threads)
 
     def _plan(self, n: int, height: int, width: int) -> _Plan:
         """Return the plan for images of a size, and keep it."""
@@ -142,7 +203,23 @@ class Stem:
         halo, steps, columns = bordered(self._shape, (n, height, width), out_width)
         pitch = odd_lines(columns)
         where = offsets(self._first, self._shape, steps, halo[5], pitch)
-        runs = (lines, out_width * n, steps[1])
-        size, strides = images(n, self._num_rows, lines, out_width)
-        self._plans[n, height, width] = found = _Plan(where, halo, pitch, runs, size, strides)
+        kernel = CDense(
+            address(where), address(self._weight), address(self._bias), self._inputs,
+            self._num_rows, self._relu,
+        )  # fmt: skip
+        found = _Plan(where, kernel, halo, pitch, lines, out_width, steps[1])
+        self._plans[n, height, width] = found
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class PooledStem:
+    """A stem and the pool behind it, called as `dense.conv2d` is for the node of the stem."""
+
+    node: Node
+    stem: Stem
+    pool: Pool
+
+    def __call__(self, x: Tensor, weight: Tensor, *settings: Any) -> Tensor:
+        """Return what the pool does of what the stem does."""
+        return self.stem.pooled(self.pool, x, weight, *settings)

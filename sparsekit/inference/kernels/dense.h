@@ -62,24 +62,57 @@ static void dense_tile(const int32_t *where, const float *weight, long inputs, c
 #undef COUNT
 }
 
-/* `runs` of `length` columns, `x_step` apart in x, one after the other in each plane of y. Output r
-   sums weight[r / DENSE_ROWS][j][r % DENSE_ROWS] times x[where[j] + column]; length >= LANES. */
-void sparsekit_dense_planes(const int32_t *where, const float *weight, long inputs, long rows,
-                            const float *x, long runs, long length, long x_step, float *y,
-                            long y_pitch, const float *bias, long relu, long threads) {
-  (void)threads;
+/* What a dense convolution is: output r sums weight[r / DENSE_ROWS][j][r % DENSE_ROWS] times
+   x[where[j] + column]. */
+struct dense {
+  const int32_t *where;
+  const float *weight, *bias;
+  long inputs, rows, relu;
+};
+
+/* Some columns, LANES at least, of all rows; those of a tile stay near for all of them. */
+INLINE void dense_columns(const struct dense *dense, const float *x, long width, float *y,
+                          long y_pitch) {
+  for (long r = 0; r < dense->rows; r += DENSE_ROWS) {
+    const long left = dense->rows - r;
+    dense_tile(dense->where, dense->weight + r * dense->inputs, dense->inputs, x, width,
+               y + r * y_pitch, y_pitch, left < DENSE_ROWS ? left : DENSE_ROWS,
+               dense->bias ? dense->bias + r : NULL, dense->relu);
+  }
+}
+
+/* How wide tiles are that share `length` columns as evenly as vectors allow. */
+INLINE long dense_width(long length) {
   const long vectors = (length + LANES - 1) / LANES;
   const long tiles = (vectors + DENSE_VECTORS - 1) / DENSE_VECTORS;
-  const long tile = (vectors + tiles - 1) / tiles * LANES;
+  const long width = (vectors + tiles - 1) / tiles * LANES;
+  return width < length ? width : length;
+}
+
+/* Where a tile begins: the last ends with the line. */
+INLINE long dense_begin(long tile, long width, long length) {
+  return (tile + 1) * width < length ? tile * width : length - width;
+}
+
+/* A line of `length` columns, LANES at least. */
+static void dense_line(const struct dense *dense, const float *x, long length, float *y,
+                       long y_pitch) {
+  const long width = dense_width(length);
+  for (long done = 0; done < length; done += width) {
+    const long first = dense_begin(done / width, width, length);
+    dense_columns(dense, x + first, width, y + first, y_pitch);
+  }
+}
+
+/* `runs` of `length` columns, LANES at least, `x_step` apart in x, one after the other in each plane
+   of y. */
+void sparsekit_dense_planes(const struct dense *dense, const float *x, long runs, long length,
+                            long x_step, float *y, long y_pitch, long threads) {
+  (void)threads;
+  const long width = dense_width(length), tiles = (length + width - 1) / width;
   PARALLEL for (long piece = 0; piece < runs * tiles; piece++) {
-    const long run = piece / tiles, rest = length - tile;
-    const long first = piece % tiles * tile < rest ? piece % tiles * tile : rest < 0 ? 0 : rest;
-    const float *input = x + run * x_step + first;
-    float *output = y + run * length + first;
-    for (long r = 0; r < rows; r += DENSE_ROWS)
-      dense_tile(where, weight + r * inputs, inputs, input, tile < length ? tile : length,
-                 output + r * y_pitch, y_pitch, rows - r < DENSE_ROWS ? rows - r : DENSE_ROWS,
-                 bias ? bias + r : NULL, relu);
+    const long run = piece / tiles, first = dense_begin(piece % tiles, width, length);
+    dense_columns(dense, x + run * x_step + first, width, y + run * length + first, y_pitch);
   }
 }
 

@@ -13,8 +13,6 @@
 #define PARALLEL
 #endif
 
-#include "dense.h"
-
 /* So many rows are computed before their outputs are put where they belong. Bands of
    blocked weights in Python (blocking.BAND). */
 #define CHUNK 128
@@ -81,6 +79,9 @@ static float *scratch(long floats) {
   return memory;
 }
 
+#include "every.h"
+#include "dense.h"
+
 /* Features of `columns` samples, each feature's side by side; what pads them to eight is 0. */
 static void pack(const float *x, long x_sample, long x_feature, long features, long columns,
                  float *packed, long pitch) {
@@ -140,50 +141,6 @@ static void keep_segments(const float *block, long first, long columns, long seg
   }
 }
 
-/* The greater of two, and what is not a number, as PyTorch has it. */
-INLINE float greater(float a, float b) { return a > b || a != a ? a : b; }
-
-/* What `name` does where the samples of a position are one vector; else it goes on. */
-#define BY_SAMPLES(name)                                                                           \
-  switch (n) {                                                                                     \
-    case 2: name(vector2); return;                                                                 \
-    case 4: name(vector4); return;                                                                 \
-    case 8: name(vector8); return;                                                                 \
-    case 16: name(vector16); return;                                                               \
-  }
-
-static void copy_every(const float *from, long step, long count, long n, float *to) {
-#define COPY(type)                                                                                 \
-  for (long j = 0; j < count; j++) *(type *)(to + j * n) = *(const type *)(from + j * step * n)
-  BY_SAMPLES(COPY)
-#undef COPY
-  if (n > 1)
-    for (long j = 0; j < count; j++) memcpy(to + j * n, from + j * step * n, sizeof(float) * n);
-  else if (step == 2)
-    for (long j = 0; j < count; j++) to[j] = from[2 * j];
-  else
-    for (long j = 0; j < count; j++) to[j] = from[j * step];
-}
-
-static void raise_every(const float *from, long step, long count, long n, float *to) {
-#define RAISE(type)                                                                                \
-  for (long j = 0; j < count; j++) {                                                               \
-    const type a = *(const type *)(from + j * step * n), b = *(const type *)(to + j * n);          \
-    const mask_of_##type ours = (a > b) | (a != a);                                                \
-    *(type *)(to + j * n) = (type)(((mask_of_##type)a & ours) | ((mask_of_##type)b & ~ours));      \
-  }
-  BY_SAMPLES(RAISE)
-#undef RAISE
-  if (n > 1)
-    for (long j = 0; j < count; j++)
-      for (long k = 0; k < n; k++) to[j * n + k] = greater(from[j * step * n + k], to[j * n + k]);
-  else if (step == 2)
-    for (long j = 0; j < count; j++) to[j] = greater(from[2 * j], to[j]);
-  else
-    for (long j = 0; j < count; j++) to[j] = greater(from[j * step], to[j]);
-}
-#undef BY_SAMPLES
-
 /* One row of a plane of sparsekit_halo: every `step`-th column from `shift` on, zeros outside. */
 INLINE void halo_row(const float *from, long width, long n, long shift, long step, long columns,
                      float *row) {
@@ -200,25 +157,37 @@ INLINE void halo_row(const float *from, long width, long n, long shift, long ste
 }
 
 /* A copy of planes [channel][height][width][n] with zeros around, every `step`-th row and column in
-   a plane of its own: out[channel][phase of row][phase of column][row][column][n]. */
-void sparsekit_halo(const float *x, long channels, long height, long width, long n, long x_pitch,
-                    long top, long left, long step_rows, long step_columns, long phase_rows,
-                    long phase_columns, long rows, long columns, float *out, long out_pitch,
-                    long threads) {
+   a plane of its own: out[channel][phase of row][phase of column][row][column][n]. With an x_sample
+   other than 1 the planes are [channel][n][height][width], samples so far apart: their lines are
+   turned around one by one. Returns 1 where memory runs out. */
+long sparsekit_halo(const float *x, long channels, long height, long width, long n, long x_pitch,
+                    long x_sample, long top, long left, long step_rows, long step_columns,
+                    long phase_rows, long phase_columns, long rows, long columns, float *out,
+                    long out_pitch, long threads) {
   (void)threads;
+  const long row = columns * n, phase = rows * row;
+  long failed = 0;
   PARALLEL for (long c = 0; c < channels; c++) {
-    float *to = out + c * out_pitch;
-    for (long p = 0; p < phase_rows * phase_columns; p++)
-      for (long i = 0; i < rows; i++, to += columns * n) {
-        const long line = i * step_rows + p / phase_columns - top;
-        if (line < 0 || line >= height)
-          memset(to, 0, sizeof(float) * columns * n);
-        else
-          halo_row(x + c * x_pitch + line * width * n, width, n, p % phase_columns - left,
-                   step_columns, columns, to);
+    float *turned = x_sample == 1 ? NULL : scratch(width * n);
+    if (x_sample != 1 && !turned) { failed = 1; continue; }
+    for (long i = 0; i < phase_rows * rows; i++) {
+      float *to = out + c * out_pitch + i / rows * phase_columns * phase + i % rows * row;
+      const long line = i % rows * step_rows + i / rows - top, outside = line < 0 || line >= height;
+      const float *from = x + c * x_pitch + line * width * (x_sample == 1 ? n : 1);
+      if (x_sample != 1 && !outside) {
+        transpose(from, x_sample, n, width, turned, n);
+        from = turned;
       }
-    memset(to, 0, sizeof(float) * (out + (c + 1) * out_pitch - to));
+      for (long p = 0; p < phase_columns; p++, to += phase)
+        if (outside)
+          memset(to, 0, sizeof(float) * row);
+        else
+          halo_row(from, width, n, p - left, step_columns, columns, to);
+    }
+    float *end = out + c * out_pitch + phase_rows * phase_columns * phase;
+    memset(end, 0, sizeof(float) * (out + (c + 1) * out_pitch - end));
   }
+  return failed;
 }
 
 /* The zeros of sparsekit_halo, without phases, around planes [channel][height][width][n] that are
@@ -237,28 +206,7 @@ void sparsekit_borders(long channels, long height, long width, long n, long top,
   }
 }
 
-/* Maxima of windows of planes [channel][height][width][n]; outside of them nothing counts. */
-void sparsekit_max_pool(const float *x, long channels, long height, long width, long n, long x_pitch,
-                        long window_rows, long window_columns, long step_rows, long step_columns,
-                        long top, long left, long rows, long columns, float *y, long y_pitch,
-                        long threads) {
-  (void)threads;
-  PARALLEL for (long c = 0; c < channels; c++) {
-    float *tallest = scratch((width + window_columns + 2 * left) * n);
-    for (long i = 0; i < rows && tallest; i++) {
-      const long from = i * step_rows - top, to = from + window_rows;
-      float *column = tallest + left * n, *out = y + c * y_pitch + i * columns * n;
-      for (long j = 0; j < (width + window_columns + 2 * left) * n; j++) tallest[j] = -INFINITY;
-      for (long line = from < 0 ? 0 : from; line < to && line < height; line++) {
-        const float *in = x + c * x_pitch + line * width * n;
-        for (long j = 0; j < width * n; j++) column[j] = greater(in[j], column[j]);
-      }
-      copy_every(tallest, step_columns, columns, n, out);
-      for (long k = 1; k < window_columns; k++)
-        raise_every(tallest + k * n, step_columns, columns, n, out);
-    }
-  }
-}
+#include "pools.h"
 
 /* What this was built for: 2 AVX-512, 1 AVX2, 0 anything; and whether it has threads. */
 long sparsekit_level(void) { return LANES == 16 ? 2 : LANES == 8 ? 1 : 0; }
