@@ -25,7 +25,7 @@ from sparsekit.inference.planes import (
 )
 from sparsekit.inference.rows import SparseRows
 
-_VECTORS = 8
+VECTORS = 8
 """Vectors of columns in a tile, as of the kernels."""
 
 _NEAR = 40 * 1024
@@ -77,7 +77,7 @@ def blocks_of(library: Library, rows: SparseRows, shape: Shape, n: int, runs: Ru
     if shape.groups > 1 or min(length, lanes) < NARROWEST or segment not in (length, stride):
         return 1
     taps = shape.kernel_size[0] * shape.kernel_size[1]
-    tile = min(_VECTORS * lanes, length)
+    tile = min(VECTORS * lanes, length)
     step, wide = shape.stride[1], shape.kernel_size[1]
     near = min(step, wide) * tile + (wide - 1) * shape.dilation[1] * n // step
     density = rows.kept / max(rows.num_rows * rows.num_columns, 1)
@@ -152,16 +152,17 @@ def copied_with_borders(
 def with_borders(library: Library, reading: Reading, size: Size, threads: int) -> Tensor:
     """Return memory for images of a size, with the borders that `reading` wants around them.
 
-    No phases. `read_by` finds them there again, and need not copy.
+    `read_by` finds them there again, and need not copy; nobody else may read images that have gaps,
+    whose numbers are not where strides say. They are written as `Reading.halo` says.
     """
     n, channels, height, width = size
     top, left, *_, pitch = reading.halo
     start = empty(channels * reading.copied)
     library.functions.sparsekit_borders(
-        channels, height, width, n, top, left, pitch, start.data_ptr(), reading.copied, threads
+        channels, height, width, n, *reading.halo, start.data_ptr(), reading.copied, threads
     )
-    strides = (1, reading.copied, pitch * n, n)
-    inside = start.as_strided(size, strides, (top * pitch + left) * n)
+    strides = (0, 0, 0, 0) if reading.has_gaps else (1, reading.copied, pitch * n, n)
+    inside = start.as_strided(size, strides, 0 if reading.has_gaps else (top * pitch + left) * n)
     inside.bordered = (reading, start)  # type: ignore[attr-defined]
     return inside
 

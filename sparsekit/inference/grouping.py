@@ -18,8 +18,8 @@ class Group:
     """Nodes that are computed together, `first` and others.
 
     `added` is the residual of `first` alone. `before` is read by `first` alone, or where `is_inner`
-    by `added` alone. `after` reads what `first` returns; `reader`, which is none of the group, is
-    the only one that reads `after`, with borders.
+    by `added` alone. `after` reads what `first` returns. Two that do not belong to the group copy
+    what they read: `reader` alone reads `after`, and besides `after` only `other` reads `first`.
     """
 
     first: Node
@@ -27,6 +27,7 @@ class Group:
     before: Node | None = None
     is_inner: bool = False
     after: Node | None = None
+    other: Node | None = None
     reader: Node | None = None
 
     def members(self) -> list[Node]:
@@ -47,7 +48,7 @@ def groups(graph: Graph) -> list[Group]:
     for node in graph.nodes:
         if node.name in nodes and _is_pointwise(node) and not _belongs(node, nodes, readers, graph):
             group = _around(node, nodes, readers, graph)
-            if len(members := group.members()) > 1:
+            if len(members := group.members()) > 1 or group.other:
                 found.append(group)
                 for one in members:
                     del nodes[one.name]
@@ -80,11 +81,15 @@ def _around(node: Node, nodes: Mapping[str, Node], readers: Readers, graph: Grap
             before, is_inner = made, bool(number)
     following = (one for one in readers[node.name] if one and one.name in like)
     after = next((one for one in following if _follows(one, node)), None)
-    reader = None
-    if after and len(readers[after.name]) == 1:
-        reader = readers[after.name][0]
-        reader = reader if reader and _wants_borders(reader, after) else None
-    return Group(node, added, before, is_inner, after, reader)
+    other = _copying([one for one in readers[node.name] if one is not after], node)
+    reader = _copying(readers[after.name], after) if after else None
+    return Group(node, added, before, is_inner, after, other, reader)
+
+
+def _copying(readers: list[Node | None], of: Node) -> Node | None:
+    """Return the only one that reads a node, if it copies what it reads."""
+    reader = readers[0] if len(readers) == 1 else None
+    return reader if reader and _wants_copy(reader, of) else None
 
 
 def unshared(graph: Graph) -> set[str]:
@@ -141,14 +146,16 @@ def _follows(node: Node, first: Node) -> bool:
     return plain and given["x"] == Of(first.name) and given["residual"] is None
 
 
-def _wants_borders(node: Node, of: Node) -> bool:
+def _wants_copy(node: Node, of: Node) -> bool:
+    """Say whether a node reads another one alone, and not where its results would lie: in a copy
+    with borders, or of every so-manieth position."""
     given = node.arguments
     return (
         node.op == "sparse_conv2d"
+        and list(node.reads()).count(of.name) == 1
         and given["x"] == Of(of.name)
-        and _stands_alone(node)
-        and tuple(given["stride"]) == (1, 1)
-        and tuple(given["kernel_size"]) != (1, 1)
+        and given["groups"] == 1
+        and not (_is_pointwise(node) and tuple(given["stride"]) == (1, 1))
     )
 
 

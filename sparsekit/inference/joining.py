@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sparsekit.inference.blocking import Blocked, blocked
-from sparsekit.inference.convolving import blocks_of, places, read_by, with_borders
+from sparsekit.inference.blocking import blocked
+from sparsekit.inference.convolving import VECTORS, blocks_of, places, read_by, with_borders
 from sparsekit.inference.graph import Graph, Node
 from sparsekit.inference.grouping import Group, groups
 from sparsekit.inference.layers import SparseConv2d
-from sparsekit.inference.library import CPart, CStage, Kernel, Library, address, library
+from sparsekit.inference.library import CStage, Kernel, Library, library
 from sparsekit.inference.planes import (
     LONG_RUN,
     NARROWEST,
@@ -30,12 +30,10 @@ from sparsekit.inference.planes import (
     Runs,
     empty_images,
     images,
+    in_planes,
     reading,
 )
-
-_Read = tuple[Tensor | None, int]
-"""What a part reads, None for what the stage before left, and how far apart its planes are."""
-
+from sparsekit.inference.stages import Part, Read, into_, stage_of
 
 _IN_PLACE = Reading((1, 0, 0, 0, 0))
 """How results are read that lie as they were written."""
@@ -60,29 +58,17 @@ class Deferred(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """A weight and how it reads images, line by line `step` apart.
-
-    It reads none where `reading` is None, but what the stage before has left.
-    """
-
-    weight: Blocked
-    reading: Reading | None
-    step: int
-
-
-@dataclass(frozen=True, eq=False)
 class _Plan:
     """How a group meets images: `runs` of `length` columns of results [N, H, W] = `size`.
 
-    `before` is None where that layer was computed by itself; `borders` are those around what
-    `after` returns.
+    `before` is None where that layer was computed by itself. `copies` are how what `first` and
+    `after` return is read, if it is written as their readers copy it.
     """
 
-    before: _Part | None
-    parts: tuple[_Part, ...]
-    after: _Part | None
-    borders: Reading | None
+    before: Part | None
+    parts: tuple[Part, ...]
+    after: Part | None
+    copies: tuple[Reading | None, Reading | None]
     runs: int
     length: int
     size: tuple[int, int, int]
@@ -107,7 +93,8 @@ class Joined:
         assert first is not None
         self._library, self._first, self._added = kernels, first, added
         self._before, self._inner = layer(group.before), int(group.is_inner)
-        self._after, self._reader = layer(group.after), layer(group.reader)
+        self._after = layer(group.after)
+        self._other, self._reader = layer(group.other), layer(group.reader)
         self._summed = (first,) if added is None else (first, added)
         biases = [one.bias for one in self._summed if one.bias is not None]
         self._bias = sum(biases[1:], biases[0]) if biases else None
@@ -154,34 +141,39 @@ class Joined:
         found = [self._read(part, x, threads) for part, x in zip(plan.parts, read, strict=False)]
         if plan.before is not None and self._before is not None:
             inputs = self._read(plan.before, read[self._inner], threads)
-            stages.append(_stage(self._before, self._before.bias, [plan.before], [inputs]))
-        size, strides = images(n, self._first.rows.num_rows, height, width)
+            stages.append(stage_of(self._before, self._before.bias, [plan.before], [inputs]))
         residual = read[1] if self._added is None else None
-        out, residual = places(size, strides, residual, overwrite=overwrite)
-        stages.append(_stage(self._first, self._bias, plan.parts, found))
-        _into(stages[-1], out, residual)
+        size, strides = images(n, self._first.rows.num_rows, height, width)
+        if (copy := plan.copies[0]) is not None:
+            out = with_borders(self._library, copy, size, threads)
+            residual = None if residual is None else in_planes(residual.expand(size))
+        else:
+            out, residual = places(size, strides, residual, overwrite=overwrite)
+        stages.append(stage_of(self._first, self._bias, plan.parts, found))
+        into_(stages[-1], out, residual)
         then = None
         if plan.after is not None and self._after is not None:
             then = self._place_after(plan, threads)
-            reads = [(out, out.stride(1))]
-            stages.append(_stage(self._after, self._after.bias, [plan.after], reads))
-            _into(stages[-1], then, None)
+            near = stages[-1].y is None
+            reads: Read = (None, 0, 0) if near else (out, out.stride(1), out.stride(2))
+            stages.append(stage_of(self._after, self._after.bias, [plan.after], [reads]))
+            into_(stages[-1], then, None)
         array = (CStage * len(stages))(*stages)
         if self._kernel(ctypes.addressof(array), len(stages), plan.runs, plan.length, threads):
             raise MemoryError("convolutions found no memory for what they leave each other")
         return out if then is None else (out, then)
 
-    def _read(self, part: _Part, x: Tensor | None, threads: int) -> _Read:
+    def _read(self, part: Part, x: Tensor | None, threads: int) -> Read:
         if part.reading is None or x is None:
-            return None, 0
-        return read_by(self._library, part.reading, x, threads)
+            return None, 0, 0
+        return *read_by(self._library, part.reading, x, threads), part.step
 
     def _place_after(self, plan: _Plan, threads: int) -> Tensor:
         assert self._after is not None
         n, height, width = plan.size
         size, strides = images(n, self._after.rows.num_rows, height, width)
-        if plan.borders is not None:
-            return with_borders(self._library, plan.borders, size, threads)
+        if (copy := plan.copies[1]) is not None:
+            return with_borders(self._library, copy, size, threads)
         return empty_images(size, strides)
 
     def _plan(self, read: list[Tensor | None], *, deferred: bool) -> _Plan | None:
@@ -213,8 +205,12 @@ class Joined:
         if len(sizes) > 1 or not all(one.is_whole for one in readings):
             return None
         ((height, width),) = sizes
-        borders = self._borders((n, height, width)) if width * n >= LONG_RUN else None
-        runs, length = (height, width * n) if before or borders else (1, height * width * n)
+        made = ((self._first, self._other), (self._after, self._reader))
+        copies = [self._copy(one, reader, (n, height, width)) for one, reader in made]
+        by_lines = before is not None or any(copies)
+        if not by_lines and self._after is None and self._added is None:
+            return None
+        runs, length = (height, width * n) if by_lines else (1, height * width * n)
         if length < NARROWEST:
             return None
         part = functools.partial(self._part, n, (runs, length, length, length, length))
@@ -224,7 +220,7 @@ class Joined:
         )
         early = None if deferred is None or before is None else part(deferred, before)
         after = None if self._after is None else part(self._after, _IN_PLACE)
-        return _Plan(early, parts, after, borders, runs, length, (n, height, width))
+        return _Plan(early, parts, after, (*copies,), runs, length, (n, height, width))
 
     def _fits(self, shapes: list[tuple[int, ...]], before: SparseConv2d | None) -> bool:
         """Say whether all that is multiplied has the channels of its weight."""
@@ -240,46 +236,29 @@ class Joined:
             for layer, shape in zip(readers, shapes, strict=False)
         )
 
-    def _borders(self, size: tuple[int, int, int]) -> Reading | None:
-        """Return the borders that the reader of `after` wants, if they can be written at once."""
-        if self._reader is None or self._after is None:
+    def _copy(
+        self, made_by: SparseConv2d | None, reader: SparseConv2d | None, size: tuple[int, int, int]
+    ) -> Reading | None:
+        """Return how `reader` reads what a layer returns, if it can be written so at once."""
+        n, _, width = size
+        if made_by is None or reader is None or width * n < LONG_RUN:
             return None
-        found = reading(self._reader.shape, size)
-        fits = self._reader.in_channels == self._after.rows.num_rows
-        return found if fits and found.copied and found.halo[4:6] == (1, 1) else None
+        found = reading(reader.shape, size)
+        fits = found.copied and reader.in_channels == made_by.rows.num_rows
+        whole = not found.has_gaps or VECTORS * self._library.slicing.lanes % n == 0
+        return found if fits and whole else None
 
     def _part(
         self, n: int, runs: Runs, layer: SparseConv2d, found: Reading, *, near: bool = False
-    ) -> _Part:
+    ) -> Part:
         blocks = blocks_of(self._library, layer.rows, layer.shape, n, runs)
         where = None if near else found.offsets(layer.rows, layer.shape)
         where = layer.rows.columns.to(torch.int32) if where is None else where
         taps = layer.kernel_size[0] * layer.kernel_size[1]
         weight = blocked(layer.rows, blocks, taps=taps, offsets=where)
         step = runs[1] if found.is_whole else found.by_lines[2]
-        return _Part(weight, None if near else found, step)
+        return Part(weight, None if near else found, step)
 
 
 def _is_usual(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype is torch.float32 and x.ndim == 4 and len(x) > 0
-
-
-def _stage(
-    layer: SparseConv2d, bias: Tensor | None, parts: Sequence[_Part], read: Sequence[_Read]
-) -> CStage:
-    stage = CStage(num_parts=len(parts), rows=layer.rows.num_rows, bias=address(bias))
-    stage.relu = int(layer.activation == "relu")
-    for number, (part, (x, pitch)) in enumerate(zip(parts, read, strict=True)):
-        index, value, starts, _, order, blocks = part.weight.addresses
-        stage.parts[number] = CPart(
-            index, value, starts, order, blocks, address(x), pitch, part.step
-        )
-    return stage
-
-
-def _into(stage: CStage, out: Tensor, residual: Tensor | None) -> None:
-    """Let a stage write to images [N, C, H, W], and read a residual."""
-    stage.y, stage.y_pitch, stage.y_step = out.data_ptr(), out.stride(1), out.stride(2)
-    if residual is not None:
-        stage.residual, stage.residual_pitch = residual.data_ptr(), residual.stride(1)
-        stage.residual_step = residual.stride(2)

@@ -58,6 +58,16 @@ class CPart(ctypes.Structure):
     ]  # fmt: skip
 
 
+class CPlaces(ctypes.Structure):
+    """`struct places` of kernels.c: those of a copy with borders."""
+
+    _fields_ = [
+        ("out", _P), ("pitch", _L), ("n", _L),
+        *((name, _L) for name in ("top", "left", "step_rows", "step_columns")),
+        *((name, _L) for name in ("phase_rows", "phase_columns", "rows", "columns")),
+    ]  # fmt: skip
+
+
 class CStage(ctypes.Structure):
     """`struct stage` of kernels.c: one of several convolutions that are computed together."""
 
@@ -65,6 +75,7 @@ class CStage(ctypes.Structure):
         ("parts", CPart * 2), ("num_parts", _L), ("rows", _L),
         ("y", _P), ("y_pitch", _L), ("y_step", _L),
         ("bias", _P), ("residual", _P), ("residual_pitch", _L), ("residual_step", _L), ("relu", _L),
+        ("places", CPlaces),
     ]  # fmt: skip
 
 
@@ -162,7 +173,7 @@ def _loaded(level: str) -> tuple[Library | None, str]:
             function = getattr(functions, f"{name}_{types}")
             function.argtypes, function.restype = arguments, _L
     functions.sparsekit_halo.argtypes = [_P, *[_L] * 14, _P, _L, _L]
-    functions.sparsekit_borders.argtypes = [*[_L] * 7, _P, _L, _L]
+    functions.sparsekit_borders.argtypes = [*[_L] * 12, _P, _L, _L]
     functions.sparsekit_borders.restype = None
     functions.sparsekit_halo.restype = _L
     functions.sparsekit_max_pool.argtypes = [_P, *[_L] * 5, _P, _L, _L, _P, _L, _L]

@@ -82,6 +82,11 @@ class Reading:
         return number == 1 and segment in (length, stride)
 
     @property
+    def has_gaps(self) -> bool:
+        """Return whether a copy has every so-manieth row or column alone, or in another place."""
+        return self.halo[2:4] != (1, 1)
+
+    @property
     def by_lines(self) -> tuple[int, int, int]:
         """Return how many lines of how many columns there are, and how far apart they begin.
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from sparsekit.inference import joining
+from sparsekit.inference import joining, stages
 from sparsekit.inference.graph import Graph, Input, Node, Of
 from sparsekit.inference.grouping import groups, unshared
 from sparsekit.inference.rows import sparse_rows
@@ -42,6 +42,20 @@ def blocks(stride):
         conv("b3", "b2", residual="short"),
         conv("c1", "b3"),
         conv("c2", "c1", size=3),
+    ]
+
+
+def narrowing(stride, size=3):
+    """Return two residual blocks, of which the second reads every so-manieth position."""
+    return [
+        conv("p3", "x"),
+        conv("a1", "p3"),
+        conv("a2", "a1", size=size),
+        conv("a3", "a2", residual="p3"),
+        conv("b1", "a3"),
+        conv("b2", "b1", size=size, stride=stride),
+        conv("b3", "b2", activation=None),
+        conv("short", "a3", stride=stride, residual="b3"),
     ]
 
 
@@ -82,11 +96,23 @@ def compare(nodes, outputs, x, **settings):
 
 
 def test_what_is_computed_together():
-    parts = ("before", "added", "first", "after", "reader")
-    found = groups(graph(blocks(2), [Of("c2")])[0])
-    names = [[node and node.name for node in (getattr(g, one) for one in parts)] for g in found]
-    assert names == [["a2", "a3", "short", "b1", "b2"], ["b2", None, "b3", "c1", "c2"]]
-    assert [group.is_inner for group in found] == [True, False]
+    parts = ("before", "added", "first", "after", "reader", "other")
+
+    def names(nodes):
+        found = groups(graph(nodes, [Of(nodes[-1].name)])[0])
+        return [[node and node.name for node in (getattr(g, one) for one in parts)] for g in found]
+
+    assert names(blocks(2)) == [
+        [None, None, "a1", None, None, "a2"],
+        ["a2", "a3", "short", "b1", "b2", None],
+        ["b2", None, "b3", "c1", "c2", None],
+    ]
+    assert [group.is_inner for group in groups(graph(blocks(2), [Of("c2")])[0])] == [0, 1, 0]
+    assert names(narrowing(2))[1:] == [
+        ["a2", None, "a3", "b1", "b2", "short"],
+        ["b2", "b3", "short", None, None, None],
+    ]
+    assert names(narrowing(1))[1] == ["a2", None, "a3", "b1", "b2", None]
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -95,6 +121,31 @@ def test_what_is_computed_together():
 )
 def test_residual_blocks(stride, n, height, width):
     compare(blocks(stride), [Of("c2")], torch.randn(n, CHANNELS, height, width))
+
+
+@pytest.fixture(params=["near", "far"])
+def distance(request, monkeypatch):
+    """Let all results be near when they are read again, or none."""
+    monkeypatch.setattr(stages, "_FAR", {"near": 1 << 30, "far": 0}[request.param])
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, 3), (2, 3), (2, 5), (3, 3), (3, 1), (2, 1)])
+@pytest.mark.parametrize(
+    ("n", "height", "width"), [(16, 9, 8), (8, 8, 15), (4, 7, 33), (3, 5, 40), (1, 6, 117)]
+)
+def test_blocks_that_narrow_images(distance, stride, size, n, height, width):
+    x = torch.randn(n, CHANNELS, height, width)
+    compare(narrowing(stride, size), [Of("short")], x)
+
+
+@pytest.mark.usefixtures("distance")
+def test_what_goes_far_from_blocks_of_one_size():
+    compare(blocks(1), [Of("c2")], torch.randn(16, CHANNELS, 9, 11))
+    compare(
+        [conv("p3", "x"), conv("q2", "p3", size=3)], [Of("q2")], torch.randn(8, CHANNELS, 7, 20)
+    )
+    nodes = [conv("p3", "x"), conv("q3", "p3"), conv("r2", "p3", size=3), conv("s2", "q3", size=3)]
+    compare(nodes, [Of("r2"), Of("s2")], torch.randn(8, CHANNELS, 7, 20))
 
 
 def test_values_in_half_the_space():
@@ -151,15 +202,29 @@ def test_residuals_are_written_over(kernels):
     assert not steps["b3"].arguments[2]
 
 
-@pytest.mark.parametrize(("width", "expected"), [(30, 2), (9, 0)])
-def test_borders_are_written_with_results_of_long_lines(kernels, monkeypatch, width, expected):
+COPIES = {
+    "long lines": (blocks(1), 4, 30, [False, False, False]),
+    "short lines": (blocks(1), 4, 9, []),
+    "gaps": (narrowing(2), 4, 30, [False, True, True]),
+    "gaps, but positions that tiles would share": (narrowing(2), 3, 40, [False]),
+}
+
+
+@pytest.mark.parametrize("case", COPIES)
+def test_results_of_long_lines_are_written_as_their_readers_copy_them(kernels, monkeypatch, case):
     if kernels is None or kernels.level == "portable":
         pytest.skip("layers are computed one by one")
-    network, found = SparseNetwork(graph(blocks(1), [Of("c2")])[0]), []
+    nodes, n, width, expected = COPIES[case]
+    network, found = SparseNetwork(graph(nodes, [Of(nodes[-1].name)])[0]), []
+
+    def with_borders(library, reading, *given):
+        found.append(reading.has_gaps)
+        return whole(library, reading, *given)
+
     whole = joining.with_borders
-    monkeypatch.setattr(joining, "with_borders", lambda *given: found.append(1) or whole(*given))
-    network(torch.randn(4, CHANNELS, 9, width))
-    assert len(found) == expected
+    monkeypatch.setattr(joining, "with_borders", with_borders)
+    network(torch.randn(n, CHANNELS, 9, width))
+    assert found == expected
 
 
 def test_threads_give_the_same_bits(kernels):

@@ -44,28 +44,6 @@ INLINE void fetch(const int32_t *order, long from, long to, const float *y, long
     }
 }
 
-/* A weight and what it is multiplied by; arrays as in sparsekit_planes, with bands of CHUNK rows
-   whether there are several blocks or one. Runs of columns begin x_step apart; without x they are
-   what the stage before has left in near memory. */
-struct part {
-  const void *index, *value;
-  const int32_t *starts, *order;
-  long blocks;
-  const float *x;
-  long x_pitch, x_step;
-};
-
-/* What one convolution computes: the sum of its parts, the bias and the residual. Without y it is
-   left in near memory. */
-struct stage {
-  struct part parts[2];
-  long num_parts, rows;
-  float *y;
-  long y_pitch, y_step;
-  const float *bias, *residual;
-  long residual_pitch, residual_step, relu;
-};
-
 /* Memory of this thread, kept between calls; NULL where there is none. */
 static float *scratch(long floats) {
   static __thread float *memory = NULL;
@@ -81,6 +59,30 @@ static float *scratch(long floats) {
 
 #include "every.h"
 #include "dense.h"
+#include "places.h"
+
+/* A weight and what it is multiplied by; arrays as in sparsekit_planes, with bands of CHUNK rows
+   whether there are several blocks or one. Runs of columns begin x_step apart; without x they are
+   what the stage before has left in near memory. */
+struct part {
+  const void *index, *value;
+  const int32_t *starts, *order;
+  long blocks;
+  const float *x;
+  long x_pitch, x_step;
+};
+
+/* What one convolution computes: the sum of its parts, the bias and the residual. Without y it is
+   left in near memory, and copied to `places` from there if there are any. */
+struct stage {
+  struct part parts[2];
+  long num_parts, rows;
+  float *y;
+  long y_pitch, y_step;
+  const float *bias, *residual;
+  long residual_pitch, residual_step, relu;
+  struct places places;
+};
 
 /* Features of `columns` samples, each feature's side by side; what pads them to eight is 0. */
 static void pack(const float *x, long x_sample, long x_feature, long features, long columns,
@@ -141,19 +143,28 @@ static void keep_segments(const float *block, long first, long columns, long seg
   }
 }
 
-/* One row of a plane of sparsekit_halo: every `step`-th column from `shift` on, zeros outside. */
-INLINE void halo_row(const float *from, long width, long n, long shift, long step, long columns,
-                     float *row) {
+/* Which of `columns` columns, every `step`-th from `shift` on, lie inside of a line. */
+struct inside {
+  long first, end;
+};
+INLINE struct inside inside_of(long width, long shift, long step, long columns) {
   const long first = shift < 0 ? (-shift + step - 1) / step : 0;
   long end = (width - shift + step - 1) / step;
   if (end > columns) end = columns;
-  if (end < first) end = first;
+  return (struct inside){first, end < first ? first : end};
+}
+
+/* One row of a plane of sparsekit_halo: every `step`-th column from `shift` on, zeros outside. */
+INLINE void halo_row(const float *from, long width, long n, long shift, long step, long columns,
+                     float *row) {
+  const struct inside inside = inside_of(width, shift, step, columns);
+  const long first = inside.first, count = inside.end - first;
   memset(row, 0, sizeof(float) * first * n);
   if (step == 1)
-    memcpy(row + first * n, from + (first + shift) * n, sizeof(float) * (end - first) * n);
+    memcpy(row + first * n, from + (first + shift) * n, sizeof(float) * count * n);
   else
-    copy_every(from + (first * step + shift) * n, step, end - first, n, row + first * n);
-  memset(row + end * n, 0, sizeof(float) * (columns - end) * n);
+    copy_every(from + (first * step + shift) * n, step, count, n, row + first * n);
+  memset(row + inside.end * n, 0, sizeof(float) * (columns - inside.end) * n);
 }
 
 /* A copy of planes [channel][height][width][n] with zeros around, every `step`-th row and column in
@@ -190,19 +201,23 @@ long sparsekit_halo(const float *x, long channels, long height, long width, long
   return failed;
 }
 
-/* The zeros of sparsekit_halo, without phases, around planes [channel][height][width][n] that are
-   written into it. */
+/* The zeros of sparsekit_halo around planes [channel][height][width][n] that are written into it. */
 void sparsekit_borders(long channels, long height, long width, long n, long top, long left,
-                       long columns, float *out, long out_pitch, long threads) {
+                       long step_rows, long step_columns, long phase_rows, long phase_columns,
+                       long rows, long columns, float *out, long out_pitch, long threads) {
   (void)threads;
   PARALLEL for (long c = 0; c < channels; c++) {
-    float *at = out + c * out_pitch, *end = at + out_pitch;
-    memset(at, 0, sizeof(float) * (top * columns + left) * n);
-    at += (top * columns + left) * n;
-    for (long line = 1; line < height; line++, at += columns * n)
-      memset(at + width * n, 0, sizeof(float) * (columns - width) * n);
-    at += width * n;
-    memset(at, 0, sizeof(float) * (end - at));
+    float *to = out + c * out_pitch, *end = to + out_pitch;
+    for (long p = 0; p < phase_rows * phase_columns; p++) {
+      const struct inside inside = inside_of(width, p % phase_columns - left, step_columns, columns);
+      for (long i = 0; i < rows; i++, to += columns * n) {
+        const long line = i * step_rows + p / phase_columns - top;
+        const long kept = line >= 0 && line < height ? inside.end - inside.first : 0;
+        memset(to, 0, sizeof(float) * (kept ? inside.first : columns) * n);
+        if (kept) memset(to + inside.end * n, 0, sizeof(float) * (columns - inside.end) * n);
+      }
+    }
+    memset(to, 0, sizeof(float) * (end - to));
   }
 }
 

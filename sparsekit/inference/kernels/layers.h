@@ -163,8 +163,9 @@ long NAME(sparsekit_planes)(const INDEX *index, const VALUE *value, const int32_
 /* One stage for a tile of columns, from y on; `near` is what the stage before left. */
 static void NAME(stage)(const struct stage *stage, long run, long first, long columns,
                         const float *near, float *y, long y_pitch) {
-  const long far = stage->y && stage->rows * y_pitch * (long)sizeof(float) > FAR;
   const float *residual = stage->residual;
+  const long apart = stage->y ? y_pitch : residual ? stage->residual_pitch : 0;
+  const long far = stage->rows * apart * (long)sizeof(float) > FAR;
   if (residual) residual += run * stage->residual_step + first;
   for (long row = 0; row < stage->rows; row += CHUNK, y += CHUNK * y_pitch) {
     const long rows = stage->rows - row < CHUNK ? stage->rows - row : CHUNK;
@@ -183,23 +184,27 @@ static void NAME(stage)(const struct stage *stage, long run, long first, long co
 }
 
 /* `count` stages one after the other for each tile of columns, so that each finds in near caches what
-   the one before has written; `runs` of `length` columns, NARROWEST at least, as are LANES. Returns 1
-   where memory runs out. */
+   the one before has written; `runs` of `length` columns, NARROWEST at least, as are LANES. Runs are
+   the lines of places, tiles whole positions of them. Returns 1 where memory runs out. */
 long NAME(sparsekit_joined)(const struct stage *stages, long count, long runs, long length,
                             long threads) {
   const long tiles = tile_count(length, TILE);
-  long failed = 0;
+  long failed = 0, near_rows = 0;
   (void)threads;
+  for (long s = 0; s < count; s++) near_rows += stages[s].y ? 0 : stages[s].rows;
   PARALLEL for (long piece = 0; piece < runs * tiles; piece++) {
     const long run = piece / tiles, first = piece % tiles * TILE;
     const long columns = tile_width(piece % tiles, length, TILE);
-    const float *near = NULL;
+    float *near = scratch(near_rows * WIDEST), *left = NULL;
+    if (near_rows && !near) { failed = 1; continue; }
     for (const struct stage *stage = stages; stage < stages + count; stage++) {
-      float *y = stage->y ? stage->y + run * stage->y_step + first : scratch(stage->rows * WIDEST);
-      if (!y) { failed = 1; break; }
-      NAME(stage)(stage, run, first, columns, near, y, stage->y ? stage->y_pitch : WIDEST);
-      near = y;
+      float *y = stage->y ? stage->y + run * stage->y_step + first : near;
+      NAME(stage)(stage, run, first, columns, left, y, stage->y ? stage->y_pitch : WIDEST);
+      if (stage->places.out) put(&stage->places, y, WIDEST, stage->rows, run, first, columns);
+      left = y;
+      if (!stage->y) near += stage->rows * WIDEST;
     }
+    end_of_streams();
   }
   return failed;
 }

@@ -6,6 +6,7 @@
 
 #include "dense.h"
 #include "every.h"
+#include "places.h"
 
 /* Windows of planes: their size, from one to the next, and how far the first lies outside. */
 struct windows {
@@ -59,18 +60,23 @@ long sparsekit_dense_pooled(const struct dense *dense, const float *x, long line
   const long bands = at_most(threads, rows), length = width * n, plane = windows->rows * length;
   long failed = 0;
   PARALLEL for (long band = 0; band < bands; band++) {
-    float *ring = scratch(dense->rows * plane + bordered(windows, width) * n);
+    const long memory = dense->rows * plane + (bordered(windows, width) + columns) * n;
+    float *ring = scratch(memory), *tallest = ring + dense->rows * plane;
     if (!ring) { failed = 1; continue; }
+    float *maxima = ring + memory - columns * n;
     long next = 0;
     for (long i = rows * band / bands; i < rows * (band + 1) / bands; i++) {
       const long above = i * windows->step_rows - windows->top, top = at_least(above, 0);
       const long bottom = at_most(above + windows->rows, lines);
       for (next = at_least(next, top); next < bottom; next++)
         dense_line(dense, x + next * x_step, length, ring + next % windows->rows * length, plane);
-      for (long c = 0; c < dense->rows; c++)
-        pool_line(ring + c * plane, windows->rows, top, bottom, width, n, windows, columns,
-                  ring + dense->rows * plane, y + c * y_pitch + i * columns * n);
+      for (long c = 0; c < dense->rows; c++) {
+        pool_line(ring + c * plane, windows->rows, top, bottom, width, n, windows, columns, tallest,
+                  maxima);
+        copy_far(y + c * y_pitch + i * columns * n, maxima, columns * n);
+      }
     }
+    end_of_streams();
   }
   return failed;
 }
