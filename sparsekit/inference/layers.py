@@ -68,6 +68,18 @@ class SparseLinear(_Sparse):
         relu = self.activation == "relu"
         return None if kernels is None else Product(kernels, self.rows, relu=relu)
 
+    def gelu(self, x: Tensor) -> Tensor:
+        """Return GELU of the outputs of a layer that has no activation of its own."""
+        assert self.activation is None
+        product, last = self._product, x.shape[-1] if x.ndim else 0
+        if product is None or x.is_cuda or last != self._columns or x.numel() <= self._few:
+            return F.gelu(self.forward(x))
+        _require_float32(x)
+        flat = x if x.ndim == 2 else x.reshape(-1, last)
+        bias = self._buffers["bias"]
+        out = product.many(flat, bias, None, by_feature=self.by_feature, gelu=True)
+        return out if x.ndim == 2 else out.view(*x.shape[:-1], self._num_rows)
+
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Return the outputs; `residual` [..., out] is added before the activation."""
         if x.is_cuda:

@@ -68,12 +68,20 @@ class Product:
         return out
 
     def many(
-        self, x: Tensor, bias: Tensor | None, residual: Tensor | None, *, by_feature: bool
+        self,
+        x: Tensor,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        *,
+        by_feature: bool,
+        gelu: bool = False,
     ) -> Tensor:
         """Return the outputs [batch, out] for x [batch, in], which may be a transposed view.
 
-        `by_feature`: so is the result, which suits a sparse layer after it.
+        `by_feature`: so is the result, which suits a sparse layer after it. `gelu`: that of them,
+        while they are near; not with another activation or a residual.
         """
+        assert not gelu or (residual is None and not self._relu)
         sample, feature = x.stride()
         if feature != 1 and sample != 1:
             x, sample, feature = x.contiguous(), self._num_columns, 1
@@ -87,7 +95,8 @@ class Product:
             residual = torch.empty_strided(out.shape, out.stride()).copy_(residual)
         failed = self._linear(
             *self._blocked(batch).addresses, self._num_columns, x.data_ptr(), sample, feature,
-            batch, out.data_ptr(), *places, address(bias), address(residual), int(self._relu),
+            batch, out.data_ptr(), *places, address(bias), address(residual),
+            2 if gelu else int(self._relu),
             torch.get_num_threads(),
         )  # fmt: skip
         if failed:

@@ -142,6 +142,8 @@ def _steps(
     early = {group.before.name: call.early for group, call in together.items() if group.before}
     done = {node.name for group in together for node in group.members()}
     done |= {one.node.name for one in pooled.values()}
+    gelus = _gelus(graph, layers)
+    done |= {linear.name for linear, _ in gelus.values()}
     steps = []
     for node in graph.nodes:
         if node.name in calls:
@@ -152,9 +154,33 @@ def _steps(
         elif node.name in pooled:
             whole = step_of(pooled[node.name].node, slots, None, stem=pooled[node.name])
             steps.append(dataclasses.replace(whole, name=node.name, slot=slots[node.name]))
+        elif node.name in gelus:
+            linear, layer = gelus[node.name]
+            place = [(0, slots[linear.arguments["x"].name])]
+            steps.append(Step(node.name, layer.gelu, [None], place, {}, slots[node.name]))
         elif node.name not in done:
             steps.append(step_of(node, slots, layers[node.name], stem=first.get(node.name)))
     return steps
+
+
+def _gelus(
+    graph: Graph, layers: Mapping[str, nn.Module | None]
+) -> dict[str, tuple[Node, SparseLinear]]:
+    """Return the layers that only a GELU reads, which they compute while sums are near; by the
+    names of the GELUs."""
+    found, known = {}, {*references(graph.outputs)}
+    for node in graph.nodes:
+        layer, given = layers[node.name], node.arguments
+        if not isinstance(layer, SparseLinear) or layer.activation or given["residual"]:
+            continue
+        readers = [reader for reader in graph.nodes if node.name in reader.reads()]
+        if len(readers) == 1 and node.name not in known and _is_gelu(readers[0]):
+            found[readers[0].name] = (node, layer)
+    return found
+
+
+def _is_gelu(node: Node) -> bool:
+    return node.op == "aten.gelu.default" and node.arguments.get("approximate", "none") == "none"
 
 
 def _joined_step(group: Group, call: Joined, slots: Mapping[str, int]) -> Step:

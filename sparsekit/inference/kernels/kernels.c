@@ -6,6 +6,7 @@
 #include "vectors.h"
 #include "picking.h"
 #include "transpose.h"
+#include "gelu.h"
 
 #ifdef _OPENMP
 #define PARALLEL _Pragma("omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)")

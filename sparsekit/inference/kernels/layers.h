@@ -71,12 +71,14 @@ INLINE void NAME(band)(const INDEX *index, const VALUE *value, const int32_t *st
 
 /* x[b * x_sample + f * x_feature] for batch samples -> y[b * y_sample + r * y_feature]; one of each
    pair is 1. residual, if any, lies as y does. Bands of rows come one after the other, in each the
-   blocks of inputs, in each its rows: order[i] is which of the band. Returns 1 where memory runs out. */
+   blocks of inputs, in each its rows: order[i] is which of the band. `activation`: 0 none, 1 ReLU, 2
+   GELU, which is not for sums with a residual. Returns 1 where memory runs out. */
 long NAME(sparsekit_linear)(const INDEX *index, const VALUE *value, const int32_t *starts, long rows,
                             const int32_t *order, long blocks, long features, const float *x,
                             long x_sample, long x_feature, long batch, float *y, long y_sample,
-                            long y_feature, const float *bias, const float *residual, long relu,
-                            long threads) {
+                            long y_feature, const float *bias, const float *residual,
+                            long activation, long threads) {
+  const long relu = activation == 1;
   const struct epilogue after = {bias, residual, 0, relu};
   const long tile = blocks > 1 ? TILE / 2 : fitting_tile(features), tiles = tile_count(batch, tile);
   const long bands = (rows + CHUNK - 1) / CHUNK;
@@ -99,6 +101,7 @@ long NAME(sparsekit_linear)(const INDEX *index, const VALUE *value, const int32_
       NAME(band)(index, value, starts + row * blocks, order + row * blocks, count, blocks,
                  direct ? x + first : packed, direct ? x_feature : pitch, width, block, pitch,
                  &here, count);
+      if (activation == 2) gelu_rows(block, pitch, count, columns);
       unpack(block, pitch, count, columns, y + first * y_sample + row * y_feature, y_sample,
              y_feature, &after, first * y_sample + row * y_feature);
     }
