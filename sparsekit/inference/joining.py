@@ -206,8 +206,8 @@ class Joined:
             return None
         ((height, width),) = sizes
         made = ((self._first, self._other), (self._after, self._reader))
-        copies = [self._copy(one, reader, (n, height, width)) for one, reader in made]
-        by_lines = before is not None or any(copies)
+        summed, after_it = (self._copy(one, reader, (n, height, width)) for one, reader in made)
+        by_lines = before is not None or summed is not None or after_it is not None
         if not by_lines and self._after is None and self._added is None:
             return None
         runs, length = (height, width * n) if by_lines else (1, height * width * n)
@@ -220,7 +220,7 @@ class Joined:
         )
         early = None if deferred is None or before is None else part(deferred, before)
         after = None if self._after is None else part(self._after, _IN_PLACE)
-        return _Plan(early, parts, after, (*copies,), runs, length, (n, height, width))
+        return _Plan(early, parts, after, (summed, after_it), runs, length, (n, height, width))
 
     def _fits(self, shapes: list[tuple[int, ...]], before: SparseConv2d | None) -> bool:
         """Say whether all that is multiplied has the channels of its weight."""
