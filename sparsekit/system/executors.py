@@ -126,7 +126,7 @@ def _in_processes(
     threads = concurrent.futures.ThreadPoolExecutor(len(gpus))
     try:
         futures = [threads.submit(_in_a_process, idle, function, item) for item in items]
-        return _gather(future.result() for future in futures)
+        return _gather(_result(future) for future in futures)
     except (KeyboardInterrupt, SystemExit):
         _kill_workers()
         raise
@@ -134,6 +134,17 @@ def _in_processes(
         threads.shutdown(cancel_futures=True)
         while not idle.empty():
             _end(idle.get())
+
+
+def _result(future: concurrent.futures.Future[Outcome]) -> Outcome:
+    """Wait for a result, a moment at a time.
+
+    A signal that another thread of this process gets does not end the wait of the main thread,
+    which alone runs the handlers.
+    """
+    while not concurrent.futures.wait([future], interruption.POLL_SECONDS).done:
+        pass
+    return future.result()
 
 
 def _attempt(function: Callable[[Any], str], item: Any) -> Outcome:

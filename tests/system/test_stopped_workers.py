@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import resource_tracker
@@ -86,6 +87,26 @@ def test_a_signal_stops_all_workers_and_is_no_failure(
     assert begun == sorted(["listens", *saved])
     assert saved == (["a", "c", "qb"] if to == "worker" else ["a", "b"])
     assert all(gone(tmp_path / name) for name in saved)
+
+
+def signalled_in_a_thread(function: Callable[[str], str], items: Sequence[str]) -> list[str]:
+    """Two workers; when both are at work a thread beside the main one gets SIGTERM."""
+    folder = Path(items[0].split(":")[0])
+
+    def send() -> None:
+        wait_for(folder / "a")
+        wait_for(folder / "b")
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    threading.Thread(target=send, daemon=True).start()
+    return two_workers(function, items)
+
+
+def test_a_signal_that_another_thread_gets_is_answered_while_fits_run(tmp_path: Path) -> None:
+    """It does not wake the main thread, which waits for the fits and alone runs handlers."""
+    items = [f"{tmp_path}:a", f"{tmp_path}:b"]
+    assert ended(stopped_run(signalled_in_a_thread, stoppable, items)) == 75
+    assert {"a.saved", "b.saved"} < {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_worker_that_dies_of_what_its_parent_was_asked_by_is_no_failure(tmp_path: Path) -> None:
