@@ -6,6 +6,7 @@ one that only imports PyTorch; one that imports Lightning, as what trains must, 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import subprocess
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import timing
+from sparsekit.system.warm import adopting
 
 FLOOR, HELP = "import torch", "--help"
 TRAINS = "import torch, lightning.pytorch"
@@ -30,6 +32,8 @@ TINY = (
     "runtime.progress=none",
 )
 METHODS = ("method=one_shot,random", "seed=0,1,2")
+SOUP = ("method=soup", "method.cycles=2", "method.num_particles=4", "executor=workers")
+FITS = (*TINY[:2], *SOUP, *TINY[3:])
 SWEEP = ("-m", *TINY[:2], *METHODS, *TINY[3:], "cluster=local", "cluster.processes=2")
 
 
@@ -57,6 +61,7 @@ def commands(store: Path) -> dict[str, Command]:
         "a tiny run that is in the store": Command(tiny, at_most=1.5),
         "a tiny run": Command((*RUN, *TINY), into=True),
         "six tiny runs, cluster=local": Command((*RUN, *SWEEP), into=True),
+        "eight tiny fits, executor=workers": Command((*RUN, *FITS), into=True),
         "report of the tiny run": Command(("-m", "sparsekit.report", str(store)), at_most=1.0),
         "status of the store": Command(
             ("-m", "sparsekit.status", "--store", str(store)), at_most=1.0
@@ -65,7 +70,10 @@ def commands(store: Path) -> dict[str, Command]:
 
 
 def execute(command: Command, folder: Path, threads: int) -> None:
-    """Run a process to its end; RuntimeError unless it exits as expected."""
+    """Run a process to its end, and to that of what it leaves behind, which ends with it.
+
+    RuntimeError unless it exits as expected.
+    """
     paths = [str(timing.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     surroundings = {
         **os.environ,
@@ -73,14 +81,18 @@ def execute(command: Command, folder: Path, threads: int) -> None:
         "OMP_NUM_THREADS": str(threads),
     }
     store = [f"runtime.store={tempfile.mkdtemp(dir=folder)}"] if command.into else []
-    done = subprocess.run(
-        [sys.executable, *command.arguments, *store],
-        cwd=folder,
-        env=surroundings,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with adopting():
+        done = subprocess.run(
+            [sys.executable, *command.arguments, *store],
+            cwd=folder,
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        with contextlib.suppress(ChildProcessError):  # when nobody is left
+            while True:
+                os.wait()
     if done.returncode != command.status:
         raise RuntimeError(f"{command.arguments} exited {done.returncode}: {done.stderr}")
 
