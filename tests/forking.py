@@ -10,14 +10,29 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
 from types import TracebackType
 from typing import Any, NoReturn
+
+from sparsekit.system import forking as system_forking
 
 Begin = Callable[..., None]
 Run = Callable[[Sequence[str]], NoReturn]
 PR_SET_CHILD_SUBREAPER = 36
 HIGH = 200
 """Files that were sent are kept above this number until they get the numbers of the sender."""
+
+
+def forget_interpreter() -> None:
+    """Let a process that was forked begin its own interpreter for workers, as a new process does.
+
+    That of its parent may end, as far as this process is concerned.
+    """
+    server = forkserver._forkserver
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+    server.__init__()
+    system_forking._interpreter = None
 
 
 class Forker:

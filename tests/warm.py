@@ -75,15 +75,19 @@ def spawning_in_threads() -> Iterator[None]:
     with forking.Forker(begin, run) as forker, pytest.MonkeyPatch.context() as patch:
 
         def spawned(path: bytes, args: Sequence[str], kept: Sequence[int]) -> int:
-            is_ours = "--multiprocessing-fork" in args
-            return forker.forked(args[1:], kept) if is_ours else SPAWNV(path, args, kept)
+            return forker.forked(args[1:], kept) if _is_ours(args) else SPAWNV(path, args, kept)
 
         patch.setattr(multiprocessing.util, "spawnv_passfds", spawned)
         yield
 
 
+def _is_ours(args: Sequence[str]) -> bool:
+    """Say whether a worker or rank is begun, or what workers are forked from."""
+    return any(mark in str(text) for text in args for mark in MARKS)
+
+
 def _spawned(path: bytes, args: Sequence[str], kept: Sequence[int]) -> int:
-    if "--multiprocessing-fork" not in args:
+    if not _is_ours(args):
         return SPAWNV(path, args, kept)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -94,6 +98,7 @@ def _spawned(path: bytes, args: Sequence[str], kept: Sequence[int]) -> int:
     return pid
 
 
+MARKS = ("--multiprocessing-fork", "from multiprocessing.forkserver import")
 SPAWNV = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
 
 
@@ -121,6 +126,7 @@ def begin(
         os.environ.clear()
         os.environ.update(env)
     interruption.forget()
+    forking.forget_interpreter()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # What tests do at the end of their process is none of this one's business, nor are the threads
     # of pools, none of which is there.

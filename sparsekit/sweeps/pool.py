@@ -19,6 +19,7 @@ from sparsekit.sweeps.records import Sweep, member_of
 from sparsekit.system import interruption
 from sparsekit.system.files import open_log, refuse_links
 from sparsekit.system.gpus import visible_gpus
+from sparsekit.system.importing import TRAINING
 from sparsekit.system.printing import remark
 from sparsekit.system.warm import Cold, Process, Warm, adopting
 
@@ -26,8 +27,6 @@ POLL_SECONDS = 0.1
 SECONDS_TO_WAIT = 2.0
 AGAIN = EXIT["waiting"]
 MEMBER = "sparsekit.sweeps.member"
-IMPORTED = ("sparsekit.runs.runner", "sparsekit.training.trainer", "torch._dynamo")
-"""What a run that trains imports, in more seconds than short ones train."""
 
 
 @dataclasses.dataclass
@@ -82,7 +81,7 @@ def _warmed(pool: _Pool) -> Iterator[None]:
     with adopting() as is_possible, contextlib.ExitStack() as opened:
         if is_possible:
             with contextlib.suppress(Cold):
-                pool.warm = Warm(IMPORTED, {**os.environ, **_surroundings(pool.cluster, 0)})
+                pool.warm = Warm(TRAINING, {**os.environ, **_surroundings(pool.cluster, 0)})
                 opened.callback(pool.warm.close)
         yield
 

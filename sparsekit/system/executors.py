@@ -15,7 +15,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from sparsekit.system import interruption
+from sparsekit.system import forking, interruption
+from sparsekit.system.forking import THREADS, Start
 from sparsekit.system.gpus import VARIABLE, visible_gpus
 from sparsekit.system.leaving import leave
 from sparsekit.system.refusals import refusal_in
@@ -50,10 +51,11 @@ def workers(
 ) -> list[str]:
     """Call `function` on `items` in `num_workers` processes; return the results in item order.
 
-    A worker that dies fails only its current item; the others continue. Workers end with the
-    process that started them, however it ends, and are asked to end when it is. They share the
-    processor's cores, unless OMP_NUM_THREADS is set. If there are GPUs, every worker sees one of
-    them, and `per_gpu` workers share it.
+    They are forked from one interpreter, which is kept for further calls, or spawned where that is
+    not safe (`forking.begin`). A worker that dies fails only its current item; the others continue.
+    Workers end with the process that started them, however it ends, and are asked to end when it
+    is. They share the processor's cores, unless OMP_NUM_THREADS is set. If there are GPUs, every
+    worker sees one of them, and `per_gpu` workers share it.
 
     ValueError for more workers than the GPUs take, before anything runs.
     """
@@ -91,15 +93,6 @@ class Outcome:
     end: BaseException | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """What a worker process is told at its start. `listens`: it handles the signals itself."""
-
-    num_threads: int
-    gpu: str | None
-    listens: bool
-
-
 @dataclasses.dataclass
 class Worker:
     """A process that computes one item after another, begun when it is first needed.
@@ -112,28 +105,36 @@ class Worker:
     line: Connection | None = None
 
 
-Workers = queue.SimpleQueue[Worker]
+@dataclasses.dataclass
+class Workers:
+    """Those of one call; `are_unwanted`: what they compute is, and who is born now is killed."""
+
+    idle: queue.SimpleQueue[Worker] = dataclasses.field(default_factory=queue.SimpleQueue)
+    are_unwanted: bool = False
 
 
 def _in_processes(
     function: Callable[[Any], str], items: Sequence[Any], gpus: Sequence[str | None]
 ) -> list[str]:
     """Call `function` on `items` in as many processes as there are `gpus`."""
-    idle: Workers = queue.SimpleQueue()
-    num_threads = max(1, len(os.sched_getaffinity(0)) // len(gpus))
+    called = Workers()
+    share = max(1, len(os.sched_getaffinity(0)) // len(gpus))
+    environment = {THREADS: str(share), **os.environ}
     for gpu in gpus:
-        idle.put(Worker(Start(num_threads, gpu, interruption.listening())))
+        shown = {} if gpu is None else {VARIABLE: gpu}
+        called.idle.put(Worker(Start({**environment, **shown}, interruption.listening())))
     threads = concurrent.futures.ThreadPoolExecutor(len(gpus))
     try:
-        futures = [threads.submit(_in_a_process, idle, function, item) for item in items]
+        futures = [threads.submit(_in_a_process, called, function, item) for item in items]
         return _gather(_result(future) for future in futures)
     except (KeyboardInterrupt, SystemExit):
+        called.are_unwanted = True
         _kill_workers()
         raise
     finally:
         threads.shutdown(cancel_futures=True)
-        while not idle.empty():
-            _end(idle.get())
+        while not called.idle.empty():
+            _end(called.idle.get())
 
 
 def _result(future: concurrent.futures.Future[Outcome]) -> Outcome:
@@ -162,11 +163,15 @@ def _attempt(function: Callable[[Any], str], item: Any) -> Outcome:
         return Outcome(end=end)
 
 
-def _in_a_process(idle: Workers, function: Callable[[Any], str], item: Any) -> Outcome:
-    worker = idle.get()
+def _in_a_process(workers: Workers, function: Callable[[Any], str], item: Any) -> Outcome:
+    worker = workers.idle.get()
     try:
         interruption.check()
-        outcome = _asked(_begun(worker), function, item)
+        line = _begun(worker)
+        interruption.check()  # it may have taken a while
+        if workers.are_unwanted:
+            _kill_workers()
+        outcome = _asked(line, function, item)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return _of_a_death(worker)
     except interruption.Stopped as end:
@@ -176,7 +181,7 @@ def _in_a_process(idle: Workers, function: Callable[[Any], str], item: Any) -> O
             return Outcome(end=error)
         return Outcome(failure=traceback.format_exc())
     finally:
-        idle.put(worker)
+        workers.idle.put(worker)
     if isinstance(outcome.end, KeyboardInterrupt | SystemExit):
         raise outcome.end
     return outcome
@@ -185,13 +190,7 @@ def _in_a_process(idle: Workers, function: Callable[[Any], str], item: Any) -> O
 def _begun(worker: Worker) -> Connection:
     """Return the line to a worker whose process runs."""
     if worker.line is None:
-        context = multiprocessing.get_context("spawn")
-        line, far_end = context.Pipe()
-        process = context.Process(target=_serve, args=(far_end, worker.start))
-        with interruption.held():
-            process.start()
-        far_end.close()  # so that the line ends when the process does
-        worker.process, worker.line = process, line
+        worker.process, worker.line = forking.begin(_serve, worker.start)
     return worker.line
 
 
@@ -222,7 +221,9 @@ def _of_a_death(worker: Worker) -> Outcome:
 
 def _serve(line: Connection, start: Start) -> None:
     """Compute what is asked in a worker's process, until the line ends."""
-    _begin(start)
+    forking.make_own(start)  # before anything else is imported, which may read it
+    outlive_readers()
+    _die_with_parent()
     with contextlib.suppress(EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         while True:
             outcome = _answer(line)
@@ -246,17 +247,6 @@ def _answer(line: Connection) -> Outcome:
         return _attempt(function, item)
     except (KeyboardInterrupt, SystemExit) as end:
         return Outcome(end=end)
-
-
-def _begin(start: Start) -> None:
-    # Before anything is imported that reads them.
-    os.environ.setdefault("OMP_NUM_THREADS", str(start.num_threads))
-    if start.gpu is not None:
-        os.environ[VARIABLE] = start.gpu
-    if start.listens:
-        interruption.listen()
-    outlive_readers()
-    _die_with_parent()
 
 
 def _die_with_parent() -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+import importlib
+import os
+from collections.abc import Iterator, Sequence
+
+TRAINING = ("sparsekit.runs.runner", "sparsekit.training.trainer", "torch._dynamo")
+"""What a fit imports, in more seconds than short ones train; by name, for it lies above here."""
+
+
+class ThreadsRun(RuntimeError):
+    """What was imported has started threads, and so this process must not fork."""
 
 
 @contextlib.contextmanager
@@ -21,3 +30,26 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def import_to_fork(modules: Sequence[str]) -> None:
+    """Import `modules` into a process that does nothing but fork.
+
+    A fork has only the thread that forked: locks that others held would stay locked in it.
+    ThreadsRun if there are others; those of OpenBLAS, which ends them before each fork, are not.
+    """
+    with uncollected():
+        for name in modules:
+            importlib.import_module(name)
+    _fork_once()
+    if (number := len(os.listdir("/proc/self/task"))) > 1:
+        raise ThreadsRun(f"{number} threads run when {', '.join(modules)} are imported")
+    gc.freeze()
+
+
+def _fork_once() -> None:
+    """Let libraries do what they do before a fork, such as ending their threads."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)

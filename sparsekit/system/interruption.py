@@ -88,9 +88,13 @@ def held() -> Iterator[None]:
     A process is born without a handler and would die of them. Started in here it notices them when
     it calls `listen`, or never. Nothing happens in a process that does not listen.
     """
-    if not listening():
+    with kept_back() if listening() else contextlib.nullcontext():
         yield
-        return
+
+
+@contextlib.contextmanager
+def kept_back() -> Iterator[None]:
+    """Do the same in a process that does not listen as well."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

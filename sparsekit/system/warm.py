@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
-import importlib
 import json
 import os
 import runpy
@@ -25,8 +23,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, NoReturn
 
 from sparsekit.system import interruption
-from sparsekit.system.importing import uncollected
+from sparsekit.system.importing import ThreadsRun, import_to_fork
 from sparsekit.system.leaving import leave, leave_after
+from sparsekit.system.printing import remark
 
 NAME = "sparsekit.system.warm"
 PR_SET_CHILD_SUBREAPER = 36
@@ -139,10 +138,11 @@ def asked_for(modules: Sequence[str]) -> str:
 
     The process itself ends with who asks.
     """
-    with uncollected():
-        for name in modules:
-            importlib.import_module(name)
-    gc.freeze()
+    try:
+        import_to_fork(modules)
+    except ThreadsRun as error:
+        remark(f"processes import everything anew: {error}")
+        os._exit(1)
     with socket.socket(fileno=os.dup(0)) as line:
         while True:
             try:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.forking import forget_interpreter
 from tests.waiting import wait_until
 
 KILLED = -signal.SIGKILL
@@ -19,6 +20,7 @@ def forked(function: Callable[[], object]) -> int:
     if pid:
         return pid
     try:
+        forget_interpreter()
         function()
     except BaseException:
         traceback.print_exc()

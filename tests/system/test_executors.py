@@ -19,6 +19,9 @@ from sparsekit.system.executors import Failures, inline, workers
 from tests.system.processes import ended, forked, wait_for
 from tests.waiting import PATIENCE, wait_until
 
+WAYS = pytest.mark.parametrize("way", ["forked", "spawned"])
+
+
 two_workers = functools.partial(workers, num_workers=2)
 EXECUTORS = pytest.mark.parametrize("executor", [inline, two_workers], ids=["inline", "workers"])
 Executor = Callable[[Callable[[str], str], Sequence[str]], list[str]]
@@ -43,6 +46,8 @@ def deadly(item: str) -> str:
 
 
 def slow(item: str) -> str:
+    folder, name = item.split(":")
+    Path(folder, f"{name}.from").write_text(str(os.getppid()))
     noted(item)
     time.sleep(PATIENCE)
     return item
@@ -145,11 +150,15 @@ def gone(path: Path) -> bool:
     return False
 
 
+@WAYS
+@pytest.mark.usefixtures("begun_as")
 @pytest.mark.parametrize("listens", [False, True], ids=["deaf", "listening"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_workers_end_with_their_parent(
-    tmp_path: Path, number: signal.Signals, listens: bool
+    tmp_path: Path, number: signal.Signals, listens: bool, way: str
 ) -> None:
+    """So does the interpreter that they were forked from."""
+
     def run() -> None:
         if listens:
             interruption.listen()
@@ -160,7 +169,9 @@ def test_workers_end_with_their_parent(
     wait_for(tmp_path / "b")
     os.kill(parent, number)
     assert ended(parent) != 0
-    wait_until(lambda: gone(tmp_path / "a") and gone(tmp_path / "b"), "workers live on")
+    assert ((tmp_path / "a.from").read_text() == str(parent)) == (way == "spawned")
+    files = [tmp_path / name for name in ("a", "b", "a.from")]
+    wait_until(lambda: all(gone(file) for file in files), "something lives on")
 
 
 @pytest.mark.parametrize("num_workers", [0, -1])

@@ -18,7 +18,7 @@ from sparsekit.system.executors import inline
 from sparsekit.system.gpus import VARIABLE
 from sparsekit.system.interruption import Stopped
 from tests.system.processes import ended, forked, wait_for
-from tests.system.test_executors import Executor, gone, noted, two_workers
+from tests.system.test_executors import WAYS, Executor, gone, noted, two_workers
 from tests.waiting import wait_until
 
 
@@ -63,6 +63,8 @@ def test_inline_begins_nothing_after_a_stop(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.saved", "listens"]
 
 
+@WAYS
+@pytest.mark.usefixtures("begun_as")
 @pytest.mark.parametrize("to", ["parent", "all", "worker"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_stops_all_workers_and_is_no_failure(
@@ -123,9 +125,11 @@ def children(pid: int) -> set[int]:
     return {int(number) for listing in listings for number in listing.read_text().split()}
 
 
+@WAYS
+@pytest.mark.usefixtures("begun_as")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_a_worker_notices_a_signal_that_came_before_it_could_listen(
-    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its parent was not asked, and would call its death a failure."""
     # Or processes that ask the driver, and keep track of semaphores, would be counted.
@@ -135,7 +139,10 @@ def test_a_worker_notices_a_signal_that_came_before_it_could_listen(
     born: set[int] = set()
 
     def both_are_signalled() -> bool:
-        for pid in children(parent) - born:
+        begun = children(parent)
+        if way == "forked":
+            begun = {pid for interpreter in begun for pid in children(interpreter)}
+        for pid in begun - born:
             os.kill(pid, number)
             born.add(pid)
         return len(born) >= 2
@@ -145,6 +152,8 @@ def test_a_worker_notices_a_signal_that_came_before_it_could_listen(
     assert [path.name for path in tmp_path.iterdir()] == ["listens"]
 
 
+@WAYS
+@pytest.mark.usefixtures("begun_as")
 def test_signals_to_all_processes_stop_workers_at_any_moment_of_their_lives(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

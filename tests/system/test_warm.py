@@ -24,13 +24,19 @@ if sys.argv[1] == "wait":
     time.sleep(600)
 sys.exit(int(sys.argv[1]) if sys.argv[1].isdigit() else sys.argv[1])
 """
+BUSY = "from threading import *\nThread(target=Event().wait, daemon=True).start()"
 Begin = Callable[..., Process]
 
 
 @pytest.fixture
 def modules(tmp_path: Path) -> dict[str, str]:
     """The environment in which `asked` can be run, and `sums` and `broken` imported."""
-    for name, text in {"asked": ASKED, "sums": "", "broken": "raise ImportError"}.items():
+    for name, text in {
+        "asked": ASKED,
+        "sums": "",
+        "broken": "raise ImportError",
+        "busy": BUSY,
+    }.items():
         (tmp_path / f"{name}.py").write_text(text)
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -102,8 +108,8 @@ def test_what_it_has_forked_outlives_it(warm: Warm, begin: Begin, tmp_path: Path
     assert process.wait() == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("names", [["broken"], ["sums", "no_such_module"]])
-def test_what_cannot_be_imported_leaves_it_cold(
+@pytest.mark.parametrize("names", [["broken"], ["busy"], ["sums", "no_such_module"]])
+def test_what_cannot_be_imported_or_runs_threads_leaves_it_cold(
     names: Sequence[str], modules: dict[str, str]
 ) -> None:
     interpreter = Warm(names, modules)
