@@ -163,6 +163,8 @@ def compose_one(
             _set(composed, text)
         method_label = take_method_label_(composed)
         written = OmegaConf.to_container(composed, resolve=False)
+        # Grids are resolved in the runs they stand for: ${sparsity} is that of the run.
+        composed.sweep = []
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(reason_of(error)) from error
@@ -176,7 +178,6 @@ def compose_one(
         raise ConfigError(f"{undecodable(list_groups(folders))} is not UTF-8: {error}") from error
     assert isinstance(plain, dict)
     assert isinstance(written, dict)
-    # Grids are resolved in the runs they stand for: ${sparsity} is that of the run.
     config = {str(name): value for name, value in plain.items()} | {"sweep": written["sweep"]}
     check(config)
     claims = claims_in(config.pop("claims"))

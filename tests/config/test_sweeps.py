@@ -64,6 +64,17 @@ def test_a_grid_refers_to_what_each_of_its_runs_has() -> None:
     assert runs[0].variant == runs[1].variant  # one curve, whose runs differ in sparsity alone
 
 
+def test_a_grid_refers_to_what_only_its_runs_have() -> None:
+    """Of `model=resnet20` a width is not written anywhere: the function has a default."""
+    fields = "model.width:[4,8],label:'Width ${model.width}'"
+    runs = compose_runs(["model=resnet20", f"sweep=[{{{fields}}}]"])
+    assert [one.labels["run"] for one in runs] == ["Width 4", "Width 8"]
+    with pytest.raises(ConfigError, match=r"model\.width=4.*'model\.depht' not found"):
+        compose_runs(
+            ["model=resnet20", f"sweep=[{{{fields.replace('{model.width', '{model.depht')}}}]"]
+        )
+
+
 def test_what_is_typed_selects_before_a_grid_excludes_the_values_in_its_place() -> None:
     grid = "sweep=[{method:[snip,random],sparsity:[0.5,0.9],exclude:[{method:snip,sparsity:0.5}]}]"
     assert [one[2:] for one in made(grid, "method=snip")] == [("sparsity=0.9",)]
