@@ -70,16 +70,20 @@ def fault_run(
     mean_pause: float,
     num_sweeps: int,
     more: tuple[str, ...] = (),
+    least_kinds: int = 0,
 ) -> Result:
     """Inject faults for so many minutes, let all settle, and compare.
 
-    `more`: what sweeps are asked for besides, which changes no result.
+    `more`: what sweeps are asked for besides, which changes no result. `least_kinds`: how many
+    kinds of faults are to come, if need be by taking longer.
     """
     begun = time.monotonic()
     asked_for = {"seed": seed, "minutes of faults": f"{minutes:g}"}
     world = World(folder.absolute(), cluster, commands(seed, methods), num_sweeps, more)
     faults = draws(seed, list(KINDS), mean_pause=mean_pause)
-    injected = inject_all(world, faults, KINDS, seconds=60 * minutes, tell=_tell)
+    injected = inject_all(
+        world, faults, KINDS, seconds=60 * minutes, tell=_tell, least_kinds=least_kinds
+    )
     print(f"{len(world.asked)} sweeps; settling", flush=True)
     settle(world, seconds=60 * SETTLING_MINUTES)
     settled = (time.monotonic() - begun) / 60

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from tests.faults.drawing import Draw
 
 SECONDS_FOR_ONE = 180.0
+SECONDS_MORE = 600.0
 MAX_WAITING = 6
 TICK = 1.0
 
@@ -42,10 +43,12 @@ def inject_all(
     *,
     seconds: float,
     tell: Callable[[Injected], None],
+    least_kinds: int = 0,
 ) -> list[Injected]:
     """Inject drawn faults for so many seconds, and tell of each.
 
-    One that is not possible yet waits, and is left out when it has waited for three minutes.
+    One that is not possible yet waits, and is left out when it has waited for three minutes. A busy
+    machine may need longer until `least_kinds` of them hit a sweep, and gets `SECONDS_MORE`.
     """
     begun = world.now()
     injected: list[Injected] = []
@@ -62,7 +65,9 @@ def inject_all(
     for draw in faults:
         due = world.now() + draw.pause
         while world.now() < due or len(waiting) >= MAX_WAITING:
-            if world.now() >= begun + seconds:
+            num_kinds = len({one.kind for one in injected if one.sweeps})
+            more = SECONDS_MORE if num_kinds < least_kinds else 0.0
+            if world.now() >= begun + seconds + more:
                 return injected
             world.rest(TICK)
             try_all()

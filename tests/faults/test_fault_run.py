@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts import fault_run
-from tests.faults.campaign import SECONDS_FOR_ONE, Injected, inject_all
+from tests.faults.campaign import SECONDS_FOR_ONE, SECONDS_MORE, Injected, inject_all
 from tests.faults.drawing import FILES, Draw, commands, draws
 from tests.faults.kinds import KINDS
 from tests.faults.result import BEGIN, END, Outcome, Result
@@ -95,6 +95,24 @@ def test_a_fault_waits_for_a_victim_while_others_come() -> None:
         ("never", None),
     ]
     assert injected[-1].seconds >= SECONDS_FOR_ONE
+
+
+def test_a_busy_machine_gets_longer_until_enough_kinds_came() -> None:
+    world = Pretended()
+
+    def late(world: Pretended, draw: Draw) -> list[int] | None:
+        return noted(world, draw) if world.now() > 150 else None
+
+    kinds: dict[str, Callable[[Pretended, Draw], Sequence[int] | None]]
+    kinds = {"now": noted, "late": late}
+    asked = {"seconds": 30.0, "tell": lambda _: None}
+    faults = draws(0, list(kinds), mean_pause=10.0)
+    injected = inject_all(world, faults, kinds, least_kinds=2, **asked)  # type: ignore[arg-type]
+    assert {one.kind for one in injected if one.sweeps} == set(kinds)
+    assert 150 < world.now() < 160
+    world, faults = Pretended(), draws(0, ["now"], mean_pause=10.0)
+    inject_all(world, faults, kinds, least_kinds=2, **asked)  # type: ignore[arg-type]
+    assert 30 + SECONDS_MORE <= world.now() <= 32 + SECONDS_MORE
 
 
 def test_rows_count_the_sweeps_that_were_hit_and_the_last_row_all_of_them_once() -> None:
