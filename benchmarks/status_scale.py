@@ -22,7 +22,8 @@ from typing import Any
 
 from benchmarks import timing
 from benchmarks.start_up import Command, execute
-from sparsekit.configuration.compose import compose_one, identity_of
+from sparsekit.configuration.compose import compose_one
+from sparsekit.configuration.identity import identity_of
 from sparsekit.store.identity import stage_key
 from sparsekit.sweeps.freezing import freeze
 from sparsekit.sweeps.records import Sweep, member_of
