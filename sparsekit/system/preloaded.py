@@ -1,6 +1,7 @@
 """Imported by the interpreter that workers are forked from, before it forks the first.
 
 If it is interrupted meanwhile, or must not fork, that interpreter ends; workers then start cold.
+Nothing else may import it, not even to look for doctests: it ends who does.
 """
 
 from __future__ import annotations

@@ -240,23 +240,31 @@ def test_a_real_interpreter_has_imported_pytorch_and_ends_with_a_killed_parent(
     wait_until(lambda: all(gone(name) for name in names), "something lives on")
 
 
+def importing_until(fifo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the interpreter import until `fifo` is opened to be written; return where its number
+    will be."""
+    folder, file = fifo.parent, fifo.with_name("importing")
+    (folder / "preloads.py").write_text(
+        "import os\n"
+        "from pathlib import Path\n"
+        f"Path({str(file)!r}).write_text(str(os.getpid()))\n"
+        f"os.open({str(fifo)!r}, os.O_RDONLY)\n"
+    )
+    os.mkfifo(fifo)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setattr(forking, "PRELOADED", "preloads")
+    return file
+
+
 def test_a_parent_that_is_killed_while_its_interpreter_imports_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "preloads.py").write_text(
-        "import os\n"
-        "from pathlib import Path\n"
-        f"Path({str(tmp_path / 'importing')!r}).write_text(str(os.getpid()))\n"
-        f"os.open({str(tmp_path / 'killed')!r}, os.O_RDONLY)\n"
-    )
-    os.mkfifo(tmp_path / "killed")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(forking, "PRELOADED", "preloads")
+    file = importing_until(tmp_path / "killed", monkeypatch)
 
     def child() -> None:
         workers(slow, [f"{tmp_path}:a", f"{tmp_path}:b"], num_workers=2)
 
-    parent, file = forked(child), tmp_path / "importing"
+    parent = forked(child)
     wait_until(lambda: file.exists() and file.read_text() != "", "it does not begin")
     os.kill(parent, signal.SIGKILL)
     assert ended(parent) == -signal.SIGKILL
@@ -270,21 +278,13 @@ def test_ctrl_c_while_the_interpreter_imports_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sent to this process alone: workers that are born afterwards are killed at once."""
-    (tmp_path / "preloads.py").write_text(
-        "import os\n"
-        "from pathlib import Path\n"
-        f"Path({str(tmp_path / 'importing')!r}).write_text(str(os.getpid()))\n"
-        f"os.open({str(tmp_path / 'go')!r}, os.O_RDONLY)\n"
-    )
-    os.mkfifo(tmp_path / "go")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(forking, "PRELOADED", "preloads")
+    file = importing_until(tmp_path / "go", monkeypatch)
 
     def child() -> None:
         with pytest.raises(KeyboardInterrupt):
             workers(slow, [f"{tmp_path}:a", f"{tmp_path}:b"], num_workers=2)
 
-    parent, file = forked(child), tmp_path / "importing"
+    parent = forked(child)
     wait_until(lambda: file.exists() and file.read_text() != "", "it does not begin")
     os.kill(parent, signal.SIGINT)
     os.close(os.open(tmp_path / "go", os.O_WRONLY))
