@@ -60,7 +60,8 @@ def output(command: str, store: str) -> str:
         status = report([re.sub(r"^runs(?=/|$)", store, word) for word in words[len(PREFIX) :]])
     if status:
         raise ValueError(f"{command}: {told.getvalue().strip()}")
-    return printed.getvalue().rstrip("\n").replace(store, "runs")
+    as_path = rf"(?<![\w./-]){re.escape(store)}(?![\w.-])"  # not the full stops of `--store .`
+    return re.sub(as_path, "runs", printed.getvalue().rstrip("\n"))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,18 @@ def test_a_page_names_no_folder_of_this_machine(page: Path, writer: Writer) -> N
     assert str(writer.store.root) not in text
 
 
+def test_a_store_that_is_this_folder_is_no_full_stop(
+    page: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.record("random", 0, [(0.9, writer.ticket("pruned", 0.5, 0.9))])
+    assert main([str(page), "--store", str(writer.store.root)]) == 0
+    text = page.read_text()
+    monkeypatch.chdir(writer.store.root)
+    assert main([str(page), "--store", "."]) == 0
+    assert page.read_text() == text
+    assert "50.00" in text
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
