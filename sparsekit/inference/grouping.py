@@ -148,7 +148,7 @@ def _follows(node: Node, first: Node) -> bool:
 
 def _wants_copy(node: Node, of: Node) -> bool:
     """Say whether a node reads another one alone, and not where its results would lie: in a copy
-    with borders, or of every so-manieth position."""
+    with borders, or of positions that lie steps apart."""
     given = node.arguments
     return (
         node.op == "sparse_conv2d"
