@@ -83,7 +83,7 @@ class Reading:
 
     @property
     def has_gaps(self) -> bool:
-        """Return whether a copy has every so-manieth row or column alone, or in another place."""
+        """Return whether a copy has every k-th row or column alone, or in another place."""
         return self.halo[2:4] != (1, 1)
 
     @property

@@ -46,7 +46,7 @@ def blocks(stride):
 
 
 def narrowing(stride, size=3):
-    """Return two residual blocks, of which the second reads every so-manieth position."""
+    """Return two residual blocks, of which the second reads every k-th position."""
     return [
         conv("p3", "x"),
         conv("a1", "p3"),

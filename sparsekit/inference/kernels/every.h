@@ -1,4 +1,4 @@
-/* Every so-manieth position of a line, where `n` samples of a position lie side by side. */
+/* Every k-th position of a line, where `n` samples of a position lie side by side. */
 #ifndef SPARSEKIT_EVERY_H
 #define SPARSEKIT_EVERY_H
 
