@@ -118,7 +118,25 @@ def build(node: Any) -> Any:
 
     if not isinstance(node, Mapping | list | tuple):
         return node
-    return instantiate(_marked(node), _convert_="all")
+    return _plain(instantiate(_marked(node), _convert_="all"))
+
+
+def _plain(value: Any) -> Any:
+    """Return what Hydra has built with functions that are bound by Python's own `partial`.
+
+    From 1.3.6 on, Hydra binds them by a class that asks anew at every call whether a configuration
+    may name the function, for longer than a small layer takes; a schedule is called at every step.
+    """
+    if isinstance(value, functools.partial):
+        return functools.partial(value.func, *_plain(value.args), **_plain(value.keywords))
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(entry) for entry in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        given = [field.name for field in dataclasses.fields(value) if field.init]
+        return dataclasses.replace(value, **{name: _plain(getattr(value, name)) for name in given})
+    return value
 
 
 def built(node: Mapping[str, Any]) -> Any:
