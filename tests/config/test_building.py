@@ -1,4 +1,4 @@
-"""What is built of a configuration is called as often as a fit has steps: no Hydra is in between."""
+"""What is built of a configuration is called at every step of a fit: Hydra is not in between."""
 
 from __future__ import annotations
 
