@@ -82,6 +82,7 @@ def execute(command: Command, folder: Path, threads: int) -> None:
     }
     store = [f"runtime.store={tempfile.mkdtemp(dir=folder)}"] if command.into else []
     with adopting():
+        before = _children()  # of a process that has others, such as one that runs tests
         done = subprocess.run(
             [sys.executable, *command.arguments, *store],
             cwd=folder,
@@ -90,11 +91,22 @@ def execute(command: Command, folder: Path, threads: int) -> None:
             text=True,
             check=False,
         )
-        with contextlib.suppress(ChildProcessError):  # when nobody is left
-            while True:
-                os.wait()
+        while left := _children() - before:
+            for pid in left:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
     if done.returncode != command.status:
         raise RuntimeError(f"{command.arguments} exited {done.returncode}: {done.stderr}")
+
+
+def _children() -> set[int]:
+    """Return the processes whose parent is this one."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            parent = place.read_text().rpartition(")")[2].split()[1]
+            found |= {int(place.parent.name)} if int(parent) == os.getpid() else set()
+    return found
 
 
 def verdicts(times: timing.Times, processes: dict[str, Command]) -> str:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.inputs import random_data
+from sparsekit.configuration import config
 from sparsekit.core import allocate, patterns, scores
 from sparsekit.core.fit_spec import FitSpec, Problem
-from sparsekit.core.learning_rates import constant
 from sparsekit.core.prune import prune
 from sparsekit.core.types import Masks
 from sparsekit.data.types import Data
@@ -31,7 +31,6 @@ from sparsekit.training.fit_schedule import FitSchedule, plan_fit
 from sparsekit.training.history import EVALUATION_BATCH
 from sparsekit.training.judge import NetworkJudge
 from sparsekit.training.observing import Observer, RunningFit
-from sparsekit.training.optimizers import sgd
 from sparsekit.training.problem import ensure_init, load_data
 from sparsekit.training.settings import Runtime, Train
 
@@ -41,6 +40,10 @@ RUNTIME = Runtime(accelerator="cpu", progress="none")
 BY_MAGNITUDE = partial(
     prune, score=scores.magnitude, allocate=allocate.globally, pattern=patterns.unstructured
 )
+# Built as those of a run: what that puts between a step and its schedule is measured as well.
+OPTIMIZER = {"_target_": "sparsekit.training.optimizers.sgd", "weight_decay": 5e-4}
+RATE = 0.01
+SCHEDULE = {"_target_": "sparsekit.core.learning_rates.constant", "peak": RATE}
 Clock = Callable[[], float]
 
 
@@ -91,8 +94,7 @@ def prepare(setting: Setting, store: Store) -> FitSpec:
     train = Train(
         epochs=setting.epochs,
         batch_size=setting.batch_size,
-        optimizer=partial(sgd, weight_decay=5e-4),
-        schedule=partial(constant, peak=0.01),
+        **config.build({"optimizer": OPTIMIZER, "schedule": SCHEDULE}),
         channels_last=setting.channels_last,
     )
     init = ensure_init(problem, 0, store=store, root=RUNTIME.data_root)
@@ -142,7 +144,7 @@ def trained(model: nn.Module, masks: Masks, spec: FitSpec, data: Data) -> Iterat
             batch_size=train.batch_size, seed=schedule.seed, epoch=epoch, device=CPU
         ):
             for group in optimizer.param_groups:
-                group["lr"] = schedule.learning_rate(step)
+                group["lr"] = RATE
             optimizer.zero_grad()
             loss = cross_entropy(model(images.to(memory_format=layout)), labels)
             loss.backward()

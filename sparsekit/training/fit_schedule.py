@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -128,6 +129,10 @@ class Batches:
         return self.num_steps * self.pieces
 
     def __iter__(self) -> Iterator[tuple[Inputs, Any]]:
-        for _, (inputs, targets) in zip(range(self.num_steps), self._open(), strict=False):
+        batches = itertools.islice(self._open(), self.num_steps)
+        if self.pieces == 1:
+            yield from batches
+            return
+        for inputs, targets in batches:
             pieces = chunk(inputs, self.pieces), chunk(targets, self.pieces)
             yield from zip(*pieces, strict=True)

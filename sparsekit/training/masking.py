@@ -7,7 +7,6 @@ import math
 import warnings
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
@@ -194,11 +193,12 @@ class Masking(Callback):
             hook.remove()
         self._hooks = []
 
-    @torch.no_grad()
     def apply_(self) -> None:
         """Set pruned weights to zero."""
         pruned = self._pruned
-        if pruned and pruned[0].device != self._by[0].device:
+        if not pruned:
+            return
+        if pruned[0].device != self._by[0].device:
             # Lightning takes a module off its device after each of its runs.
             self._by = [by.to(p.device) for p, by in zip(pruned, self._by, strict=True)]
         multiply_(pruned, self._by)

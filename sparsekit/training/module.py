@@ -97,7 +97,7 @@ class FitModule(LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if not self.between_steps:
             return
-        self.between_steps = False
+        vars(self)["between_steps"] = False
         if self.viewed is not None:
             self.viewed.step = self.step
         seed_(self.device, self._step_seed())
@@ -146,9 +146,10 @@ class FitModule(LightningModule):
         """Do what belongs to a step after the optimizer's part, and count it."""
         if self.penalised is not None:
             self.penalised.shrink_(self.step, self.fit_schedule.learning_rate(self.step))
-        self.step += 1
-        self.steps_in_sum += 1
-        self.between_steps = True
+        attributes = vars(self)  # setting them the usual way asks first whether they are layers
+        attributes["step"] += 1
+        attributes["steps_in_sum"] += 1
+        attributes["between_steps"] = True
 
     @contextlib.contextmanager
     def projected(self) -> Iterator[Masks | None]:
