@@ -258,6 +258,14 @@ def test_without_a_compiler(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("level", building.LEVELS)
+def test_compilers_have_no_complaint(level):
+    """A constant that one header takes from another would not be noticed otherwise."""
+    options = [*building._OPTIONS, *building.LEVELS[level], "-fopenmp", "-Werror", "-fsyntax-only"]
+    command = [building.compiler(), *options, str(building.SOURCES / "kernels.c")]
+    assert building._refusal(command) == ""
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [("sse", "SPARSEKIT_KERNELS=sse is not one of avx512, avx2, portable, torch"), ("avx512", "")],

@@ -118,15 +118,20 @@ static void unpack(const float *block, long pitch, long rows, long columns, floa
 }
 
 /* sums[sample * LANES + row] of a slice to their places in y. */
-static void put_rows(const float *sums, long samples, long from, const struct sliced *weight,
+static void put_rows(float *sums, long samples, long from, const struct sliced *weight,
                      float *y, const struct epilogue *after) {
   const long left = weight->rows - from, rows = left < LANES ? left : LANES;
-  for (long n = 0; n < samples; n++, sums += LANES)
-    for (long r = 0; r < rows; r++) {
-      const long row = weight->order[from + r], at = n * weight->rows + row;
-      const float sum = sums[r] + (after->bias ? after->bias[row] : 0);
-      y[at] = finished(sum + (after->residual ? after->residual[at] : 0), after->relu);
+  const int32_t *order = weight->order + from;
+  const float *bias = after->bias, *residual = after->residual;
+  for (long n = 0; n < samples; n++, sums += LANES, y += weight->rows) {
+    if (bias)
+      for (long r = 0; r < rows; r++) sums[r] += bias[order[r]];
+    if (residual) {
+      for (long r = 0; r < rows; r++) sums[r] += residual[order[r]];
+      residual += weight->rows;
     }
+    for (long r = 0; r < rows; r++) y[order[r]] = finished(sums[r], after->relu);
+  }
 }
 
 /* Of columns first, first + 1, ... those that lie in the first `segment` of each `stride`. */
@@ -238,7 +243,13 @@ long sparsekit_threaded(void) {
 #endif
 }
 
+#if LANES == 16
+/* One instruction; of __builtin_convertvector compilers make five. */
+#define INDICES16(p)                                                                               \
+  ((line_of_integers)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(p))))
+#else
 #define INDICES16(p) __builtin_convertvector(*(const half_a_line *)(p), line_of_integers)
+#endif
 #define INDICES32(p) (*(const line_of_integers *)(p))
 #define VALUES32(p) (*(const vector *)(p))
 #define VALUES16(p) ((vector)(INDICES16(p) << 16))

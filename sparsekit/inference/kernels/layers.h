@@ -28,24 +28,33 @@ INLINE void NAME(slice_of)(const struct sliced *weight, long slice, const float 
   put_rows(sums, samples, slice * LANES, weight, y, after);
 }
 
+/* Slices `from` to `to` of sparsekit_few. */
+static long NAME(slices_of)(const struct sliced *weight, long from, long to, const float *x,
+                            long batch, float *y, const float *bias, const float *residual) {
+  for (long first = 0; first < batch; first += 8) {
+    const long samples = batch - first < 8 ? batch - first : 8, at = first * weight->rows;
+    const struct epilogue after = {bias, residual ? residual + at : NULL, 0, weight->relu};
+    const float *input = x + first * weight->features;
+    float *packed = samples > 1 ? scratch(weight->features * 8) : NULL;
+    if (samples > 1 && !packed) return 1;
+    if (packed) pack(input, weight->features, 1, weight->features, samples, packed, 8);
+    for (long slice = from; slice < to; slice++)
+      NAME(slice_of)(weight, slice, input, samples, packed, y + at, &after);
+  }
+  return 0;
+}
+
 /* x[b * features + f] for batch samples -> y[b * rows + r]; residual lies as y does. Returns 1 where
    memory runs out. */
 long NAME(sparsekit_few)(const struct sliced *weight, const float *x, long batch, float *y,
                          const float *bias, const float *residual, long threads) {
   const long slices = (weight->rows + LANES - 1) / LANES;
+  /* A team of one thread costs as much as a tenth of a small layer. */
+  if (threads == 1) return NAME(slices_of)(weight, 0, slices, x, batch, y, bias, residual);
   long failed = 0;
   PARALLEL for (long piece = 0; piece < threads; piece++) {
     const long from = slices * piece / threads, to = slices * (piece + 1) / threads;
-    for (long first = 0; first < batch; first += 8) {
-      const long samples = batch - first < 8 ? batch - first : 8, at = first * weight->rows;
-      const struct epilogue after = {bias, residual ? residual + at : NULL, 0, weight->relu};
-      const float *input = x + first * weight->features;
-      float *packed = samples > 1 ? scratch(weight->features * 8) : NULL;
-      if (samples > 1 && !packed) { failed = 1; continue; }
-      if (packed) pack(input, weight->features, 1, weight->features, samples, packed, 8);
-      for (long slice = from; slice < to; slice++)
-        NAME(slice_of)(weight, slice, input, samples, packed, y + at, &after);
-    }
+    if (NAME(slices_of)(weight, from, to, x, batch, y, bias, residual)) failed = 1;
   }
   return failed;
 }

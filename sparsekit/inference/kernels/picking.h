@@ -39,9 +39,6 @@ typedef uint16_t half_a_line __attribute__((vector_size(2 * LANES), aligned(2), 
 #define SLOTS_OF_STEP(slots) (BLOCKS_OF_STEP(slots) * (slots))
 #define LINES_OF_STEP(slots, bytes)                                                                \
   ((SLOTS_OF_STEP(slots) + PER_LINE - 1) / PER_LINE + (SLOTS_OF_STEP(slots) * (long)(bytes) + 3) / 4)
-/* So many integers ahead of their use lines are fetched. */
-#define AHEAD 512
-
 #if LANES == 16
 struct block { __m512 low, high; };
 INLINE struct block block_at(const float *x) {

@@ -20,12 +20,14 @@ INLINE const int32_t *OF_VALUE(add_slots)(const int slots, const int samples, co
       UNROLL for (int n = 0; n < samples; n++) inputs[n] = block_at(x + n * x_sample + b * BLOCK);
       UNROLL for (int s = 0; s < slots; s++) {
         const int slot = b * slots + s;
-        if (slot % PER_LINE)
+        if (slot % PER_LINE) {
           places >>= BITS;
-        else
+        } else {
           places = *(const line_of_integers *)(line + slot / PER_LINE * LANES);
+          fetch_weights(line + slot / PER_LINE * LANES);
+        }
         const int32_t *from = values + slot * (long)sizeof(VALUE) / 4 * LANES;
-        __builtin_prefetch(from + AHEAD);
+        if (slot * LANES * sizeof(VALUE) % CACHE_LINE == 0) fetch_weights(from);
         const vector weights = OF_VALUE(weights)(from, slot);
         UNROLL for (int n = 0; n < samples; n++)
           sums[n * sets + slot % sets] += weights * picked(inputs[n], places);

@@ -21,6 +21,10 @@
 #define NEAR (512 * 1024)
 /* No tile has fewer columns. */
 #define NARROWEST 8
+/* Bytes of a cache line, and so many bytes ahead of their use weights for few samples are fetched:
+   what comes from memory is on its way while what came before is multiplied. */
+#define CACHE_LINE 64
+#define WEIGHTS_AHEAD 4096
 
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef float vector2 __attribute__((vector_size(8), aligned(4), may_alias));
@@ -35,6 +39,10 @@ typedef int32_t mask_of_vector16 __attribute__((vector_size(64), aligned(4), may
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
+
+INLINE void fetch_weights(const void *from) {
+  __builtin_prefetch((const char *)from + WEIGHTS_AHEAD);
+}
 
 typedef uint16_t bfloat16;
 
