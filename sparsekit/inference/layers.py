@@ -58,11 +58,6 @@ class SparseLinear(_Sparse):
         self._columns, self._num_rows = rows.num_columns, rows.num_rows
 
     @functools.cached_property
-    def _few(self) -> int:
-        """How many numbers a few samples consist of at most."""
-        return self._product.few_at_most * self._columns if self._product else 0
-
-    @functools.cached_property
     def _product(self) -> Product | None:
         kernels = library()
         relu = self.activation == "relu"
@@ -72,7 +67,9 @@ class SparseLinear(_Sparse):
         """Return GELU of the outputs of a layer that has no activation of its own."""
         assert self.activation is None
         product, last = self._product, x.shape[-1] if x.ndim else 0
-        if product is None or x.is_cuda or last != self._columns or x.numel() <= self._few:
+        if product is None or x.is_cuda or last != self._columns:
+            return F.gelu(self.forward(x))
+        if x.numel() <= product.few_at_most * last:
             return F.gelu(self.forward(x))
         _require_float32(x)
         flat = x if x.ndim == 2 else x.reshape(-1, last)
@@ -81,31 +78,41 @@ class SparseLinear(_Sparse):
         return out if x.ndim == 2 else out.view(*x.shape[:-1], self._num_rows)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Return the outputs; `residual` [..., out] is added before the activation."""
+        """Return the outputs; `residual` [..., out] is added before the activation.
+
+        Here every look-up counts: of one sample and a few weights the product takes no longer.
+        """
         if x.is_cuda:
             return gpu.linear(self, x, residual)
-        _require_float32(x)
+        if x.dtype is not torch.float32:
+            _require_float32(x)
+        shape = x.shape
+        if len(shape) != 2:
+            return self._flattened(x, residual)
         # Kernels read as much as these shapes say.
-        columns, num_rows = self._columns, self._num_rows
-        *before, last = x.shape if x.ndim else (0,)
-        if last != columns:
-            raise ValueError(f"expected [..., {columns}], got {tuple(x.shape)}")
+        samples, last = shape
+        if last != self._columns:
+            raise ValueError(f"expected [..., {self._columns}], got {tuple(shape)}")
         if residual is not None:
-            self._require_residual(residual, (*before, num_rows))
-        bias, product, numbers = self._buffers["bias"], self._product, x.numel()
-        if product is not None and (
-            0 < numbers == columns
-            or (columns < numbers <= self._few and not self.by_feature and x.is_contiguous())
+            self._require_residual(residual, (samples, self._num_rows))
+        bias, product = self._buffers["bias"], self._product
+        if product is None or not samples or not last:
+            return _finished(self._fallback.product(x, bias), residual, self.activation)
+        if samples == 1 or (
+            samples <= product.few_at_most and not self.by_feature and x.is_contiguous()
         ):
-            return product.few(x, bias, residual, torch.empty(*before, num_rows))
-        flat = x if x.ndim == 2 else x.reshape(-1, columns)
-        if residual is not None and residual.ndim != 2:
-            residual = residual.reshape(-1, num_rows)
-        if product is not None and len(flat):
-            out = product.many(flat, bias, residual, by_feature=self.by_feature)
-        else:
-            out = _finished(self._fallback.product(flat, bias), residual, self.activation)
-        return out if x.ndim == 2 else out.view(*before, num_rows)
+            return product.few(x, samples, bias, residual)
+        return product.many(x, bias, residual, by_feature=self.by_feature)
+
+    def _flattened(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """Return the outputs for x [in] and [..., ..., in]."""
+        *before, last = x.shape or (0,)
+        if last != self._columns:
+            raise ValueError(f"expected [..., {self._columns}], got {tuple(x.shape)}")
+        if residual is not None:
+            self._require_residual(residual, (*before, self._num_rows))
+            residual = residual.reshape(-1, self._num_rows)
+        return self.forward(x.reshape(-1, last), residual).view(*before, self._num_rows)
 
     def _require_residual(self, residual: Tensor, shape: tuple[int, ...]) -> None:
         if residual.shape != shape or residual.dtype is not torch.float32:

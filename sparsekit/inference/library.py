@@ -25,7 +25,8 @@ _NAMES = {"avx512": "AVX-512", "avx2": "AVX2", "portable": "portable"}
 
 _P, _L = ctypes.c_void_p, ctypes.c_long
 _SIGNATURES = {
-    "sparsekit_few": [_P, _P, _L, _P, _P, _P, _L],
+    # Two of type int follow: what ctypes is not told of, it passes as such, in half the time.
+    "sparsekit_few": [_P, _P, _P, _P, _P],
     "sparsekit_linear": [
         *(_P, _P, _P, _L, _P, _L, _L, _P, _L, _L, _L, _P, _L, _L, _P, _P, _L, _L),
     ],
@@ -221,7 +222,7 @@ def _gathers_are_faster(functions: ctypes.CDLL) -> bool:
             weight = CSliced(lanes, 3072, *arrays, 0, int(gathers), 0)
             begun = time.perf_counter()
             functions.sparsekit_few_float32_16(
-                ctypes.addressof(weight), address(x), 1, address(y), None, None, 1
+                ctypes.addressof(weight), address(x), address(y), None, None, 1, 1
             )
             times.append(time.perf_counter() - begun)
     return min(spent[True]) < min(spent[False])

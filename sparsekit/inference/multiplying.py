@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
-from torch import Tensor
+from torch import Tensor, get_num_threads
 
 from sparsekit.inference.blocking import Blocked, blocked
 from sparsekit.inference.library import Library, address
@@ -35,7 +35,7 @@ class Product:
         self._forms: dict[int, Blocked] = {}
         self._tiles = [vectors * library.slicing.lanes for vectors in (1, 2, 4)]
         self.few_at_most = _FEW if library.slicing.block else 1
-        self._num_columns = rows.num_columns
+        self._num_columns, self._num_rows = rows.num_columns, rows.num_rows
         types = rows.values.dtype, rows.columns.dtype
         self._few = library.function("few", *types)
         self._linear = library.function("linear", *types)
@@ -53,15 +53,16 @@ class Product:
             self._forms[columns] = blocked(self._rows, max(1, round(self._num_columns / inputs)))
         return self._forms[columns]
 
-    def few(self, x: Tensor, bias: Tensor | None, residual: Tensor | None, out: Tensor) -> Tensor:
-        """Fill `out` [..., out] with the outputs of a few samples, and return it."""
+    def few(self, x: Tensor, samples: int, bias: Tensor | None, residual: Tensor | None) -> Tensor:
+        """Return the outputs [samples, out] of a few samples [samples, in]."""
         # Named, so that copies live as long as their addresses are used.
         x = x if x.is_contiguous() else x.contiguous()
         residual = None if residual is None else residual.contiguous()
+        out = torch.empty(samples, self._num_rows)
         failed = self._few(
-            self._sliced.address, x.data_ptr(), x.numel() // self._num_columns, out.data_ptr(),
+            self._sliced.address, x.data_ptr(), out.data_ptr(),
             None if bias is None else bias.data_ptr(),
-            None if residual is None else residual.data_ptr(), torch.get_num_threads(),
+            None if residual is None else residual.data_ptr(), samples, get_num_threads(),
         )  # fmt: skip
         if failed:
             raise MemoryError("a linear layer found no memory for its inputs")
@@ -85,7 +86,7 @@ class Product:
         sample, feature = x.stride()
         if feature != 1 and sample != 1:
             x, sample, feature = x.contiguous(), self._num_columns, 1
-        batch, num_rows = len(x), self._rows.num_rows
+        batch, num_rows = len(x), self._num_rows
         out = (
             planes(num_rows, batch).t() if by_feature
             else empty(batch * num_rows).view(batch, num_rows)
@@ -97,7 +98,7 @@ class Product:
             *self._blocked(batch).addresses, self._num_columns, x.data_ptr(), sample, feature,
             batch, out.data_ptr(), *places, address(bias), address(residual),
             2 if gelu else int(self._relu),
-            torch.get_num_threads(),
+            get_num_threads(),
         )  # fmt: skip
         if failed:
             raise MemoryError("a linear layer found no memory for its sums")

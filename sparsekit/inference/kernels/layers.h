@@ -46,13 +46,13 @@ static long NAME(slices_of)(const struct sliced *weight, long from, long to, con
 
 /* x[b * features + f] for batch samples -> y[b * rows + r]; residual lies as y does. Returns 1 where
    memory runs out. */
-long NAME(sparsekit_few)(const struct sliced *weight, const float *x, long batch, float *y,
-                         const float *bias, const float *residual, long threads) {
+long NAME(sparsekit_few)(const struct sliced *weight, const float *x, float *y, const float *bias,
+                         const float *residual, int batch, int threads) {
   const long slices = (weight->rows + LANES - 1) / LANES;
   /* A team of one thread costs as much as a tenth of a small layer. */
   if (threads == 1) return NAME(slices_of)(weight, 0, slices, x, batch, y, bias, residual);
   long failed = 0;
-  PARALLEL for (long piece = 0; piece < threads; piece++) {
+  PARALLEL for (int piece = 0; piece < threads; piece++) {
     const long from = slices * piece / threads, to = slices * (piece + 1) / threads;
     if (NAME(slices_of)(weight, from, to, x, batch, y, bias, residual)) failed = 1;
   }
