@@ -66,7 +66,7 @@ def multiply(
     activation: Activation | None,
 ) -> Tensor:
     """Return activation(rows @ x + bias + residual) [rows, batch]; x [columns, batch]."""
-    if refusal() is None:
+    if x.is_cuda and refusal() is None:
         from sparsekit.inference import triton_rows
 
         return triton_rows.multiply(rows, x, bias, residual, activation)

@@ -67,7 +67,7 @@ class SparseLinear(_Sparse):
         """Return GELU of the outputs of a layer that has no activation of its own."""
         assert self.activation is None
         product, last = self._product, x.shape[-1] if x.ndim else 0
-        if product is None or x.is_cuda or last != self._columns:
+        if product is None or not x.is_cpu or last != self._columns:
             return F.gelu(self.forward(x))
         if x.numel() <= product.few_at_most * last:
             return F.gelu(self.forward(x))
@@ -82,7 +82,7 @@ class SparseLinear(_Sparse):
 
         Here every look-up counts: of one sample and a few weights the product takes no longer.
         """
-        if x.is_cuda:
+        if not x.is_cpu:
             return gpu.linear(self, x, residual)
         if x.dtype is not torch.float32:
             _require_float32(x)
@@ -168,7 +168,7 @@ class SparseConv2d(_Sparse):
 
         With `overwrite` they may lie where the residual was.
         """
-        if x.is_cuda:
+        if not x.is_cpu:
             return gpu.conv2d(self, x, residual)
         _require_float32(x)
         if x.ndim != 4 or x.shape[1] != self.in_channels:

@@ -247,6 +247,14 @@ def test_refusals():
         wide(torch.ones(1, 1, 1, 3))
 
 
+def test_tensors_without_content_have_results_without_content(kernels):
+    rows = sparse_rows(torch.ones(4, 6), torch.ones(4, 6, dtype=torch.bool))
+    assert SparseLinear(rows)(torch.ones(1, 6, device="meta")).shape == (1, 4)
+    image = torch.ones(2, 6, 3, 3, device="meta")
+    found = SparseConv2d(rows, kernel_size=(1, 1))(image)
+    assert (found.is_meta, found.shape) == (True, (2, 4, 3, 3))
+
+
 def test_without_a_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
