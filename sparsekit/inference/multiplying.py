@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor, get_num_threads
 
@@ -33,6 +31,8 @@ class Product:
     def __init__(self, library: Library, rows: SparseRows, *, relu: bool) -> None:
         self._library, self._rows, self._relu = library, rows, relu
         self._forms: dict[int, Blocked] = {}
+        self._slices: list[Sliced] = []
+        self._address = 0
         self._tiles = [vectors * library.slicing.lanes for vectors in (1, 2, 4)]
         self.few_at_most = _FEW if library.slicing.block else 1
         self._num_columns, self._num_rows = rows.num_columns, rows.num_rows
@@ -40,9 +40,15 @@ class Product:
         self._few = library.function("few", *types)
         self._linear = library.function("linear", *types)
 
-    @functools.cached_property
-    def _sliced(self) -> Sliced:
-        return sliced(self._rows, self._library, relu=self._relu)
+    def _slice(self) -> int:
+        """Make the weight for few samples, and return its address, which never is 0.
+
+        Where two threads come here at once both weights are kept: each is in use.
+        """
+        made = sliced(self._rows, self._library, relu=self._relu)
+        self._slices.append(made)
+        self._address = made.address
+        return made.address
 
     def _blocked(self, batch: int) -> Blocked:
         """Return the weight in blocks of as many inputs as a first cache holds of `batch`."""
@@ -60,7 +66,7 @@ class Product:
         residual = None if residual is None else residual.contiguous()
         out = torch.empty(samples, self._num_rows)
         failed = self._few(
-            self._sliced.address, x.data_ptr(), out.data_ptr(),
+            self._address or self._slice(), x.data_ptr(), out.data_ptr(),
             None if bias is None else bias.data_ptr(),
             None if residual is None else residual.data_ptr(), samples, get_num_threads(),
         )  # fmt: skip

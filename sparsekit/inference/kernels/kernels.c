@@ -118,8 +118,8 @@ static void unpack(const float *block, long pitch, long rows, long columns, floa
 }
 
 /* sums[sample * LANES + row] of a slice to their places in y. */
-static void put_rows(float *sums, long samples, long from, const struct sliced *weight,
-                     float *y, const struct epilogue *after) {
+INLINE void put_rows(float *sums, long samples, long from, const struct sliced *weight, float *y,
+                     const struct epilogue *after) {
   const long left = weight->rows - from, rows = left < LANES ? left : LANES;
   const int32_t *order = weight->order + from;
   const float *bias = after->bias, *residual = after->residual;

@@ -18,7 +18,7 @@ INLINE void NAME(slice_of)(const struct sliced *weight, long slice, const float 
     line = OF_VALUE(slice)(slots, line, weight->inputs, x, weight->features, samples, sums);
   else
 #endif
-    memset(sums, 0, sizeof(float) * samples * LANES);
+    UNROLL for (int n = 0; n < 8; n++) *(vector *)(sums + n * LANES) = (vector){0};
   const INDEX *index = (const INDEX *)line;
   const VALUE *value = (const VALUE *)(line + (kept * (long)sizeof(INDEX) + 3) / 4 * LANES);
   if (samples == 1)
