@@ -88,6 +88,10 @@ struct stage {
 /* Features of `columns` samples, each feature's side by side; what pads them to eight is 0. */
 static void pack(const float *x, long x_sample, long x_feature, long features, long columns,
                  float *packed, long pitch) {
+  if (x_feature == 1 && pitch == 8) {
+    transpose_few(x, x_sample, columns, features, packed);
+    return;
+  }
   if (columns < NARROWEST) memset(packed, 0, sizeof(float) * features * pitch);
   if (x_feature == 1) {
     transpose(x, x_sample, columns, features, packed, pitch);

@@ -11,10 +11,9 @@
 #define LEFTS(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
 #define RIGHTS(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
 
-/* out[k] = the k-th elements of eight rows of x. */
-INLINE void transposed8(const float *x, long pitch, vector8 out[8]) {
-  vector8 a[8], b[8];
-  UNROLL for (int i = 0; i < 8; i++) a[i] = *(const vector8 *)(x + i * pitch);
+/* out[k] = the k-th elements of a[0], a[1], ... */
+INLINE void transposed8(vector8 a[8], vector8 out[8]) {
+  vector8 b[8];
   UNROLL for (int i = 0; i < 8; i += 2) {
     b[i] = LOWS(a[i], a[i + 1]);
     b[i + 1] = HIGHS(a[i], a[i + 1]);
@@ -31,6 +30,20 @@ INLINE void transposed8(const float *x, long pitch, vector8 out[8]) {
   }
 }
 
+/* y[j * 8 + i] = x[i * pitch + j] for i < rows, 0 for the others of eight. */
+static void transpose_few(const float *x, long pitch, long rows, long columns, float *y) {
+  long j = 0;
+  for (; j + 8 <= columns; j += 8) {
+    vector8 lines[8], block[8];
+    UNROLL for (int i = 0; i < 8; i++)
+      lines[i] = i < rows ? *(const vector8 *)(x + i * pitch + j) : (vector8){0};
+    transposed8(lines, block);
+    UNROLL for (int k = 0; k < 8; k++) *(vector8 *)(y + (j + k) * 8) = block[k];
+  }
+  for (; j < columns; j++)
+    for (long i = 0; i < 8; i++) y[j * 8 + i] = i < rows ? x[i * pitch + j] : 0;
+}
+
 /* y[j * y_pitch + i] = x[i * pitch + j] for i < rows, j < columns. Whole lines of x are read at once,
    and lines of y are filled one after the other. */
 static void transpose(const float *x, long pitch, long rows, long columns, float *y, long y_pitch) {
@@ -38,8 +51,9 @@ static void transpose(const float *x, long pitch, long rows, long columns, float
     for (long i = 0; i < rows; i += 8)
       for (long j = line; j < columns && j < line + 16; j += 8) {
         if (i + 8 <= rows && j + 8 <= columns) {
-          vector8 block[8];
-          transposed8(x + i * pitch + j, pitch, block);
+          vector8 lines[8], block[8];
+          UNROLL for (int k = 0; k < 8; k++) lines[k] = *(const vector8 *)(x + (i + k) * pitch + j);
+          transposed8(lines, block);
           UNROLL for (int k = 0; k < 8; k++) *(vector8 *)(y + (j + k) * y_pitch + i) = block[k];
           continue;
         }
