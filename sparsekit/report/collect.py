@@ -36,12 +36,12 @@ class Tuned:
 class Result:
     """One ticket of one run: where it is, and everything measured about it.
 
-    Runs of one `variant` have the same configuration but for seed and sparsity; `target` is the
-    sparsity the run was asked for, if any, and `status` how far it has come. `labels` are the
-    display names that the run was given (`run`) and that of its `method`, `record` is what the run
-    wrote, and `tuned` says how it was chosen (`--best-of`). `studies` holds
-    the content of those that were asked for and that the run has, by name; `studied` names all it
-    has, and `skipped_studies` says why others are not there.
+    Runs of one `variant` have the same configuration but for seed and sparsity, which is that of
+    their source where nothing was pruned; `target` is the sparsity the run was asked for, if any,
+    and `status` how far it has come. `labels` are the display names that the run was given (`run`)
+    and that of its `method`, `record` is what the run wrote, and `tuned` says how it was chosen
+    (`--best-of`). `studies` holds the content of those that were asked for and that the run has, by
+    name; `studied` names all it has, and `skipped_studies` says why others are not there.
     """
 
     experiment: str
@@ -224,7 +224,7 @@ def _result(
         variant=variant,
         seed=seed_of(record),
         cycle=row["cycle"],
-        sparsity=row["sparsity"],
+        sparsity=row["sparsity"] or _inherited(metrics),
         ticket=row["ticket"],
         metrics=metrics,
         seconds=seconds,
@@ -238,6 +238,15 @@ def _result(
         skipped_studies=skipped,
         studies={name: study(store, keys[name], name) for name in read},
     )
+
+
+def _inherited(metrics: Mapping[str, Any]) -> float:
+    """Return the sparsity of what was not asked to be sparse: that of the source it began with.
+
+    Rounded, so that it is the one that its source was asked for, in rows and claims.
+    """
+    found = metrics.get("sparsity_prunable")
+    return round(found, 4) if isinstance(found, float) else 0.0
 
 
 def _study(store: Store, key: str, name: str) -> Mapping[str, Any]:

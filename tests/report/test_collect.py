@@ -25,6 +25,15 @@ def test_an_anchor_is_no_result(writer: Writer) -> None:
     assert [result.ticket for result in collect([writer.store.root])] == [ticket]
 
 
+def test_what_began_sparse_is_in_the_row_of_its_source(writer: Writer) -> None:
+    begun = writer.ticket("begun", 0.8, 0.950004)
+    dense = writer.ticket("dense", 0.9, 0.0)
+    writer.record("finetuned", 0, [(0.0, begun)])
+    writer.record("dense", 0, [(0.0, dense)])
+    found = {result.method: result.sparsity for result in collect([writer.store.root])}
+    assert found == {"finetuned": 0.95, "dense": 0.0}
+
+
 def test_a_path_is_a_store_a_folder_or_a_record(writer: Writer, tmp_path: Path) -> None:
     first = writer.record("imp", 0, [(0.8, writer.ticket("a", 0.9, 0.8))], experiment="one")
     writer.record("imp", 0, [(0.8, writer.ticket("b", 0.8, 0.8))], experiment="two")
