@@ -208,6 +208,8 @@ def test_several_threads_give_the_same_bits(kernels):
     linear = SparseLinear(sparse_rows(weight, weight > 1))
     wide, samples = torch.randn(300, 700), torch.randn(100, 700)
     larger = SparseLinear(sparse_rows(wide, wide > 1))
+    uneven = SparseLinear(sparse_rows(wide, wide > torch.linspace(0, 5, 300)[:, None]))
+    empty = SparseLinear(sparse_rows(wide, torch.zeros(300, 700, dtype=torch.bool)))
     convolution = SparseConv2d(
         sparse_rows(weight.view(70, 10, 3, 3), weight.view(70, 10, 3, 3) > 1), kernel_size=(3, 3)
     )
@@ -215,13 +217,14 @@ def test_several_threads_give_the_same_bits(kernels):
         pytest.skip("PyTorch decides itself how it splits work")
     found = []
     before = torch.get_num_threads()
-    for threads in (1, 2, 3):
+    for threads in (1, 2, 3, 50):
         torch.set_num_threads(threads)
         try:
             found.append(
                 [
                     *(linear(weight[:count]) for count in (1, 5, 70)),
                     *(larger(samples[:count]) for count in (1, 20, 100)),
+                    *(layer(samples[:count]) for layer in (uneven, empty) for count in (1, 3)),
                     convolution(image),
                 ]
             )

@@ -138,6 +138,16 @@ INLINE void put_rows(float *sums, long samples, long from, const struct sliced *
   }
 }
 
+/* The slice that a piece of several begins with: all have about as many lines. Slices come in the
+   order of what their rows gather, so that as many slices would not. */
+static long first_slice(const struct sliced *weight, long slices, long piece, long pieces) {
+  if (piece == pieces) return slices;
+  const int64_t lines = weight->firsts[slices] / pieces * piece;
+  long slice = 0;
+  while (slice < slices && weight->firsts[slice] < lines) slice++;
+  return slice;
+}
+
 /* Of columns first, first + 1, ... those that lie in the first `segment` of each `stride`. */
 static void keep_segments(const float *block, long first, long columns, long segment, long stride,
                           float *y, float bias, const float *residual, long relu) {

@@ -53,7 +53,8 @@ long NAME(sparsekit_few)(const struct sliced *weight, const float *x, float *y, 
   if (threads == 1) return NAME(slices_of)(weight, 0, slices, x, batch, y, bias, residual);
   long failed = 0;
   PARALLEL for (int piece = 0; piece < threads; piece++) {
-    const long from = slices * piece / threads, to = slices * (piece + 1) / threads;
+    const long from = first_slice(weight, slices, piece, threads);
+    const long to = first_slice(weight, slices, piece + 1, threads);
     if (NAME(slices_of)(weight, from, to, x, batch, y, bias, residual)) failed = 1;
   }
   return failed;

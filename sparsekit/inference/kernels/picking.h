@@ -10,7 +10,7 @@ struct sliced {
   long rows, features;
   const int32_t *order;  /* which output each row is */
   const int32_t *lines;
-  const int64_t *firsts; /* where each slice begins in them */
+  const int64_t *firsts; /* where each slice begins in them, and where the last one ends */
   const int32_t *slots;  /* of each slice in each block of inputs, or 0 */
   const int32_t *kept;   /* of each row of a slice in the rest */
   long inputs;           /* that slots may cover; they cover whole steps */
