@@ -129,13 +129,14 @@ def _plain(value: Any) -> Any:
     """
     if isinstance(value, functools.partial):
         return functools.partial(value.func, *_plain(value.args), **_plain(value.keywords))
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return type(value)(_plain(entry) for entry in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        given = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(value, **{name: _plain(getattr(value, name)) for name in given})
+        for field in dataclasses.fields(value):
+            # Even if frozen: it was built a moment ago, and nobody else has it.
+            object.__setattr__(value, field.name, _plain(getattr(value, field.name)))
     return value
 
 

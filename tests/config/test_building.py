@@ -36,3 +36,21 @@ def test_functions_are_bound_by_pythons_own_partial(method: str) -> None:
     found = list(bound_in(built))
     assert len(found) > 5
     assert {type(one) for one in found} == {functools.partial}
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """A leaf of the user's own that is told more than it keeps."""
+
+    schedule: Any
+    more: dataclasses.InitVar[int] = 0
+    kept: int = dataclasses.field(init=False, default=0)
+
+    def __post_init__(self, more: int) -> None:
+        object.__setattr__(self, "kept", more)
+
+
+def test_a_dataclass_is_built_once() -> None:
+    schedule = {"_target_": "sparsekit.core.learning_rates.constant", "peak": 0.1}
+    told = config.build({"_target_": f"{__name__}.Told", "schedule": schedule, "more": 3})
+    assert (type(told.schedule), told.schedule(0, 1), told.kept) == (functools.partial, 0.1, 3)
