@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal
+import inspect
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,15 @@ class _Sparse(nn.Module):
     @functools.cached_property
     def _fallback(self) -> Fallback:
         return Fallback(self.rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy begins with; what kernels are given is made when it first runs."""
+        made = {
+            name
+            for name, value in inspect.getmembers_static(type(self))
+            if isinstance(value, functools.cached_property)
+        }
+        return {name: value for name, value in vars(self).items() if name not in made}
 
     def extra_repr(self) -> str:
         """Return shape and density of the weight."""

@@ -1,5 +1,6 @@
 """Sparse layers against dense ones of PyTorch, on every level of kernels this CPU has."""
 
+import copy
 import itertools
 import random
 
@@ -286,3 +287,14 @@ def test_choosing_a_level(monkeypatch, wanted, message):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     with pytest.raises(ValueError, match=message or "this CPU has AVX2 at most"):
         library.level()
+
+
+def test_copies_of_what_has_run(kernels):
+    torch.manual_seed(0)
+    weight, x = torch.randn(40, 90), torch.randn(20, 90)
+    linear = SparseLinear(sparse_rows(weight, weight > 1), torch.randn(40))
+    images = torch.randn(2, 10, 6, 6)
+    convolution = SparseConv2d(sparse_rows(weight, weight > 1), kernel_size=(3, 3))
+    for layer, inputs in ((linear, x), (linear, x[:1]), (convolution, images)):
+        expected = layer(inputs)
+        assert torch.equal(copy.deepcopy(layer)(inputs), expected)
