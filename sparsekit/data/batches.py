@@ -70,6 +70,10 @@ def chunk(tree: Inputs, pieces: int) -> list[Inputs]:
     count = num_examples(tree)
     if not 1 <= pieces <= count or count % pieces:
         raise ValueError(f"{count} examples cannot be cut into {pieces} equal pieces")
+    if (
+        pieces == 1
+    ):  # at every step of a fit, where views of all of it would cost as much as a layer
+        return [tree]
     size = count // pieces
     return [part(tree, start, start + size) for start in range(0, count, size)]
 

@@ -224,7 +224,7 @@ def _result(
         variant=variant,
         seed=seed_of(record),
         cycle=row["cycle"],
-        sparsity=row["sparsity"] or _inherited(metrics),
+        sparsity=row["sparsity"] or _inherited(record, metrics),
         ticket=row["ticket"],
         metrics=metrics,
         seconds=seconds,
@@ -240,13 +240,14 @@ def _result(
     )
 
 
-def _inherited(metrics: Mapping[str, Any]) -> float:
-    """Return the sparsity of what was not asked to be sparse: that of the source it began with.
+def _inherited(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> float:
+    """Return the sparsity of what was not asked to be sparse: that of its source, if it has one.
 
     Rounded, so that it is the one that its source was asked for, in rows and claims.
     """
     found = metrics.get("sparsity_prunable")
-    return round(found, 4) if isinstance(found, float) else 0.0
+    has_source = record.get("config", {}).get("source") is not None
+    return round(found, 4) if has_source and isinstance(found, float) else 0.0
 
 
 def _study(store: Store, key: str, name: str) -> Mapping[str, Any]:

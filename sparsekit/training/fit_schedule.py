@@ -129,10 +129,6 @@ class Batches:
         return self.num_steps * self.pieces
 
     def __iter__(self) -> Iterator[tuple[Inputs, Any]]:
-        batches = itertools.islice(self._open(), self.num_steps)
-        if self.pieces == 1:
-            yield from batches
-            return
-        for inputs, targets in batches:
+        for inputs, targets in itertools.islice(self._open(), self.num_steps):
             pieces = chunk(inputs, self.pieces), chunk(targets, self.pieces)
             yield from zip(*pieces, strict=True)

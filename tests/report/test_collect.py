@@ -26,12 +26,13 @@ def test_an_anchor_is_no_result(writer: Writer) -> None:
 
 
 def test_what_began_sparse_is_in_the_row_of_its_source(writer: Writer) -> None:
-    begun = writer.ticket("begun", 0.8, 0.950004)
-    dense = writer.ticket("dense", 0.9, 0.0)
-    writer.record("finetuned", 0, [(0.0, begun)])
-    writer.record("dense", 0, [(0.0, dense)])
+    source = {"source": {"_target_": "sparsekit.training.problem.stored", "key": "ticket-1"}}
+    sparse, dense = writer.ticket("sparse", 0.8, 0.950004), writer.ticket("dense", 0.9, 0.0)
+    writer.record("finetuned", 0, [(0.0, sparse)], config=source)
+    writer.record("transferred", 0, [(0.0, dense)], config=source)
+    writer.record("learned", 0, [(0.0, sparse)])
     found = {result.method: result.sparsity for result in collect([writer.store.root])}
-    assert found == {"finetuned": 0.95, "dense": 0.0}
+    assert found == {"finetuned": 0.95, "transferred": 0.0, "learned": 0.0}
 
 
 def test_a_path_is_a_store_a_folder_or_a_record(writer: Writer, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def fit(writer: Writer, name: str, flops: float | None, *inputs: str, full: floa
     return stage(writer, "fit", name, inputs, {"seconds": 2.0, **told})
 
 
-def ticket(writer: Writer, name: str, *inputs: str, sparsity: float = 0.8) -> str:
-    known = writer.store.read(writer.ticket(f"{name}-like", 0.9, sparsity), "metrics.json")
+def ticket(writer: Writer, name: str, *inputs: str) -> str:
+    known = writer.store.read(writer.ticket(f"{name}-like", 0.9, 0.8), "metrics.json")
     made = Stage("ticket", {"name": name}, inputs)
     return writer.store.ensure(made, lambda folder: write_json(folder / "metrics.json", known))
 
@@ -38,7 +38,7 @@ def test_every_fit_of_the_ancestry_counts_once(writer: Writer) -> None:
     """Two particles share the dense start, and a probe that both were pruned by."""
     source = fit(writer, "source", 7.0, full=99.0)
     dense = fit(writer, "dense", FULL, source)
-    start = ticket(writer, "start", dense, sparsity=0.0)
+    start = ticket(writer, "start", dense)
     probe = stage(writer, "pruned", "probe", (start, dense), {"seconds": 0.0, "training_flops": 3})
     particles = [fit(writer, name, 60.0, probe) for name in ("one", "two")]
     merged = ticket(writer, "merged", *particles)
